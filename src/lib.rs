@@ -1,1 +1,32 @@
-//! seawall
+//! seawall archives PostgreSQL WAL, takes base backups and restores them, in wal-g's repository layout.
+//!
+//! The layers, top to bottom; a lower one never names a higher one (`docs/architecture.md` has the picture):
+//!
+//! | module | what it knows |
+//! |---|---|
+//! | [`cli`] | command line, environment, printing, exit codes |
+//! | [`settings`] | the table of settings and where each value came from |
+//! | [`ops`] | the stories: wal-push, wal-fetch, backup-push, backup-fetch, delete … |
+//! | [`catalog`], [`retention`] | the backups of a repository; which of them a policy removes |
+//! | [`layout`] | names and documents of wal-g's repository; pure |
+//! | [`pipeline`] | codec threads on one side, objects on the other, one pool of buffers between |
+//! | [`storage`] | objects by key: S3, a directory, memory |
+//! | [`codec`], [`tarball`] | bytes to bytes: compression, encryption, tar |
+//! | [`pg`] | facts of PostgreSQL: LSNs, timelines, WAL pages, control file, labels, its SQL session |
+//! | [`durable`] | files that survive a power cut |
+
+#![warn(missing_docs)]
+#![forbid(unsafe_code)]
+
+pub mod catalog;
+pub mod cli;
+pub mod codec;
+pub mod durable;
+pub mod layout;
+pub mod ops;
+pub mod pg;
+pub mod pipeline;
+pub mod retention;
+pub mod settings;
+pub mod storage;
+pub mod tarball;

@@ -1,0 +1,1 @@
+//! The backups of a repository: list, describe, commit, mark, remove.

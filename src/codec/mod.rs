@@ -1,0 +1,1 @@
+//! Compression and encryption as plain blocking readers and writers.

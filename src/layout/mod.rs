@@ -1,0 +1,3 @@
+//! Names and documents of a repository, without any I/O.
+
+pub mod walg;

@@ -1,0 +1,1 @@
+//! wal-g's layout: `basebackups_005/` and `wal_005/`.

@@ -1,0 +1,1 @@
+//! The operations, each a story read from top to bottom.

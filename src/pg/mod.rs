@@ -1,0 +1,1 @@
+//! Facts of PostgreSQL: names, positions, file formats and its SQL session.

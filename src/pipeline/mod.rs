@@ -1,0 +1,1 @@
+//! Blocking codec threads on one side, asynchronous objects on the other.

@@ -1,0 +1,1 @@
+//! Which backups and WAL a retention policy removes; pure.

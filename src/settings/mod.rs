@@ -1,0 +1,1 @@
+//! The table of settings, their sources and their typed values.
