@@ -1,1 +1,226 @@
-//! Objects by key: S3, a directory, memory.
+//! Objects by key: the one contract that a directory, S3 and memory fulfil.
+//!
+//! - An object appears whole or not at all: a reader never sees half of a `put` or of an unfinished [`Upload`].
+//! - When `put` or [`Upload::complete`] returns `Ok`, the object is durable and later reads see it.
+//! - *Missing* is a value (`None`), said only after the storage positively answered so. Whatever could not be
+//!   found out is an [`Error`]; nobody may take one for the other.
+//! - An implementation makes one attempt; [`retry::Retry`] around it repeats what [`Error::retry`] allows and holds
+//!   the deadlines.
+
+mod error;
+mod key;
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+
+pub use error::{Error, ErrorKind, RetryAdvice};
+pub use key::{InvalidKey, Key, Prefix};
+
+/// What every storage operation returns.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A place that keeps objects. Object safe; shared as `Arc<dyn Storage>` and wrapped (`Retry`, `Faulty`).
+pub trait Storage: Send + Sync + fmt::Debug {
+    /// Where this is, for messages; never carries a secret.
+    fn location(&self) -> &Location;
+
+    /// What this place can do and how large its pieces may be.
+    fn limits(&self) -> Limits;
+
+    /// Size, time and tag of an object; `None` when it does not exist.
+    fn head<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<ObjectMeta>>>;
+
+    /// The bytes of an object from `from` (a byte offset) to its end; `None` when it does not exist.
+    ///
+    /// With `if_match` the object must still have that tag, else [`ErrorKind::Changed`].
+    fn get<'a>(
+        &'a self,
+        key: &'a Key,
+        from: u64,
+        if_match: Option<&'a ETag>,
+    ) -> BoxFuture<'a, Result<Option<Body>>>;
+
+    /// Writes an object in one request. Durable on return.
+    fn put<'a>(&'a self, key: &'a Key, body: Bytes, mode: PutMode) -> BoxFuture<'a, Result<PutOutcome>>;
+
+    /// Starts an object that is written in parts. Nothing is visible before [`Upload::complete`].
+    fn start_upload<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Box<dyn Upload>>>;
+
+    /// Pages of what lies below `prefix`, in no promised order; an error ends the stream.
+    ///
+    /// A missing prefix is one empty listing; a missing bucket is an error.
+    fn list<'a>(&'a self, prefix: &'a Prefix, depth: Depth) -> BoxStream<'a, Result<ListPage>>;
+
+    /// Deletes objects in batches. A missing object counts as deleted. The report names every key that could not be
+    /// deleted; `Err` means that nothing is known of any key.
+    fn delete<'a>(&'a self, keys: &'a [Key]) -> BoxFuture<'a, Result<DeleteReport>>;
+}
+
+/// An object being written in parts.
+pub trait Upload: Send + Sync {
+    /// Stores one part. May be repeated with the same number: the last one counts.
+    fn put_part<'a>(&'a self, part: Part) -> BoxFuture<'a, Result<PartReceipt>>;
+
+    /// Makes the object visible, from all parts in the order of their numbers. Durable on return.
+    fn complete<'a>(&'a self, receipts: Vec<PartReceipt>) -> BoxFuture<'a, Result<()>>;
+
+    /// Forgets the upload and removes its parts.
+    fn abort<'a>(&'a self) -> BoxFuture<'a, Result<()>>;
+}
+
+/// One part of an [`Upload`]. All parts of an object but the last have the same size.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// Position in the object, from 1.
+    pub number: u32,
+    /// Offset of the first byte in the object.
+    pub offset: u64,
+    /// The bytes; cloning shares them, so a retry copies nothing.
+    pub body: Bytes,
+}
+
+/// Proof that a part was stored, needed to complete the upload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartReceipt {
+    /// The part's number.
+    pub number: u32,
+    /// What the storage called it.
+    pub tag: ETag,
+}
+
+/// The storage's name for the content of an object, opaque.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ETag(pub String);
+
+/// What is known of an object without reading it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectMeta {
+    /// The object.
+    pub key: Key,
+    /// Its size in bytes.
+    pub size: u64,
+    /// When it was last written.
+    pub modified: jiff::Timestamp,
+    /// Its tag, where the storage has one.
+    pub etag: Option<ETag>,
+}
+
+/// The content of an object, streamed.
+pub struct Body {
+    /// What the answer said of the whole object (`size` is the object's, not the range's).
+    pub meta: ObjectMeta,
+    /// The bytes from the requested offset on. A body that ends early yields an error, never a short success.
+    pub stream: BoxStream<'static, Result<Bytes>>,
+}
+
+/// Whether `put` may replace an existing object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PutMode {
+    /// Replaces what is there.
+    Overwrite,
+    /// Writes only when nothing is there; needs [`Limits::conditional_put`].
+    CreateOnly,
+}
+
+/// What `put` did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PutOutcome {
+    /// The object is stored.
+    Stored,
+    /// [`PutMode::CreateOnly`] found an object there and left it.
+    AlreadyExists,
+}
+
+/// How deep a listing goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// Objects directly below the prefix, and the prefixes one level down.
+    Children,
+    /// Every object below the prefix.
+    All,
+}
+
+/// One page of a listing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListPage {
+    /// Objects, with size and time.
+    pub objects: Vec<ObjectMeta>,
+    /// Prefixes one level down; empty for [`Depth::All`].
+    pub prefixes: Vec<Prefix>,
+}
+
+/// What `delete` could not delete.
+#[derive(Debug, Default)]
+pub struct DeleteReport {
+    /// Each key that is still there, and why.
+    pub failed: Vec<(Key, Error)>,
+}
+
+/// What a storage can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Smallest part but the last, in bytes.
+    pub min_part_bytes: u64,
+    /// Parts of one object.
+    pub max_parts: u32,
+    /// Keys of one delete request.
+    pub delete_batch: usize,
+    /// Whether [`PutMode::CreateOnly`] works.
+    pub conditional_put: bool,
+}
+
+/// Where a storage is, for people: `s3://bucket/prefix at http://host:port` or `/archive`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Location(String);
+
+impl Location {
+    /// Takes the text to show; the caller has removed credentials from it.
+    pub fn new(text: impl Into<String>) -> Location {
+        Location(text.into())
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body").field("meta", &self.meta).finish_non_exhaustive()
+    }
+}
+
+/// Every object below `prefix`, in memory, sorted by key.
+pub async fn list_all(storage: &dyn Storage, prefix: &Prefix, depth: Depth) -> Result<ListPage> {
+    use futures_util::TryStreamExt;
+    let mut all = ListPage::default();
+    let mut pages = storage.list(prefix, depth);
+    while let Some(page) = pages.try_next().await? {
+        all.objects.extend(page.objects);
+        all.prefixes.extend(page.prefixes);
+    }
+    all.objects.sort_by(|a, b| a.key.cmp(&b.key));
+    all.prefixes.sort();
+    all.prefixes.dedup();
+    Ok(all)
+}
+
+/// The whole content of a small object (a document, a WAL segment); `None` when it does not exist.
+pub async fn get_bytes(storage: &dyn Storage, key: &Key) -> Result<Option<(ObjectMeta, Bytes)>> {
+    use futures_util::TryStreamExt;
+    let Some(mut body) = storage.get(key, 0, None).await? else { return Ok(None) };
+    let mut bytes = bytes::BytesMut::new();
+    while let Some(chunk) = body.stream.try_next().await? {
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(Some((body.meta, bytes.freeze())))
+}
+
+/// A shared storage.
+pub type SharedStorage = Arc<dyn Storage>;

@@ -1,0 +1,137 @@
+//! What can go wrong with a storage, in the classes that callers act upon.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::{Key, Location};
+
+/// A storage operation that failed. *Missing* is not here: it is a value.
+#[derive(Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    action: &'static str,
+    object: Option<Key>,
+    location: Location,
+    detail: String,
+    hint: Option<String>,
+    retry_after: Option<Duration>,
+    spent: Option<Spent>,
+}
+
+/// Why a storage operation failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// No connection, DNS, TLS handshake, reset, a stalled or cut body, an early end.
+    Network,
+    /// No answer within the deadline.
+    Timeout,
+    /// 500, 503, 429, SlowDown: the service is there and asks for patience.
+    Busy,
+    /// 401, 403, bad key, bad signature, expired token.
+    Refused,
+    /// The bucket or the root directory does not exist.
+    NoBucket,
+    /// The object was replaced while it was being read, or a conditional request failed.
+    Changed,
+    /// The storage answered something that its protocol does not allow, or a wrong checksum.
+    Protocol,
+    /// The file system refused: permission, full disk, I/O error.
+    FileSystem,
+    /// The request itself was wrong (400, 405, 501).
+    Invalid,
+}
+
+/// Whether the same request may succeed when it is sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryAdvice {
+    /// It will fail again.
+    Never,
+    /// After the usual backoff, and not before the given time when the service named one.
+    After(Option<Duration>),
+}
+
+/// What was spent on retries before giving up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Spent {
+    attempts: u32,
+    elapsed: Duration,
+}
+
+impl Error {
+    /// A failure of `action` ("get", "list" …) with the storage's own words in `detail` (no secrets).
+    pub fn new(
+        kind: ErrorKind,
+        action: &'static str,
+        object: Option<&Key>,
+        location: &Location,
+        detail: impl Into<String>,
+    ) -> Error {
+        Error {
+            kind,
+            action,
+            object: object.cloned(),
+            location: location.clone(),
+            detail: detail.into(),
+            hint: None,
+            retry_after: None,
+            spent: None,
+        }
+    }
+
+    /// Adds what a person can do about it.
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Error {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds the wait that the service asked for.
+    pub fn with_retry_after(mut self, wait: Option<Duration>) -> Error {
+        self.retry_after = wait;
+        self
+    }
+
+    /// Adds what was spent before giving up.
+    pub fn with_spent(mut self, attempts: u32, elapsed: Duration) -> Error {
+        self.spent = Some(Spent { attempts, elapsed });
+        self
+    }
+
+    /// The class of this failure.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// What a person can do about it.
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// Whether to send the same request again.
+    pub fn retry(&self) -> RetryAdvice {
+        match self.kind {
+            ErrorKind::Network | ErrorKind::Timeout | ErrorKind::Busy => RetryAdvice::After(self.retry_after),
+            _ => RetryAdvice::Never,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.action)?;
+        if let Some(object) = &self.object {
+            write!(f, " `{object}`")?;
+        }
+        write!(f, " in {}: {}", self.location, self.detail)?;
+        if let Some(spent) = &self.spent {
+            write!(
+                f,
+                " (gave up after {} attempts in {:.1} s)",
+                spent.attempts,
+                spent.elapsed.as_secs_f64()
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}
