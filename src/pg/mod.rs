@@ -1,1 +1,58 @@
 //! Facts of PostgreSQL: names, positions, file formats and its SQL session.
+//!
+//! Nothing here knows of storage or of the command line. Everything but the session is
+//! plain code over bytes and text, and no parser panics whatever it is given.
+//!
+//! Supported servers are PostgreSQL 13 to 18 on little-endian machines with 64-bit longs; WAL, `pg_control` and
+//! data pages are in the byte order of the machine that wrote them.
+
+mod lsn;
+mod timeline;
+mod wal_name;
+mod wal_page;
+
+pub use lsn::{Lsn, SegmentNumber, WalSegmentSize};
+pub use timeline::{HistoryEntry, TimelineHistory, TimelineId};
+pub use wal_name::{SegmentName, WalFileName};
+pub use wal_page::{SegmentHeader, SystemIdentifier, WalPageError};
+
+/// Text that is not what PostgreSQL would write in its place.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ParseError {
+    /// Not `X/X` with one to eight hexadecimal digits on each side.
+    #[error("parse LSN {text:?}: expected two hexadecimal numbers as in 16/B374D848")]
+    Lsn {
+        /// What was given.
+        text: String,
+    },
+    /// Not a power of two from 1 MiB to 1 GiB.
+    #[error("WAL segment size of {bytes} bytes: expected a power of two from 1 MiB to 1 GiB")]
+    WalSegmentSize {
+        /// What was given.
+        bytes: u64,
+    },
+    /// Not a number from 1 to 4294967295.
+    #[error("parse timeline {text:?}: expected a number from 1 to 4294967295")]
+    Timeline {
+        /// What was given.
+        text: String,
+    },
+    /// Not one of the four kinds of file that PostgreSQL archives.
+    #[error(
+        "parse WAL file name {text:?}: neither a segment, partial segment, history file nor backup history file"
+    )]
+    WalFileName {
+        /// What was given.
+        text: String,
+    },
+    /// A timeline history file that PostgreSQL itself would refuse.
+    #[error("parse history file of timeline {timeline}, line {line}: {problem}")]
+    History {
+        /// The timeline whose history this is.
+        timeline: TimelineId,
+        /// Counted from 1.
+        line: usize,
+        /// The rule that is broken.
+        problem: &'static str,
+    },
+}
