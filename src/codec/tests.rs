@@ -1,0 +1,330 @@
+//! All codecs and ciphers together: round trips, wal-g's own objects, and every way an object can be damaged.
+
+use std::io::{Read, Write};
+
+use proptest::prelude::*;
+
+use super::*;
+
+const WRITABLE: [Compression; 5] = [
+    Compression::Lz4,
+    Compression::Zstd(ZstdLevel::DEFAULT),
+    Compression::Brotli,
+    Compression::Lzma,
+    Compression::None,
+];
+
+fn sodium(text: &str, transform: KeyTransform) -> Cipher {
+    Cipher::Sodium(KeyRing::parse(text.as_bytes(), transform, KeySource::Inline).unwrap())
+}
+
+fn ciphers() -> [Cipher; 2] {
+    [Cipher::None, sodium("0123456789abcdef0123456789abcdef", KeyTransform::None)]
+}
+
+fn stored(plain: &[u8], compression: Compression, cipher: &Cipher) -> Vec<u8> {
+    let mut encoder = encode(Vec::new(), compression, cipher).unwrap();
+    encoder.write_all(plain).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn plain(stored: &[u8], method: Method, cipher: &Cipher) -> io::Result<Vec<u8>> {
+    let mut plain = Vec::new();
+    decode(stored, method, cipher)?.read_to_end(&mut plain)?;
+    Ok(plain)
+}
+
+/// Bytes that compress like a relation: repetitive, with some noise.
+fn page_like(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    (0..length)
+        .map(|i| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            if i % 5 == 0 { state.to_le_bytes()[0] } else { u8::try_from(i % 64).unwrap() }
+        })
+        .collect()
+}
+
+/// A source that hands out its bytes in small pieces, as a network does.
+struct Dribble<'a>(&'a [u8], usize);
+
+impl Read for Dribble<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let count = out.len().min(self.1).min(self.0.len());
+        (&self.0[..count]).read(&mut out[..count])?;
+        self.0 = &self.0[count..];
+        Ok(count)
+    }
+}
+
+fn golden(name: &str) -> Vec<u8> {
+    let path = format!("{}/tests/golden/walg/objects/{name}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read(&path).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+#[test]
+fn round_trips_at_the_sizes_where_chunks_and_blocks_end() {
+    let sizes = [0, 1, 8191, 8192, 8193, 16384, 65536, 4 * 1024 * 1024, 4 * 1024 * 1024 + 1];
+    for compression in WRITABLE {
+        for cipher in &ciphers() {
+            for size in sizes {
+                let bytes = page_like(size);
+                let object = stored(&bytes, compression, cipher);
+                let back = plain(&object, compression.method(), cipher).unwrap();
+                assert!(back == bytes, "{compression:?} {cipher:?} {size}");
+            }
+        }
+    }
+}
+
+#[test]
+fn reads_what_walg_wrote() {
+    let hex = sodium("9fa3f4735751ed402fde18c8ebdfcae4803cdde267b816ec078b0dad5dccd002", KeyTransform::Hex);
+    let base64 = sodium("a7uD4GMJ1WLC0PoyiXa7hLx6egf3Ax3eEzzwaHd7yOU=", KeyTransform::Base64);
+    let raw = sodium("0123456789abcdef0123456789abcdef", KeyTransform::None);
+    let repositories = [
+        ("brotli-sodium-hex", "br", &hex, "000000010000000000000002"),
+        ("lz4-plain-tablespace", "lz4", &Cipher::None, "000000010000000000000002"),
+        ("lzma-sodium-none-waldelta", "lzma", &raw, "000000010000000000000002"),
+        ("zstd-sodium-base64-seg1", "zst", &base64, "000000010000000000000007"),
+    ];
+    for (directory, extension, cipher, start) in repositories {
+        let method = Method::from_extension(extension).unwrap();
+        let read =
+            |name: &str| plain(&golden(&format!("{directory}/{name}.{extension}")), method, cipher).unwrap();
+        let history = String::from_utf8(read(&format!("{start}.00000028.backup"))).unwrap();
+        assert!(history.starts_with("START WAL LOCATION: 0/"), "{directory}: {history}");
+        assert!(history.contains(&format!("(file {start})")), "{directory}: {history}");
+        // Two members (the second, tablespace_map, has content only where there is a tablespace) and the end.
+        let label_tar_bytes = if directory == "lz4-plain-tablespace" { 3072 } else { 2560 };
+        assert_eq!(read("backup_label.tar").len(), label_tar_bytes, "{directory}");
+        assert_eq!(read("pg_control.tar").len(), 512 + 8192 + 1024, "{directory}");
+    }
+    let segment =
+        plain(&golden("brotli-sodium-hex/000000010000000000000009.br"), Method::Brotli, &hex).unwrap();
+    assert_eq!(segment.len(), 16 * 1024 * 1024);
+    let segment =
+        plain(&golden("zstd-sodium-base64-seg1/00000001000000000000000A.zst"), Method::Zstd, &base64)
+            .unwrap();
+    assert_eq!(segment.len(), 1024 * 1024);
+}
+
+#[test]
+fn the_first_bytes_are_walgs() {
+    let lz4 = stored(b"x", Compression::Lz4, &Cipher::None);
+    assert_eq!(lz4[..7], [0x04, 0x22, 0x4d, 0x18, 0x64, 0x70, 0xb9]);
+    assert_eq!(lz4[..7], golden("lz4-plain-tablespace/backup_label.tar.lz4")[..7]);
+    let lzma = stored(b"x", Compression::Lzma, &Cipher::None);
+    assert_eq!(lzma[..13], [0x5d, 0, 0, 0x80, 0, 255, 255, 255, 255, 255, 255, 255, 255]);
+    let zstd = stored(b"x", Compression::Zstd(ZstdLevel::default()), &Cipher::None);
+    assert_eq!(zstd[..4], [0x28, 0xb5, 0x2f, 0xfd]);
+    assert_eq!(zstd[4] & 0b100, 0b100, "content checksum flag");
+}
+
+#[test]
+fn every_cut_is_an_error() {
+    let bytes = page_like(30_000);
+    for compression in WRITABLE {
+        for cipher in &ciphers() {
+            if compression == Compression::None && matches!(cipher, Cipher::None) {
+                continue; // has no end to miss
+            }
+            let object = stored(&bytes, compression, cipher);
+            let near_the_ends = (0..64).chain(object.len() - 64..object.len());
+            let chunk_ends = (0..4).map(|i| 24 + i * 8209).filter(|cut| *cut < object.len());
+            for cut in near_the_ends.chain((0..object.len()).step_by(211)).chain(chunk_ends) {
+                let error = plain(&object[..cut], compression.method(), cipher)
+                    .expect_err(&format!("{compression:?} {cipher:?} cut at {cut} of {}", object.len()));
+                assert!(Error::of(&error).is_some(), "{compression:?} {cipher:?} at {cut}: {error:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn bytes_after_the_end_are_an_error() {
+    for compression in WRITABLE {
+        for cipher in &ciphers() {
+            if compression == Compression::None && matches!(cipher, Cipher::None) {
+                continue;
+            }
+            for size in [0, 100, 8192, 30_000] {
+                let mut object = stored(&page_like(size), compression, cipher);
+                object.push(b'x');
+                let error = plain(&object, compression.method(), cipher).unwrap_err();
+                assert!(Error::of(&error).is_some(), "{compression:?} {cipher:?} {size}: {error:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_flipped_bit_is_found_by_the_cipher() {
+    let cipher = &ciphers()[1];
+    let object = stored(&page_like(9000), Compression::None, cipher);
+    for position in (0..64).chain((64..object.len()).step_by(97)).chain(object.len() - 64..object.len()) {
+        let mut altered = object.clone();
+        altered[position] ^= 1;
+        plain(&altered, Method::None, cipher).expect_err(&format!("flipped at {position}"));
+    }
+}
+
+#[test]
+fn flipped_bits_are_found_by_the_checksums() {
+    let bytes = page_like(9000);
+    for compression in [Compression::Lz4, Compression::Zstd(ZstdLevel::default())] {
+        let object = stored(&bytes, compression, &Cipher::None);
+        for position in 7..object.len() {
+            let mut altered = object.clone();
+            altered[position] ^= 0x10;
+            if let Ok(back) = plain(&altered, compression.method(), &Cipher::None) {
+                assert!(back == bytes, "{compression:?}: flipped at {position}, other data without an error");
+            }
+        }
+    }
+}
+
+#[test]
+fn several_frames_are_one_object() {
+    let (one, two) = (page_like(100_000), page_like(5 * 1024 * 1024));
+    for compression in [Compression::Lz4, Compression::Zstd(ZstdLevel::default())] {
+        let mut object = stored(&one, compression, &Cipher::None);
+        object.extend(stored(&two, compression, &Cipher::None));
+        let back = plain(&object, compression.method(), &Cipher::None).unwrap();
+        assert!(back == [&one[..], &two[..]].concat(), "{compression:?}");
+        plain(&object[..object.len() - 1], compression.method(), &Cipher::None).unwrap_err();
+    }
+}
+
+#[test]
+fn gzip_members_are_read() {
+    let gzip = |bytes: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    let (one, two) = (page_like(100_000), page_like(70_000));
+    let object = [gzip(&one), gzip(&two)].concat();
+    assert!(plain(&object, Method::Gzip, &Cipher::None).unwrap() == [one, two].concat());
+    for cut in (0..object.len()).step_by(101).filter(|cut| *cut != gzip(&page_like(100_000)).len()) {
+        plain(&object[..cut], Method::Gzip, &Cipher::None).expect_err(&format!("cut at {cut}"));
+    }
+    let mut altered = gzip(b"some text");
+    let last = altered.len() - 6;
+    altered[last] ^= 1;
+    let error = plain(&altered, Method::Gzip, &Cipher::None).unwrap_err();
+    assert!(error.to_string().starts_with("gzip data is damaged"), "{error}");
+}
+
+#[test]
+fn dropping_an_encoder_leaves_no_readable_object() {
+    let bytes = page_like(100_000);
+    for compression in WRITABLE {
+        for cipher in &ciphers() {
+            if compression == Compression::None && matches!(cipher, Cipher::None) {
+                continue;
+            }
+            let mut object = Vec::new();
+            let mut encoder = encode(&mut object, compression, cipher).unwrap();
+            encoder.write_all(&bytes).unwrap();
+            drop(encoder);
+            plain(&object, compression.method(), cipher).unwrap_err();
+        }
+    }
+}
+
+#[test]
+fn an_encoder_does_not_finish_after_a_failed_write() {
+    struct Full(usize);
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.0 == 0 {
+                self.0 = usize::MAX; // works again later
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.0 -= 1;
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    for compression in WRITABLE {
+        let mut encoder = encode(Full(2), compression, &ciphers()[1]).unwrap();
+        let noise: Vec<u8> = (0..40).flat_map(|_| page_like(200_000)).collect();
+        let error = encoder.write_all(&noise).expect_err(&format!("{compression:?}"));
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert!(encoder.finish().is_err(), "{compression:?}");
+    }
+}
+
+#[test]
+fn errors_of_the_source_pass_unchanged() {
+    struct Broken<'a>(&'a [u8]);
+    impl Read for Broken<'_> {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            match self.0.read(out)? {
+                0 => Err(io::Error::other("connection reset")),
+                count => Ok(count),
+            }
+        }
+    }
+    for compression in WRITABLE {
+        for cipher in &ciphers() {
+            let object = stored(&page_like(50_000), compression, cipher);
+            let broken = Broken(&object[..object.len() / 2]);
+            let mut decoder = decode(broken, compression.method(), cipher).unwrap();
+            let error = decoder.read_to_end(&mut Vec::new()).unwrap_err();
+            assert_eq!(error.to_string(), "connection reset", "{compression:?} {cipher:?}");
+            assert!(Error::of(&error).is_none());
+        }
+    }
+}
+
+#[test]
+fn encoders_and_decoders_move_between_threads() {
+    fn is_send<T: Send>() {}
+    is_send::<Encoder<Vec<u8>>>();
+    is_send::<Decoder<&[u8]>>();
+    is_send::<Cipher>();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_bytes_in_any_pieces_come_back(
+        pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20_000), 0..6),
+        dribble in 1_usize..10_000,
+        method in 0_usize..5,
+        encrypted in 0_usize..2,
+    ) {
+        let (compression, cipher) = (WRITABLE[method], &ciphers()[encrypted]);
+        let mut encoder = encode(Vec::new(), compression, cipher).unwrap();
+        for piece in &pieces {
+            encoder.write_all(piece).unwrap();
+        }
+        let object = encoder.finish().unwrap();
+        let mut back = Vec::new();
+        decode(Dribble(&object, dribble), compression.method(), cipher).unwrap().read_to_end(&mut back).unwrap();
+        prop_assert_eq!(back, pieces.concat());
+    }
+
+    #[test]
+    fn decoders_survive_any_bytes(
+        bytes in prop::collection::vec(any::<u8>(), 0..500),
+        method in 0_usize..6,
+        encrypted in 0_usize..2,
+        keep in 0_usize..40,
+    ) {
+        let method = Method::ALL[method];
+        let cipher = &ciphers()[encrypted];
+        let start = WRITABLE.into_iter().find(|c| c.method() == method).map_or(vec![0x1f, 0x8b, 8], |c| stored(&bytes, c, cipher));
+        let damaged = [&start[..keep.min(start.len())], &bytes].concat();
+        // Any result will do, as long as there is one; lzma and brotli may expand, so the output is bounded.
+        let decoder = decode(&damaged[..], method, cipher).unwrap();
+        let _ = decoder.take(1 << 24).read_to_end(&mut Vec::new());
+    }
+}
