@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Key, Location};
 
 /// A storage operation that failed. *Missing* is not here: it is a value.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Error {
     kind: ErrorKind,
     action: &'static str,

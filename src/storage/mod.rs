@@ -8,14 +8,17 @@
 //!   the deadlines.
 
 mod error;
+pub mod fs;
 mod key;
+pub mod memory;
+pub mod retry;
 
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream, StreamExt};
 
 pub use error::{Error, ErrorKind, RetryAdvice};
 pub use key::{InvalidKey, Key, Prefix};
@@ -36,7 +39,8 @@ pub trait Storage: Send + Sync + fmt::Debug {
 
     /// The bytes of an object from `from` (a byte offset) to its end; `None` when it does not exist.
     ///
-    /// With `if_match` the object must still have that tag, else [`ErrorKind::Changed`].
+    /// With `if_match` the object must still have that tag, else [`ErrorKind::Changed`]. From the end of the object
+    /// on there is nothing: an empty stream.
     fn get<'a>(
         &'a self,
         key: &'a Key,
@@ -50,10 +54,35 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// Starts an object that is written in parts. Nothing is visible before [`Upload::complete`].
     fn start_upload<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Box<dyn Upload>>>;
 
-    /// Pages of what lies below `prefix`, in no promised order; an error ends the stream.
+    /// One page of what lies below `prefix`: the first one, or the one that `from` (a page's `next`) names.
     ///
-    /// A missing prefix is one empty listing; a missing bucket is an error.
-    fn list<'a>(&'a self, prefix: &'a Prefix, depth: Depth) -> BoxStream<'a, Result<ListPage>>;
+    /// A missing prefix is one empty page; a missing bucket is an error.
+    fn list_page<'a>(
+        &'a self,
+        prefix: &'a Prefix,
+        depth: Depth,
+        from: Option<&'a PageToken>,
+    ) -> BoxFuture<'a, Result<ListPage>>;
+
+    /// Every page of what lies below `prefix`, in no promised order; an error ends the stream.
+    fn list<'a>(&'a self, prefix: &'a Prefix, depth: Depth) -> BoxStream<'a, Result<ListPage>> {
+        enum Next {
+            First,
+            From(PageToken),
+            End,
+        }
+        stream::try_unfold(Next::First, move |next| async move {
+            let from = match &next {
+                Next::First => None,
+                Next::From(token) => Some(token),
+                Next::End => return Ok(None),
+            };
+            let mut page = self.list_page(prefix, depth, from).await?;
+            let next = page.next.take().map_or(Next::End, Next::From);
+            Ok(Some((page, next)))
+        })
+        .boxed()
+    }
 
     /// Deletes objects in batches. A missing object counts as deleted. The report names every key that could not be
     /// deleted; `Err` means that nothing is known of any key.
@@ -66,7 +95,12 @@ pub trait Upload: Send + Sync {
     fn put_part<'a>(&'a self, part: Part) -> BoxFuture<'a, Result<PartReceipt>>;
 
     /// Makes the object visible, from all parts in the order of their numbers. Durable on return.
-    fn complete<'a>(&'a self, receipts: Vec<PartReceipt>) -> BoxFuture<'a, Result<()>>;
+    ///
+    /// Sent again after a lost answer it may find the upload gone: [`ErrorKind::Changed`].
+    fn complete<'a>(&'a self, receipts: &'a [PartReceipt]) -> BoxFuture<'a, Result<()>>;
+
+    /// Whether the object is there, made of these very parts. Asked when the answer to `complete` was lost.
+    fn is_complete<'a>(&'a self, receipts: &'a [PartReceipt]) -> BoxFuture<'a, Result<bool>>;
 
     /// Forgets the upload and removes its parts.
     fn abort<'a>(&'a self) -> BoxFuture<'a, Result<()>>;
@@ -131,7 +165,8 @@ pub enum PutMode {
 pub enum PutOutcome {
     /// The object is stored.
     Stored,
-    /// [`PutMode::CreateOnly`] found an object there and left it.
+    /// [`PutMode::CreateOnly`] found an object there and left it. It may be this very content, stored by an attempt
+    /// whose answer was lost: compare before calling it a conflict.
     AlreadyExists,
 }
 
@@ -151,7 +186,13 @@ pub struct ListPage {
     pub objects: Vec<ObjectMeta>,
     /// Prefixes one level down; empty for [`Depth::All`].
     pub prefixes: Vec<Prefix>,
+    /// Where the next page starts; `None` on the last one.
+    pub next: Option<PageToken>,
 }
+
+/// Where a listing goes on, opaque: a token of the service, or the directories that are still to be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageToken(Vec<String>);
 
 /// What `delete` could not delete.
 #[derive(Debug, Default)]

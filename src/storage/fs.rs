@@ -1,0 +1,757 @@
+//! A directory as a bucket, durable: `WALG_FILE_PREFIX`.
+//!
+//! The root must exist already: an archive that is not mounted must not be filled up under its mount point, nor be
+//! taken for an empty one. Objects are plain files. A file is written beside its final place and renamed:
+//!
+//! | step | why |
+//! |---|---|
+//! | create `<name>.tmp.<YYYYMMDDTHHMMSSZ>-<16 hex>` | the suffix of wal-g (`folder.go`), so both tools skip such files in listings |
+//! | write, fsync | the content is on disk before the name is |
+//! | rename, or link when nothing may be replaced | a reader sees the whole file or none |
+//! | fsync the directory, and the parents of directories that were created | the name is on disk too |
+//!
+//! File modes follow the umask, new directories have mode 0755 as with wal-g. Reading never creates a directory.
+//! Deleting removes parent directories that became empty, up to the root. Blocking calls run on tokio's blocking
+//! threads.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, StreamExt};
+
+use super::{
+    Body, DeleteReport, Depth, ETag, Error, ErrorKind, Key, Limits, ListPage, Location, ObjectMeta,
+    PageToken, Part, PartReceipt, Prefix, PutMode, PutOutcome, Result, Storage, Upload,
+};
+
+/// Bytes of one chunk of a body.
+const CHUNK_BYTES: usize = 256 * 1024;
+/// A page of a listing is full when it has this many entries; the directory being read is still finished.
+const PAGE_ENTRIES: usize = 1000;
+/// How often a put starts over when another process prunes the directory it has just created.
+const PRUNE_RACES: u32 = 10;
+
+/// A directory that keeps objects as files.
+#[derive(Debug, Clone)]
+pub struct Directory {
+    place: Arc<Place>,
+}
+
+#[derive(Debug)]
+struct Place {
+    /// Must exist; is never created or removed.
+    root: PathBuf,
+    /// Below the root, ends in a slash or is empty.
+    prefix: Prefix,
+    location: Location,
+}
+
+/// What was being done, for messages.
+#[derive(Clone, Copy)]
+struct Step<'a> {
+    action: &'static str,
+    key: Option<&'a Key>,
+}
+
+impl Directory {
+    /// The objects below `prefix` in the directory `root`. Touches nothing yet.
+    pub fn new(root: impl Into<PathBuf>, prefix: Prefix) -> Directory {
+        let root = root.into();
+        let shown = root.join(prefix.as_str()).display().to_string();
+        let location = Location::new(shown.trim_end_matches('/'));
+        Directory { place: Arc::new(Place { root, prefix, location }) }
+    }
+}
+
+impl Storage for Directory {
+    fn location(&self) -> &Location {
+        &self.place.location
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { min_part_bytes: 1, max_parts: 10_000, delete_batch: 1000, conditional_put: true }
+    }
+
+    fn head<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<ObjectMeta>>> {
+        let (place, key) = (self.place.clone(), key.clone());
+        blocking(move || place.head(&key)).boxed()
+    }
+
+    fn get<'a>(
+        &'a self,
+        key: &'a Key,
+        from: u64,
+        if_match: Option<&'a ETag>,
+    ) -> BoxFuture<'a, Result<Option<Body>>> {
+        let (place, key, if_match) = (self.place.clone(), key.clone(), if_match.cloned());
+        async move {
+            let opening = place.clone();
+            let opened = blocking(move || opening.open(&key, from, if_match.as_ref())).await?;
+            Ok(opened.map(|(meta, file)| body(place, meta, file, from)))
+        }
+        .boxed()
+    }
+
+    fn put<'a>(&'a self, key: &'a Key, body: Bytes, mode: PutMode) -> BoxFuture<'a, Result<PutOutcome>> {
+        let (place, key) = (self.place.clone(), key.clone());
+        blocking(move || {
+            let mut new = NewFile::create(place, key, "put")?;
+            let written = new.file.write_all(&body);
+            new.check(written)?;
+            new.publish(mode)
+        })
+        .boxed()
+    }
+
+    fn start_upload<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Box<dyn Upload>>> {
+        let (place, key) = (self.place.clone(), key.clone());
+        blocking(move || {
+            let new = NewFile::create(place.clone(), key.clone(), "upload")?;
+            let file = Arc::new(new.file.try_clone().map_err(|error| new.failed(&error))?);
+            let state = Arc::new(Mutex::new(UploadState { new: Some(new), parts: BTreeMap::new() }));
+            Ok(Box::new(FileUpload { place, key, file, state }) as Box<dyn Upload>)
+        })
+        .boxed()
+    }
+
+    fn list_page<'a>(
+        &'a self,
+        prefix: &'a Prefix,
+        depth: Depth,
+        from: Option<&'a PageToken>,
+    ) -> BoxFuture<'a, Result<ListPage>> {
+        let (place, prefix, from) = (self.place.clone(), prefix.clone(), from.cloned());
+        blocking(move || place.list_page(&prefix, depth, from)).boxed()
+    }
+
+    fn delete<'a>(&'a self, keys: &'a [Key]) -> BoxFuture<'a, Result<DeleteReport>> {
+        let (place, keys) = (self.place.clone(), keys.to_vec());
+        blocking(move || place.delete(&keys)).boxed()
+    }
+}
+
+/// Runs blocking file calls beside the async world.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(join) => match join.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Only a runtime that is being torn down drops a task that has not begun.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+/// The rest of an open file, chunk by chunk.
+fn body(place: Arc<Place>, meta: ObjectMeta, file: File, from: u64) -> Body {
+    let key = meta.key.clone();
+    let left = meta.size.saturating_sub(from);
+    let stream = stream::try_unfold((file, left), move |(mut file, left)| {
+        let (place, key) = (place.clone(), key.clone());
+        async move {
+            if left == 0 {
+                return Ok(None);
+            }
+            let step = Step { action: "get", key: Some(&key) };
+            let read = blocking(move || {
+                let mut chunk = Vec::with_capacity(CHUNK_BYTES);
+                Read::by_ref(&mut file).take(left.min(CHUNK_BYTES as u64)).read_to_end(&mut chunk)?;
+                Ok((file, chunk))
+            })
+            .await;
+            let (file, chunk) =
+                read.map_err(|error: io::Error| place.failed(step, &place.path(&key), &error))?;
+            if chunk.is_empty() {
+                let detail = format!("the file ended {left} bytes early: it was cut while it was being read");
+                return Err(Error::new(ErrorKind::Changed, "get", Some(&key), &place.location, detail));
+            }
+            let left = left.saturating_sub(chunk.len() as u64);
+            Ok(Some((Bytes::from(chunk), (file, left))))
+        }
+    });
+    Body { meta, stream: stream.boxed() }
+}
+
+impl Place {
+    fn path(&self, key: &Key) -> PathBuf {
+        self.root.join(format!("{}{key}", self.prefix))
+    }
+
+    /// The path of a key that can be a file here.
+    fn checked_path(&self, step: Step<'_>, key: &Key) -> Result<PathBuf> {
+        let refuse = |reason: &str| {
+            Err(Error::new(ErrorKind::Invalid, step.action, Some(key), &self.location, reason))
+        };
+        if key.as_str().contains("//") {
+            return refuse("a directory cannot keep a name with an empty component");
+        }
+        if is_temporary(key.file_name()) {
+            return refuse("the name looks like that of an unfinished file, which listings skip");
+        }
+        Ok(self.path(key))
+    }
+
+    fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
+        let step = Step { action: "head", key: Some(key) };
+        let path = self.checked_path(step, key)?;
+        match std::fs::metadata(&path) {
+            Ok(metadata) if metadata.is_file() => Ok(Some(meta(key.clone(), &metadata))),
+            Ok(_) => Ok(None),
+            Err(error) if is_missing(&error) => self.check_root(step).map(|()| None),
+            Err(error) => Err(self.failed(step, &path, &error)),
+        }
+    }
+
+    fn open(&self, key: &Key, from: u64, if_match: Option<&ETag>) -> Result<Option<(ObjectMeta, File)>> {
+        let step = Step { action: "get", key: Some(key) };
+        let path = self.checked_path(step, key)?;
+        let failed = |error| self.failed(step, &path, &error);
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if is_missing(&error) => return self.check_root(step).map(|()| None),
+            Err(error) => return Err(failed(error)),
+        };
+        let metadata = file.metadata().map_err(failed)?;
+        if !metadata.is_file() {
+            return Ok(None);
+        }
+        let meta = meta(key.clone(), &metadata);
+        if if_match.is_some() && if_match != meta.etag.as_ref() {
+            let detail = "the file was replaced while it was being read";
+            return Err(Error::new(ErrorKind::Changed, "get", Some(key), &self.location, detail));
+        }
+        file.seek(SeekFrom::Start(from)).map_err(failed)?;
+        Ok(Some((meta, file)))
+    }
+
+    fn list_page(&self, prefix: &Prefix, depth: Depth, from: Option<PageToken>) -> Result<ListPage> {
+        let key = Key::parse(prefix.as_str().trim_end_matches('/')).ok();
+        let step = Step { action: "list", key: key.as_ref() };
+        let mut pending = from.map_or_else(|| vec![prefix.as_str().to_owned()], |token| token.0);
+        let mut page = ListPage::default();
+        while let Some(directory) = pending.pop() {
+            let found = self.read_directory(step, &directory, &mut page.objects)?;
+            match depth {
+                Depth::Children => page.prefixes = found,
+                Depth::All => pending.extend(found.iter().rev().map(|child| child.as_str().to_owned())),
+            }
+            if page.objects.len() >= PAGE_ENTRIES && !pending.is_empty() {
+                page.next = Some(PageToken(pending));
+                break;
+            }
+        }
+        Ok(page)
+    }
+
+    /// Adds the files of one directory to `objects`; returns its subdirectories, sorted.
+    fn read_directory(
+        &self,
+        step: Step<'_>,
+        name: &str,
+        objects: &mut Vec<ObjectMeta>,
+    ) -> Result<Vec<Prefix>> {
+        let path = self.root.join(format!("{}{name}", self.prefix));
+        let failed = |error| self.failed(step, &path, &error);
+        let entries = match std::fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(error) if is_missing(&error) => return self.check_root(step).map(|()| Vec::new()),
+            Err(error) => return Err(failed(error)),
+        };
+        let mut children = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(failed)?;
+            // A name that is not UTF-8 is no key, so nobody stored it as one.
+            let Ok(file_name) = entry.file_name().into_string() else { continue };
+            if is_temporary(&file_name) {
+                continue;
+            }
+            // Links are followed: a part of an archive may live on another disk.
+            let metadata = match std::fs::metadata(entry.path()) {
+                Ok(metadata) => metadata,
+                Err(error) if is_missing(&error) => continue,
+                Err(error) => return Err(self.failed(step, &entry.path(), &error)),
+            };
+            let full = format!("{name}{file_name}");
+            if metadata.is_dir() {
+                children.extend(Prefix::parse(&full).ok());
+            } else if metadata.is_file() {
+                objects.extend(Key::parse(&full).ok().map(|key| meta(key, &metadata)));
+            }
+        }
+        children.sort();
+        Ok(children)
+    }
+
+    /// Removes files, then the directories that became empty, and makes that durable.
+    fn delete(&self, keys: &[Key]) -> Result<DeleteReport> {
+        self.check_root(Step { action: "delete", key: keys.first() })?;
+        let mut report = DeleteReport::default();
+        let mut touched = BTreeSet::new();
+        for key in keys {
+            let step = Step { action: "delete", key: Some(key) };
+            let removed = self.checked_path(step, key).and_then(|path| match std::fs::remove_file(&path) {
+                Ok(()) => Ok(Some(path)),
+                Err(error) if is_missing(&error) || path.is_dir() => Ok(None),
+                Err(error) => Err(self.failed(step, &path, &error)),
+            });
+            match removed {
+                Ok(path) => touched.extend(path.as_deref().and_then(Path::parent).map(Path::to_owned)),
+                Err(error) => report.failed.push((key.clone(), error)),
+            }
+        }
+        let left: BTreeSet<&Path> = touched.iter().filter_map(|directory| self.prune(directory)).collect();
+        for directory in left {
+            let synced = sync_directory(directory);
+            synced.or_else(|error| if is_missing(&error) { Ok(()) } else { Err(error) }).map_err(
+                |error| self.failed(Step { action: "delete", key: keys.first() }, directory, &error),
+            )?;
+        }
+        Ok(report)
+    }
+
+    /// Removes `directory` and its parents below the root as long as they are empty; the first one that stays.
+    fn prune<'a>(&self, directory: &'a Path) -> Option<&'a Path> {
+        directory.ancestors().find(|ancestor| {
+            *ancestor == self.root || std::fs::remove_dir(ancestor).is_err_and(|e| !is_missing(&e))
+        })
+    }
+
+    /// Creates the directories of `path` below the root; returns those whose entry must be made durable, from the
+    /// deepest up.
+    fn create_parents(&self, step: Step<'_>, path: &Path) -> Result<Vec<PathBuf>> {
+        let below = path.parent().and_then(|parent| parent.strip_prefix(&self.root).ok());
+        let mut changed = Vec::new();
+        let mut directory = self.root.clone();
+        for component in below.into_iter().flat_map(Path::components) {
+            let parent = directory.clone();
+            directory.push(component);
+            if directory.is_dir() {
+                continue;
+            }
+            match DirBuilder::new().mode(0o755).create(&directory) {
+                Ok(()) => {}
+                // Another process was faster, perhaps without having synced it yet.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(self.failed_or_no_root(step, &directory, &error)),
+            }
+            changed.push(parent);
+        }
+        changed.reverse();
+        Ok(changed)
+    }
+
+    /// That the root exists, so that what was not found below it is missing indeed.
+    fn check_root(&self, step: Step<'_>) -> Result<()> {
+        match std::fs::metadata(&self.root) {
+            Ok(metadata) if metadata.is_dir() => Ok(()),
+            Ok(_) => Err(self.no_root(step, "is not a directory")),
+            Err(error) if is_missing(&error) => Err(self.no_root(step, "does not exist")),
+            Err(error) => Err(self.failed(step, &self.root, &error)),
+        }
+    }
+
+    fn no_root(&self, step: Step<'_>, why: &str) -> Error {
+        let detail = format!("the directory `{}` {why}", self.root.display());
+        Error::new(ErrorKind::NoBucket, step.action, step.key, &self.location, detail).with_hint(
+            "create the directory, or mount it, or correct WALG_FILE_PREFIX; it is never created by itself",
+        )
+    }
+
+    fn failed_or_no_root(&self, step: Step<'_>, path: &Path, error: &io::Error) -> Error {
+        match self.check_root(step) {
+            Err(no_root) if is_missing(error) => no_root,
+            _ => self.failed(step, path, error),
+        }
+    }
+
+    fn failed(&self, step: Step<'_>, path: &Path, error: &io::Error) -> Error {
+        let detail = format!("`{}`: {error}", path.display());
+        let failed = Error::new(ErrorKind::FileSystem, step.action, step.key, &self.location, detail);
+        match hint(error, &self.root) {
+            Some(hint) => failed.with_hint(hint),
+            None => failed,
+        }
+    }
+}
+
+fn hint(error: &io::Error, root: &Path) -> Option<String> {
+    let root = root.display();
+    match error.kind() {
+        io::ErrorKind::StorageFull => Some(format!("free space on the file system of `{root}`")),
+        io::ErrorKind::QuotaExceeded => Some(format!("raise the disk quota of this user for `{root}`")),
+        io::ErrorKind::PermissionDenied => {
+            Some(format!("this operating system user needs to read, write and search below `{root}`"))
+        }
+        io::ErrorKind::ReadOnlyFilesystem => Some(format!("mount the file system of `{root}` writable")),
+        io::ErrorKind::InvalidFilename => Some("a file name has at most 255 bytes here".to_owned()),
+        _ if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
+            Some(format!("see the kernel's log: the disk of `{root}` reported an error"))
+        }
+        _ => None,
+    }
+}
+
+/// Nothing has that name; also when a component of the path is a file.
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+fn meta(key: Key, metadata: &Metadata) -> ObjectMeta {
+    let nanos = i32::try_from(metadata.mtime_nsec()).unwrap_or(0);
+    let modified = jiff::Timestamp::new(metadata.mtime(), nanos).unwrap_or_default();
+    // A file is replaced by rename, so another content has another inode, or at least another time.
+    let etag = format!("{}-{}-{}", metadata.ino(), metadata.size(), modified.as_nanosecond());
+    ObjectMeta { key, size: metadata.size(), modified, etag: Some(ETag(etag)) }
+}
+
+/// Whether the name ends in `.tmp.<YYYYMMDDTHHMMSSZ>-<16 hex>`.
+fn is_temporary(name: &str) -> bool {
+    let Some((_, suffix)) = name.rsplit_once(".tmp.") else { return false };
+    let bytes = suffix.as_bytes();
+    bytes.len() == TEMPORARY_PATTERN.len()
+        && bytes.iter().zip(TEMPORARY_PATTERN).all(|(byte, class)| match class {
+            b'9' => byte.is_ascii_digit(),
+            b'x' => byte.is_ascii_hexdigit(),
+            literal => byte == literal,
+        })
+}
+
+/// `9` is a digit, `x` a hexadecimal digit, the rest stands for itself.
+const TEMPORARY_PATTERN: &[u8] = b"99999999T999999Z-xxxxxxxxxxxxxxxx";
+
+fn temporary_name(name: &str) -> io::Result<String> {
+    let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
+    let random = getrandom::u64().map_err(io::Error::from)?;
+    Ok(format!("{name}.tmp.{now}-{random:016x}"))
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// A file that is being written beside its final place. Dropped without [`NewFile::publish`], it is removed.
+struct NewFile {
+    place: Arc<Place>,
+    action: &'static str,
+    key: Key,
+    file: File,
+    temporary: PathBuf,
+    path: PathBuf,
+    /// Directories with new entries, see [`Place::create_parents`].
+    changed: Vec<PathBuf>,
+}
+
+impl NewFile {
+    fn create(place: Arc<Place>, key: Key, action: &'static str) -> Result<NewFile> {
+        let step = Step { action, key: Some(&key) };
+        let path = place.checked_path(step, &key)?;
+        let name = temporary_name(key.file_name()).map_err(|error| place.failed(step, &path, &error))?;
+        let temporary = path.with_file_name(name);
+        let mut changed = Vec::new();
+        let mut races = 0;
+        let file = loop {
+            changed.extend(place.create_parents(step, &path)?);
+            match OpenOptions::new().write(true).create_new(true).open(&temporary) {
+                Ok(file) => break file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound && races < PRUNE_RACES => races += 1,
+                Err(error) => return Err(place.failed_or_no_root(step, &temporary, &error)),
+            }
+        };
+        Ok(NewFile { place, action, key, file, temporary, path, changed })
+    }
+
+    /// Makes the file durable, then visible, then its name durable.
+    fn publish(self, mode: PutMode) -> Result<PutOutcome> {
+        self.check(self.file.sync_all())?;
+        let outcome = self.check(self.give_name(mode))?;
+        if outcome == PutOutcome::Stored {
+            self.check(self.path.parent().map_or(Ok(()), sync_directory))?;
+            self.changed.iter().try_for_each(|directory| self.check(sync_directory(directory)))?;
+        }
+        Ok(outcome)
+    }
+
+    fn give_name(&self, mode: PutMode) -> io::Result<PutOutcome> {
+        let created = match mode {
+            PutMode::Overwrite => std::fs::rename(&self.temporary, &self.path),
+            PutMode::CreateOnly => match std::fs::hard_link(&self.temporary, &self.path) {
+                // Some network file systems have no hard links.
+                Err(error) if is_unsupported(&error) => rename_to_free_name(&self.temporary, &self.path),
+                linked => linked,
+            },
+        };
+        match created {
+            Ok(()) => Ok(PutOutcome::Stored),
+            Err(error) if mode == PutMode::CreateOnly && error.kind() == io::ErrorKind::AlreadyExists => {
+                Ok(PutOutcome::AlreadyExists)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn check<T>(&self, result: io::Result<T>) -> Result<T> {
+        result.map_err(|error| self.failed(&error))
+    }
+
+    fn failed(&self, error: &io::Error) -> Error {
+        self.place.failed(Step { action: self.action, key: Some(&self.key) }, &self.path, error)
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        // Gone already after a rename; a second name after a link.
+        let _ = std::fs::remove_file(&self.temporary);
+    }
+}
+
+fn is_unsupported(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported)
+}
+
+fn rename_to_free_name(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    Ok(renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
+}
+
+/// An object written in parts: one file, each part at its offset.
+struct FileUpload {
+    place: Arc<Place>,
+    key: Key,
+    file: Arc<File>,
+    state: Arc<Mutex<UploadState>>,
+}
+
+struct UploadState {
+    /// `None` once it was completed or aborted.
+    new: Option<NewFile>,
+    /// Offset and length of each part by number.
+    parts: BTreeMap<u32, (u64, u64)>,
+}
+
+impl FileUpload {
+    fn state(&self) -> MutexGuard<'_, UploadState> {
+        lock(&self.state)
+    }
+}
+
+fn lock(state: &Mutex<UploadState>) -> MutexGuard<'_, UploadState> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Upload for FileUpload {
+    fn put_part<'a>(&'a self, part: Part) -> BoxFuture<'a, Result<PartReceipt>> {
+        async move {
+            let file = self.file.clone();
+            let (number, offset, length) = (part.number, part.offset, part.body.len() as u64);
+            let written = blocking(move || file.write_all_at(&part.body, part.offset)).await;
+            let step = Step { action: "upload", key: Some(&self.key) };
+            written.map_err(|error| self.place.failed(step, &self.place.path(&self.key), &error))?;
+            self.state().parts.insert(number, (offset, length));
+            Ok(PartReceipt { number, tag: ETag(format!("{offset}-{length}")) })
+        }
+        .boxed()
+    }
+
+    fn complete<'a>(&'a self, receipts: &'a [PartReceipt]) -> BoxFuture<'a, Result<()>> {
+        async move {
+            let invalid = |kind, detail: String| {
+                Err(Error::new(kind, "upload", Some(&self.key), &self.place.location, detail))
+            };
+            let new = {
+                let mut state = self.state();
+                if let Some(number) = first_gap(&state.parts, receipts) {
+                    return invalid(ErrorKind::Invalid, format!("part {number} is missing or does not fit"));
+                }
+                state.new.take()
+            };
+            let Some(new) = new else {
+                return invalid(ErrorKind::Changed, "the upload has ended already".to_owned());
+            };
+            blocking(move || new.publish(PutMode::Overwrite)).await.map(|_| ())
+        }
+        .boxed()
+    }
+
+    fn is_complete<'a>(&'a self, _receipts: &'a [PartReceipt]) -> BoxFuture<'a, Result<bool>> {
+        // An answer of the file system is not lost: `complete` has said all there is to say.
+        async { Ok(false) }.boxed()
+    }
+
+    fn abort<'a>(&'a self) -> BoxFuture<'a, Result<()>> {
+        let new = self.state().new.take();
+        blocking(move || drop(new)).map(Ok).boxed()
+    }
+}
+
+/// The first part that does not follow the one before it, or that was not stored, or that has no receipt.
+fn first_gap(parts: &BTreeMap<u32, (u64, u64)>, receipts: &[PartReceipt]) -> Option<u32> {
+    let mut end = 0u64;
+    for (expected, receipt) in (1..).zip(receipts) {
+        match parts.get(&receipt.number) {
+            Some((offset, length)) if receipt.number == expected && *offset == end => {
+                end = end.saturating_add(*length);
+            }
+            _ => return Some(expected),
+        }
+    }
+    parts.keys().nth(receipts.len()).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::{get_bytes, list_all};
+    use std::os::unix::fs::PermissionsExt;
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    fn key(text: &str) -> Key {
+        Key::parse(text).unwrap()
+    }
+
+    async fn store(storage: &Directory, name: &str) {
+        storage.put(&key(name), Bytes::from(name.to_owned()), PutMode::Overwrite).await.unwrap();
+    }
+
+    fn names(root: &Path) -> Vec<String> {
+        let mut names: Vec<_> =
+            std::fs::read_dir(root).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn missing_root_is_an_error_and_stays_missing() {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = scratch.path().join("unmounted");
+        let storage = Directory::new(&root, Prefix::parse("cluster").unwrap());
+        let (wal, all) = (key("wal_005/a"), Prefix::root());
+        runtime().block_on(async {
+            let errors = [
+                storage.head(&wal).await.unwrap_err(),
+                storage.get(&wal, 0, None).await.unwrap_err(),
+                storage.put(&wal, Bytes::new(), PutMode::Overwrite).await.unwrap_err(),
+                storage.start_upload(&wal).await.err().unwrap(),
+                list_all(&storage, &all, Depth::All).await.unwrap_err(),
+                storage.delete(std::slice::from_ref(&wal)).await.unwrap_err(),
+            ];
+            for error in errors {
+                assert_eq!(error.kind(), ErrorKind::NoBucket, "{error}");
+                assert!(error.to_string().contains("does not exist"), "{error}");
+                assert!(error.hint().unwrap().contains("WALG_FILE_PREFIX"));
+            }
+        });
+        assert!(!root.exists());
+    }
+
+    #[test]
+    fn reading_creates_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let storage = Directory::new(root.path(), Prefix::parse("a/b").unwrap());
+        runtime().block_on(async {
+            assert_eq!(storage.head(&key("wal_005/x")).await.unwrap(), None);
+            assert!(get_bytes(&storage, &key("wal_005/x")).await.unwrap().is_none());
+            assert_eq!(list_all(&storage, &Prefix::root(), Depth::All).await.unwrap(), ListPage::default());
+            assert!(storage.delete(&[key("wal_005/x")]).await.unwrap().failed.is_empty());
+        });
+        assert!(names(root.path()).is_empty());
+    }
+
+    #[test]
+    fn deleting_prunes_what_became_empty_only() {
+        let root = tempfile::tempdir().unwrap();
+        let storage = Directory::new(root.path(), Prefix::root());
+        runtime().block_on(async {
+            store(&storage, "base/one/tar/part").await;
+            store(&storage, "base/two").await;
+            storage.delete(&[key("base/one/tar/part"), key("base/gone/x")]).await.unwrap();
+            assert_eq!(names(&root.path().join("base")), ["two"]);
+            storage.delete(&[key("base/two")]).await.unwrap();
+        });
+        assert!(root.path().exists());
+        assert!(names(root.path()).is_empty());
+    }
+
+    #[test]
+    fn unfinished_files_are_not_listed_and_not_left() {
+        let root = tempfile::tempdir().unwrap();
+        let storage = Directory::new(root.path(), Prefix::root());
+        runtime().block_on(async {
+            store(&storage, "whole").await;
+            let upload = storage.start_upload(&key("partial")).await.unwrap();
+            let part = Part { number: 1, offset: 0, body: Bytes::from_static(b"x") };
+            let receipt = upload.put_part(part).await.unwrap();
+            assert_eq!(names(root.path()).len(), 2);
+            let listed = list_all(&storage, &Prefix::root(), Depth::All).await.unwrap();
+            assert_eq!(listed.objects.len(), 1);
+            let missing = PartReceipt { number: 2, tag: receipt.tag.clone() };
+            assert_eq!(upload.complete(&[receipt, missing]).await.unwrap_err().kind(), ErrorKind::Invalid);
+            drop(upload);
+        });
+        assert_eq!(names(root.path()), ["whole"]);
+    }
+
+    #[test]
+    fn new_directories_have_the_mode_of_wal_g() {
+        let root = tempfile::tempdir().unwrap();
+        let storage = Directory::new(root.path(), Prefix::root());
+        runtime().block_on(store(&storage, "wal_005/x"));
+        let mode = std::fs::metadata(root.path().join("wal_005")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o700, 0o700);
+        assert_eq!(mode & 0o022, 0, "not writable by others");
+    }
+
+    #[test]
+    fn a_directory_is_no_object() {
+        let root = tempfile::tempdir().unwrap();
+        let storage = Directory::new(root.path(), Prefix::root());
+        runtime().block_on(async {
+            store(&storage, "base/x").await;
+            assert_eq!(storage.head(&key("base")).await.unwrap(), None);
+            assert!(storage.get(&key("base"), 0, None).await.unwrap().is_none());
+            assert!(storage.get(&key("base/x/y"), 0, None).await.unwrap().is_none());
+            assert!(storage.delete(&[key("base")]).await.unwrap().failed.is_empty());
+            let error = storage.put(&key("base/x/y"), Bytes::new(), PutMode::Overwrite).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::FileSystem, "{error}");
+        });
+    }
+
+    #[test]
+    fn errors_name_the_path_and_what_to_do() {
+        let root = tempfile::tempdir().unwrap();
+        let place = Directory::new(root.path(), Prefix::root()).place;
+        let object = key("wal_005/x");
+        let step = Step { action: "put", key: Some(&object) };
+        let full = io::Error::from_raw_os_error(rustix::io::Errno::NOSPC.raw_os_error());
+        let error = place.failed(step, &place.path(&object), &full);
+        let shown = root.path().display();
+        assert_eq!(
+            error.to_string(),
+            format!("put `wal_005/x` in {shown}: `{shown}/wal_005/x`: No space left on device (os error 28)")
+        );
+        assert_eq!(error.hint(), Some(format!("free space on the file system of `{shown}`").as_str()));
+    }
+
+    #[test]
+    fn knows_unfinished_names() {
+        for (name, expected) in [
+            ("part_001.tar.br.tmp.20240102T030405Z-0123456789abcdef", true),
+            (&temporary_name("x").unwrap(), true),
+            ("x.tmp.20240102T030405Z-0123456789abcde", false),
+            ("x.tmp.", false),
+            ("20240102T030405Z-0123456789abcdef", false),
+        ] {
+            assert_eq!(is_temporary(name), expected, "{name}");
+        }
+    }
+}
