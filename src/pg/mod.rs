@@ -6,13 +6,24 @@
 //! Supported servers are PostgreSQL 13 to 18 on little-endian machines with 64-bit longs; WAL, `pg_control` and
 //! data pages are in the byte order of the machine that wrote them.
 
+mod control;
+mod labels;
 mod lsn;
+mod oid;
+pub mod page;
+mod relation_file;
 mod timeline;
+mod version;
 mod wal_name;
 mod wal_page;
 
+pub use control::{ClusterState, ControlFile, ControlFileError};
+pub use labels::{BackupFrom, BackupLabel, TablespaceMap};
 pub use lsn::{Lsn, SegmentNumber, WalSegmentSize};
+pub use oid::Oid;
+pub use relation_file::{Fork, RelationFile};
 pub use timeline::{HistoryEntry, TimelineHistory, TimelineId};
+pub use version::PgVersion;
 pub use wal_name::{SegmentName, WalFileName};
 pub use wal_page::{SegmentHeader, SystemIdentifier, WalPageError};
 
@@ -54,5 +65,23 @@ pub enum ParseError {
         line: usize,
         /// The rule that is broken.
         problem: &'static str,
+    },
+    /// Not a `server_version_num`.
+    #[error("parse server version {text:?}: expected a number such as 150018")]
+    Version {
+        /// What was given.
+        text: String,
+    },
+    /// A `backup_label` without a line that PostgreSQL needs, or with nonsense in it.
+    #[error("parse backup_label: line {line:?} is missing or makes no sense")]
+    BackupLabel {
+        /// How the line starts.
+        line: &'static str,
+    },
+    /// A `tablespace_map` that PostgreSQL would refuse.
+    #[error("parse tablespace_map, line {line}: expected an OID and a directory")]
+    TablespaceMap {
+        /// Counted from 1.
+        line: usize,
     },
 }

@@ -198,6 +198,14 @@ mod tests {
     }
 
     #[test]
+    fn reads_what_a_promotion_writes() {
+        let history =
+            TimelineHistory::parse(tli(2), include_bytes!("../../tests/golden/pg/00000002.history")).unwrap();
+        assert_eq!(history.switch_point(TimelineId::FIRST), Some(lsn("0/3052020")));
+        assert_eq!(history.parent().unwrap().reason, "no recovery target specified");
+    }
+
+    #[test]
     fn answers_questions() {
         let history = TimelineHistory::parse(tli(5), THREE).unwrap();
         for (timeline, ancestor, switch) in [

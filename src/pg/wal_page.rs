@@ -230,6 +230,31 @@ mod tests {
     }
 
     #[test]
+    fn real_segments() {
+        let bytes: [(u32, &[u8], &str, u64); 6] = [
+            (13, include_bytes!("../../tests/golden/pg/wal_header.13.bin"), "000000010000000000000001", 16),
+            (14, include_bytes!("../../tests/golden/pg/wal_header.14.bin"), "000000010000000000000001", 16),
+            (15, include_bytes!("../../tests/golden/pg/wal_header.15.bin"), "000000010000000000000001", 16),
+            (16, include_bytes!("../../tests/golden/pg/wal_header.16.bin"), "000000010000000000000008", 1),
+            (17, include_bytes!("../../tests/golden/pg/wal_header.17.bin"), "000000010000000000000001", 16),
+            (18, include_bytes!("../../tests/golden/pg/wal_header.18.bin"), "000000010000000000000001", 16),
+        ];
+        for (major, bytes, segment, mebibytes) in bytes {
+            let parsed = SegmentHeader::parse(bytes).unwrap();
+            assert_eq!((parsed.pg_major, parsed.block_size), (major, 8192));
+            assert_eq!(parsed.check(name(segment), mebibytes << 20), Ok(()), "{major}");
+        }
+    }
+
+    #[test]
+    fn the_segment_of_a_promotion_starts_with_the_old_timeline() {
+        let bytes = include_bytes!("../../tests/golden/pg/wal_header.15-promoted.bin");
+        let parsed = SegmentHeader::parse(bytes).unwrap();
+        assert_eq!(parsed.timeline, TimelineId::FIRST);
+        assert_eq!(parsed.check(name("000000020000000000000003"), 16 << 20), Ok(()));
+    }
+
+    #[test]
     fn refuses_what_is_no_first_page() {
         let good = header(0xD110, 2, 1, 0x100_0000, MIB16);
         for (what, bytes, error) in [
