@@ -1,0 +1,218 @@
+//! A place for a repository: a directory, or a bucket of its own on Swift or versitygw.
+
+use std::fs;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::{
+    BehaviorVersion, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+};
+use aws_sdk_s3::primitives::ByteStream;
+
+use super::available::Missing;
+use super::scratch::Scratch;
+
+/// An empty place for objects, gone with its objects when the test ends.
+///
+/// Keys are those below the repository's prefix. Reading and writing here goes past the code under test.
+pub struct Bucket {
+    place: Place,
+    env: Vec<(String, String)>,
+}
+
+enum Place {
+    Directory(PathBuf),
+    S3(S3Bucket),
+}
+
+struct S3Bucket {
+    client: Client,
+    runtime: tokio::runtime::Runtime,
+    name: String,
+}
+
+/// Repositories lie below the bucket's root, so that nothing beside them may be touched.
+const PREFIX: &str = "backups/demo";
+
+impl Bucket {
+    /// A directory, `WALG_FILE_PREFIX`.
+    pub fn directory(scratch: &Scratch, name: &str) -> Self {
+        let path = scratch.dir(name);
+        let env = [("WALG_FILE_PREFIX", path.to_str().unwrap())];
+        Self { env: owned(&env), place: Place::Directory(path) }
+    }
+
+    /// A bucket on OpenStack Swift.
+    pub fn swift() -> Result<Self, Missing> {
+        Self::s3("SEAWALL_TEST_SWIFT", "Swift")
+    }
+
+    /// A bucket on versitygw.
+    pub fn versitygw() -> Result<Self, Missing> {
+        Self::s3("SEAWALL_TEST_VERSITYGW", "versitygw")
+    }
+
+    fn s3(variable: &str, server: &str) -> Result<Self, Missing> {
+        let value = std::env::var(variable).map_err(|_| {
+            Missing::installable(format!("no {server}, {variable} is not set (scripts/test sets it)"))
+        })?;
+        let parts: Vec<&str> = value.split('|').collect();
+        let [endpoint, access_key, secret_key, region] = parts[..] else {
+            panic!("{variable} is not endpoint|access key|secret key|region")
+        };
+        let config = aws_sdk_s3::Config::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .http_client(aws_smithy_http_client::Builder::new().build_http())
+            .endpoint_url(endpoint)
+            .credentials_provider(Credentials::new(access_key, secret_key, None, None, "test"))
+            .region(Region::new(region.to_owned()))
+            .force_path_style(true)
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+            .build();
+        let name = fresh_name();
+        let bucket = S3Bucket {
+            client: Client::from_conf(config),
+            runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
+            name: name.clone(),
+        };
+        bucket.wait(bucket.client.create_bucket().bucket(&name).send()).unwrap();
+        let env = [
+            ("WALG_S3_PREFIX", format!("s3://{name}/{PREFIX}").as_str()),
+            ("AWS_ENDPOINT", endpoint),
+            ("AWS_ACCESS_KEY_ID", access_key),
+            ("AWS_SECRET_ACCESS_KEY", secret_key),
+            ("AWS_REGION", region),
+            ("AWS_S3_FORCE_PATH_STYLE", "true"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Ok(Self { place: Place::S3(bucket), env: env.into() })
+    }
+
+    /// The settings that lead the tool here.
+    pub fn env(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.env.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// All keys below the prefix, sorted.
+    pub fn keys(&self) -> Vec<String> {
+        let mut keys = match &self.place {
+            Place::Directory(root) => files_below(root, root),
+            Place::S3(bucket) => {
+                let below = format!("{PREFIX}/");
+                bucket.keys().iter().filter_map(|key| key.strip_prefix(&below)).map(str::to_owned).collect()
+            }
+        };
+        keys.sort();
+        keys
+    }
+
+    #[track_caller]
+    pub fn get(&self, key: &str) -> Vec<u8> {
+        match &self.place {
+            Place::Directory(root) => fs::read(root.join(key)).unwrap(),
+            Place::S3(bucket) => bucket.get(&format!("{PREFIX}/{key}")),
+        }
+    }
+
+    /// Writes an object past the tool: to damage one, or to lay down what another program wrote.
+    pub fn put(&self, scratch: &Scratch, key: &str, body: &[u8]) {
+        match &self.place {
+            Place::Directory(root) => {
+                let path = root.join(key);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, body).unwrap();
+                scratch.own(root);
+            }
+            Place::S3(bucket) => bucket.put(&format!("{PREFIX}/{key}"), body),
+        }
+    }
+
+    pub fn delete(&self, key: &str) {
+        match &self.place {
+            Place::Directory(root) => fs::remove_file(root.join(key)).unwrap(),
+            Place::S3(bucket) => bucket.delete(&format!("{PREFIX}/{key}")),
+        }
+    }
+}
+
+impl S3Bucket {
+    fn wait<F: Future>(&self, future: F) -> F::Output {
+        self.runtime.block_on(future)
+    }
+
+    /// All keys of the bucket.
+    fn keys(&self) -> Vec<String> {
+        let mut pages = self.client.list_objects_v2().bucket(&self.name).into_paginator().send();
+        let mut keys = Vec::new();
+        while let Some(page) = self.wait(pages.next()) {
+            keys.extend(page.unwrap().contents().iter().map(|object| object.key().unwrap().to_owned()));
+        }
+        keys
+    }
+
+    #[track_caller]
+    fn get(&self, key: &str) -> Vec<u8> {
+        self.wait(async {
+            let answer = self.client.get_object().bucket(&self.name).key(key).send().await.unwrap();
+            answer.body.collect().await.unwrap().to_vec()
+        })
+    }
+
+    fn put(&self, key: &str, body: &[u8]) {
+        let body = ByteStream::from(body.to_vec());
+        self.wait(self.client.put_object().bucket(&self.name).key(key).body(body).send()).unwrap();
+    }
+
+    fn delete(&self, key: &str) {
+        self.wait(self.client.delete_object().bucket(&self.name).key(key).send()).unwrap();
+    }
+
+    fn abort_uploads(&self) {
+        let uploads = self.wait(self.client.list_multipart_uploads().bucket(&self.name).send()).unwrap();
+        for upload in uploads.uploads() {
+            let abort = self.client.abort_multipart_upload().bucket(&self.name);
+            let abort = abort.set_key(upload.key.clone()).set_upload_id(upload.upload_id.clone());
+            self.wait(abort.send()).unwrap();
+        }
+    }
+}
+
+impl Drop for S3Bucket {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return; // the server is wiped after the tests; a second panic would hide the first
+        }
+        self.abort_uploads();
+        for key in self.keys() {
+            self.delete(&key);
+        }
+        self.wait(self.client.delete_bucket().bucket(&self.name).send()).unwrap();
+    }
+}
+
+/// Unique among the buckets of all test processes of this machine.
+fn fresh_name() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let since_epoch = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_micros();
+    format!("seawall-{}-{since_epoch:x}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn owned(env: &[(&str, &str)]) -> Vec<(String, String)> {
+    env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn files_below(dir: &Path, root: &Path) -> Vec<String> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(files_below(&path, root));
+        } else {
+            files.push(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned());
+        }
+    }
+    files
+}

@@ -1,0 +1,31 @@
+//! What end-to-end tests are made of: a [`Cluster`] of real PostgreSQL, a [`Bucket`] on a real storage, and
+//! the [`Tool`] under test. Every test has its own [`Scratch`] directory, its clusters listen on a socket in
+//! it only, its bucket has a name of its own, so tests run beside each other.
+//!
+//! Where the servers are is said by the variables of `docs/testing.md`; `scripts/test` sets them. A test
+//! that lacks one begins with [`require!`](crate::require), which says so and leaves the test, or fails
+//! when `SEAWALL_TEST_REQUIRE=1`.
+
+#![allow(dead_code, unused_imports, reason = "each test binary uses its part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod available;
+mod bucket;
+mod cluster;
+mod command;
+mod fixture;
+mod scratch;
+mod tool;
+
+pub use available::{Missing, announce};
+pub use bucket::Bucket;
+pub use cluster::{Cluster, Postgres};
+pub use command::{Run, run};
+pub use fixture::{Fixture, FixtureBackup, RestorePoint};
+pub use scratch::Scratch;
+pub use tool::Tool;
