@@ -25,7 +25,7 @@
 
 use std::fmt;
 
-use super::{Lsn, SystemIdentifier, TimelineId, WalSegmentSize};
+use super::{Lsn, PgVersion, SystemIdentifier, TimelineId, WalSegmentSize};
 
 /// What `pg_control` says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,6 +101,12 @@ impl ControlFile {
                 .map_err(|_| ControlFileError::Invalid { field: "WAL segment size", value: segment_size })?,
             data_checksum_version: Some(u32_at(content, 252)?).filter(|&version| version != 0),
         })
+    }
+
+    /// The directory that holds this cluster's files in each tablespace, such as `PG_15_202209061`
+    /// (`TABLESPACE_VERSION_DIRECTORY`, `common/relpath.h`). The major version is not in `pg_control`.
+    pub fn tablespace_directory(&self, version: PgVersion) -> String {
+        format!("PG_{}_{}", version.major(), self.catalog_version)
     }
 }
 
@@ -276,6 +282,12 @@ mod tests {
             is("Bytes per WAL segment", file.wal_segment_size.bytes().to_string());
             is("Data page checksum version", file.data_checksum_version.unwrap_or(0).to_string());
         }
+    }
+
+    #[test]
+    fn tablespace_directory() {
+        let file = ControlFile::parse(GOLDEN[2].1).unwrap();
+        assert_eq!(file.tablespace_directory(PgVersion::new(150018)), "PG_15_202209061");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! data pages are in the byte order of the machine that wrote them.
 
 mod control;
+pub mod data_dir;
 mod labels;
 mod lsn;
 mod oid;
