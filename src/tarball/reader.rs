@@ -1,0 +1,155 @@
+//! Reads an archive to its last byte, with checked names.
+//!
+//! Accepted: USTAR, PAX and GNU headers; names with and without a leading slash, directories with and without a
+//! trailing one; an archive without its end (wal-g's `pg_control.tar` of a remote backup has none), if it stops
+//! between two members; zero bytes after the end. Everything else is an error, most of all a member that is cut
+//! short and a name that leads out of the directory.
+
+use std::ffi::OsStr;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// What a member is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link with this target, as stored: it is not checked.
+    Symlink(PathBuf),
+}
+
+/// A member of an archive, and a reader of its content.
+pub struct Member<'a> {
+    /// The name, relative and without `.` and `..`; empty for the root directory.
+    pub path: PathBuf,
+    /// What it is.
+    pub kind: Kind,
+    /// Permission bits, with the set-id and sticky bits.
+    pub mode: u32,
+    /// The size of the content.
+    pub size_bytes: u64,
+    content: &'a mut dyn Read,
+    rest_bytes: u64,
+}
+
+/// The content of the member; reading less than all of it is fine.
+impl Read for Member<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let count = self.content.read(out)?;
+        if count == 0 && self.rest_bytes > 0 && !out.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, ReadError::Truncated));
+        }
+        self.rest_bytes = self.rest_bytes.saturating_sub(count as u64);
+        Ok(count)
+    }
+}
+
+/// Why an archive cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The source failed, or the archive is malformed.
+    #[error("cannot read the tar archive: {0}")]
+    Archive(#[source] io::Error),
+    /// The archive ends inside a member.
+    #[error("the tar archive ends inside a member")]
+    Truncated,
+    /// A member's name leads out of the directory it is extracted to, or is none.
+    #[error("the tar archive has a member with the unsafe name '{0}'")]
+    UnsafeName(String),
+    /// A member is a device, a hard link or the like, which no backup has.
+    #[error("the tar archive has a member '{name}' of the unsupported type '{flag}'")]
+    UnsupportedType {
+        /// The member's name.
+        name: String,
+        /// The type, as its header spells it.
+        flag: char,
+    },
+    /// Something other than zero bytes follows the end of the archive.
+    #[error("the tar archive is followed by other data")]
+    TrailingData,
+}
+
+/// Reads all members of `source` in order, hands each to `take`, then reads `source` to its end.
+///
+/// On success every byte of the source was read, so that checksums of the decoders below were verified.
+///
+/// # Errors
+/// Those of `take` as they are, and [`ReadError`] made an `E`.
+pub fn read_members<R, E>(source: R, mut take: impl FnMut(&mut Member<'_>) -> Result<(), E>) -> Result<(), E>
+where
+    R: Read,
+    E: From<ReadError>,
+{
+    let mut archive = tar::Archive::new(source);
+    for entry in archive.entries().map_err(ReadError::Archive)? {
+        let mut entry = entry.map_err(archive_error)?;
+        let size_bytes = entry.size();
+        let mut member = Member {
+            path: checked_path(&entry.path_bytes())?,
+            kind: kind(&entry)?,
+            mode: entry.header().mode().map_err(ReadError::Archive)? & 0o7777,
+            size_bytes,
+            rest_bytes: size_bytes,
+            content: &mut entry,
+        };
+        take(&mut member)?;
+    }
+    read_zeroes(archive.into_inner())?;
+    Ok(())
+}
+
+fn archive_error(error: io::Error) -> ReadError {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof if error.get_ref().is_none() => ReadError::Truncated,
+        _ => ReadError::Archive(error),
+    }
+}
+
+fn checked_path(name: &[u8]) -> Result<PathBuf, ReadError> {
+    let unsafe_name = || ReadError::UnsafeName(String::from_utf8_lossy(name).into_owned());
+    let relative = name.strip_prefix(b"/").unwrap_or(name);
+    if name.is_empty() || relative.starts_with(b"/") || name.contains(&0) {
+        return Err(unsafe_name());
+    }
+    let mut path = PathBuf::new();
+    for component in relative.split(|byte| *byte == b'/') {
+        match component {
+            b"" | b"." => {}
+            b".." => return Err(unsafe_name()),
+            component => path.push(Path::new(OsStr::from_bytes(component))),
+        }
+    }
+    Ok(path)
+}
+
+fn kind<R: Read>(entry: &tar::Entry<'_, R>) -> Result<Kind, ReadError> {
+    let entry_type = entry.header().entry_type();
+    match entry_type {
+        tar::EntryType::Regular | tar::EntryType::Continuous => Ok(Kind::File),
+        tar::EntryType::Directory => Ok(Kind::Directory),
+        tar::EntryType::Symlink => {
+            let target = entry.link_name_bytes().unwrap_or_default();
+            Ok(Kind::Symlink(PathBuf::from(OsStr::from_bytes(&target))))
+        }
+        _ => Err(ReadError::UnsupportedType {
+            name: String::from_utf8_lossy(&entry.path_bytes()).into_owned(),
+            flag: char::from(entry_type.as_byte()),
+        }),
+    }
+}
+
+fn read_zeroes(mut source: impl Read) -> Result<(), ReadError> {
+    let mut buffer = [0; 4096];
+    loop {
+        match source.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) if buffer.iter().take(count).all(|byte| *byte == 0) => {}
+            Ok(_) => return Err(ReadError::TrailingData),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(ReadError::Archive(e)),
+        }
+    }
+}
