@@ -14,6 +14,7 @@
 //! | [`codec`], [`tarball`] | bytes to bytes: compression, encryption, tar |
 //! | [`pg`] | facts of PostgreSQL: LSNs, timelines, WAL pages, control file, labels, its SQL session |
 //! | [`durable`] | files that survive a power cut |
+//! | [`progress`] | counters of a running operation |
 
 #![warn(missing_docs)]
 #![forbid(unsafe_code)]
@@ -26,6 +27,7 @@ pub mod layout;
 pub mod ops;
 pub mod pg;
 pub mod pipeline;
+pub mod progress;
 pub mod retention;
 pub mod settings;
 pub mod storage;
