@@ -1,1 +1,13 @@
-//! The table of settings, their sources and their typed values.
+//! Settings: one table of names, and for each the value that counts and where it was set.
+//!
+//! Sources in order: flag, environment, configuration file, default. Nothing below `cli` reads the environment.
+
+mod error;
+pub mod file;
+pub mod keys;
+mod resolve;
+pub mod value;
+
+pub use error::Error;
+pub use keys::{Key, Section, Status, Visibility};
+pub use resolve::{Environment, Settings, Source, Sourced, Sources};

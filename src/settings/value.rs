@@ -124,8 +124,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 
 /// Reads a JSON document.
 pub fn parse_json(text: &str) -> Result<serde_json::Value, String> {
-    serde_json::from_str(text)
-        .map_err(|error| format!("expected JSON, which breaks at line {} column {}", error.line(), error.column()))
+    serde_json::from_str(text).map_err(|error| {
+        format!("expected JSON, which breaks at line {} column {}", error.line(), error.column())
+    })
 }
 
 /// Finds the word, whatever the case of its letters.
@@ -178,7 +179,8 @@ mod tests {
 
     #[test]
     fn bytes_take_postgresql_units() {
-        let cases = [("0", 0), ("20971520", 20_971_520), ("20MB", 20_971_520), ("1 kB", 1024), ("1mb", 1 << 20)];
+        let cases =
+            [("0", 0), ("20971520", 20_971_520), ("20MB", 20_971_520), ("1 kB", 1024), ("1mb", 1 << 20)];
         for (text, bytes) in cases {
             assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
         }
