@@ -12,8 +12,10 @@ pub mod fs;
 mod key;
 pub mod memory;
 pub mod retry;
+pub mod s3;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -21,7 +23,10 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt};
 
 pub use error::{Error, ErrorKind, RetryAdvice};
+use fs::Directory;
 pub use key::{InvalidKey, Key, Prefix};
+use retry::{Retry, RetryPolicy};
+use s3::{S3, S3Config};
 
 /// What every storage operation returns.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -235,6 +240,29 @@ impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Body").field("meta", &self.meta).finish_non_exhaustive()
     }
+}
+
+/// Which storage, and where.
+#[derive(Debug, Clone)]
+pub enum StorageConfig {
+    /// `WALG_FILE_PREFIX`.
+    Directory {
+        /// Must exist.
+        path: PathBuf,
+        /// The repository's place below it.
+        prefix: Prefix,
+    },
+    /// `WALG_S3_PREFIX`.
+    S3(Box<S3Config>),
+}
+
+/// Opens a storage, with retries where they help. Makes no request.
+pub fn open(config: StorageConfig, policy: RetryPolicy) -> Result<SharedStorage> {
+    Ok(match config {
+        // The kernel's answers are final, and a call into it cannot be given up.
+        StorageConfig::Directory { path, prefix } => Arc::new(Directory::new(path, prefix)),
+        StorageConfig::S3(config) => Arc::new(Retry::new(Arc::new(S3::open(*config, policy)?), policy)),
+    })
 }
 
 /// Every object below `prefix`, in memory, sorted by key.

@@ -1,0 +1,293 @@
+//! What a failed request means: from the status, the code and the error chain of the SDK to our classes.
+
+use std::error::Error as StdError;
+use std::io;
+use std::time::Duration;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+
+use crate::storage::{Error, ErrorKind, Key, Location};
+
+/// The longest text of a service that is shown.
+const TEXT_CHARS: usize = 300;
+
+/// A request, for messages.
+#[derive(Clone, Copy)]
+pub(super) struct Call<'a> {
+    pub(super) action: &'static str,
+    pub(super) key: Option<&'a Key>,
+    pub(super) location: &'a Location,
+}
+
+impl Call<'_> {
+    /// An error of our own finding.
+    pub(super) fn error(&self, kind: ErrorKind, detail: impl Into<String>) -> Error {
+        Error::new(kind, self.action, self.key, self.location, detail)
+    }
+
+    /// What the SDK reports.
+    pub(super) fn failed<E>(&self, error: SdkError<E>) -> Error
+    where
+        E: ProvideErrorMetadata + StdError + 'static,
+    {
+        match error.raw_response() {
+            Some(raw) => self.refused(raw, error.code(), error.message(), &error),
+            None => self.not_answered(&error, matches!(error, SdkError::TimeoutError(_))),
+        }
+    }
+
+    /// A key of a batch that could not be deleted.
+    pub(super) fn refused_key(&self, code: Option<&str>, message: Option<&str>) -> Error {
+        let kind = code.and_then(kind_of_code).unwrap_or(ErrorKind::Invalid);
+        let detail = [code, message].into_iter().flatten().map(bounded).collect::<Vec<_>>().join(": ");
+        with_hint(self.error(kind, detail), hint(kind, code))
+    }
+
+    /// The service answered with an error, or with something that is no answer.
+    fn refused(
+        &self,
+        raw: &HttpResponse,
+        code: Option<&str>,
+        message: Option<&str>,
+        error: &dyn StdError,
+    ) -> Error {
+        let status = raw.status().as_u16();
+        let kind = code.and_then(kind_of_code).unwrap_or_else(|| kind_of_status(status));
+        let mut detail = match (code, message) {
+            (Some(code), Some(message)) if !message.is_empty() => {
+                format!("{}: {}", bounded(code), bounded(message))
+            }
+            (Some(code), _) => bounded(code),
+            (None, _) if (200..300).contains(&status) => innermost(error),
+            (None, _) => body_text(raw).unwrap_or_else(|| reason(status).to_owned()),
+        };
+        detail.push_str(&format!(" (HTTP {status}"));
+        // Swift names its own id as well; the S3 one is what both logs have.
+        if let Some(id) = header(raw, "x-amz-request-id").or_else(|| header(raw, "x-trans-id")) {
+            detail.push_str(&format!(", request {}", bounded(id)));
+        }
+        detail.push(')');
+        let asked = header(raw, "retry-after").and_then(|wait| wait.parse().ok()).map(Duration::from_secs);
+        let hint = match (kind, status) {
+            (ErrorKind::Protocol, 404) => Some("no S3 service answered here: check AWS_ENDPOINT"),
+            _ => hint(kind, code),
+        };
+        with_hint(self.error(kind, detail).with_retry_after(asked), hint)
+    }
+
+    /// No answer came: name not found, no connection, no trust, no credentials, reset.
+    pub(super) fn not_answered(&self, error: &(dyn StdError + 'static), timed_out: bool) -> Error {
+        let mut refused = false;
+        let mut reset = false;
+        let mut source = Some(error);
+        while let Some(current) = source {
+            if let Some(credentials) = current.downcast_ref::<CredentialsError>() {
+                return self.no_credentials(credentials);
+            }
+            if let Some(io) = current.downcast_ref::<io::Error>() {
+                if let Some(tls) = io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+                    return self.no_trust(tls);
+                }
+                refused |= io.kind() == io::ErrorKind::ConnectionRefused;
+                reset |= matches!(io.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe);
+            }
+            if let Some(tls) = current.downcast_ref::<rustls::Error>() {
+                return self.no_trust(tls);
+            }
+            source = current.source();
+        }
+        let text = chain(error);
+        if text.contains("dns error") || text.contains("failed to lookup address") {
+            let hint = "the host's name could not be resolved: check AWS_ENDPOINT, AWS_S3_FORCE_PATH_STYLE (without it the \
+                        bucket is a part of the host's name) and the name service";
+            return self.error(ErrorKind::Network, text).with_hint(hint);
+        }
+        if refused {
+            let hint = "nothing listens there: check AWS_ENDPOINT and whether the service runs";
+            return self.error(ErrorKind::Network, text).with_hint(hint);
+        }
+        if reset {
+            return self.error(ErrorKind::Network, text);
+        }
+        if timed_out || text.contains("timed out") || text.contains("timeout") {
+            let hint = "check AWS_ENDPOINT, and firewalls and proxies on the way";
+            return self.error(ErrorKind::Timeout, text).with_hint(hint);
+        }
+        self.error(ErrorKind::Network, text)
+    }
+
+    fn no_credentials(&self, error: &CredentialsError) -> Error {
+        let kind = match error {
+            CredentialsError::ProviderTimedOut(_) => ErrorKind::Timeout,
+            _ => ErrorKind::Refused,
+        };
+        let hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or check the profile, web identity, container or \
+                    instance that should give them";
+        self.error(kind, format!("no credentials: {}", chain(error))).with_hint(hint)
+    }
+
+    fn no_trust(&self, error: &rustls::Error) -> Error {
+        let detail = format!("TLS: {}", bounded(&error.to_string()));
+        match error {
+            rustls::Error::InvalidCertificate(_) => self.error(ErrorKind::Refused, detail).with_hint(
+                "the certificate of the service is not trusted: name its CA in WALG_S3_CA_CERT_FILE or AWS_CA_BUNDLE, \
+                 and use the host name it is made for",
+            ),
+            rustls::Error::InvalidMessage(_) => self
+                .error(ErrorKind::Protocol, detail)
+                .with_hint("the service does not speak TLS there: check the scheme and port of AWS_ENDPOINT"),
+            _ => self.error(ErrorKind::Network, detail),
+        }
+    }
+}
+
+/// The value of a header of an answer.
+pub(super) fn header<'a>(raw: &'a HttpResponse, name: &str) -> Option<&'a str> {
+    raw.headers().get(name)
+}
+
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>, and codes seen from other services.
+fn kind_of_code(code: &str) -> Option<ErrorKind> {
+    Some(match code {
+        "NoSuchBucket" => ErrorKind::NoBucket,
+        "AccessDenied"
+        | "AllAccessDisabled"
+        | "AccountProblem"
+        | "ExpiredToken"
+        | "InvalidAccessKeyId"
+        | "InvalidToken"
+        | "InvalidSecurity"
+        | "SignatureDoesNotMatch"
+        | "RequestTimeTooSkewed"
+        | "TokenRefreshRequired"
+        | "AuthorizationHeaderMalformed"
+        | "Forbidden"
+        | "XAdminUserNotFound"
+        | "NotSignedUp"
+        | "Unauthorized" => ErrorKind::Refused,
+        "SlowDown"
+        | "ServiceUnavailable"
+        | "InternalError"
+        | "Throttling"
+        | "ThrottlingException"
+        | "TooManyRequests"
+        | "RequestLimitExceeded"
+        | "BandwidthLimitExceeded"
+        | "OperationAborted"
+        | "ConditionalRequestConflict" => ErrorKind::Busy,
+        // The connection or something on the way spoiled the request.
+        "RequestTimeout"
+        | "IncompleteBody"
+        | "BadDigest"
+        | "XAmzContentSHA256Mismatch"
+        | "XAmzContentChecksumMismatch" => ErrorKind::Network,
+        "PreconditionFailed" | "NoSuchUpload" => ErrorKind::Changed,
+        _ => return None,
+    })
+}
+
+fn kind_of_status(status: u16) -> ErrorKind {
+    match status {
+        401 | 403 => ErrorKind::Refused,
+        408 | 409 | 429 | 499 => ErrorKind::Busy,
+        412 => ErrorKind::Changed,
+        501 => ErrorKind::Invalid,
+        500.. => ErrorKind::Busy,
+        // A missing object says so by code; without one it may be any web server.
+        404 | 200..300 => ErrorKind::Protocol,
+        _ => ErrorKind::Invalid,
+    }
+}
+
+fn hint(kind: ErrorKind, code: Option<&str>) -> Option<&'static str> {
+    Some(match code {
+        Some("InvalidAccessKeyId" | "XAdminUserNotFound") => "check AWS_ACCESS_KEY_ID and AWS_ENDPOINT",
+        Some("SignatureDoesNotMatch") => {
+            "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; a wrong AWS_REGION or a proxy that changes headers does this too"
+        }
+        Some("RequestTimeTooSkewed") => "set the clock of this machine",
+        Some("ExpiredToken" | "InvalidToken" | "TokenRefreshRequired") => {
+            "check AWS_SESSION_TOKEN, or let it be renewed"
+        }
+        Some("AuthorizationHeaderMalformed" | "PermanentRedirect" | "IllegalLocationConstraintException") => {
+            "check AWS_REGION: it is the region of the bucket"
+        }
+        Some("AccessDenied") => {
+            "these keys may not do this here: check the policy of the bucket, and AWS_ACCESS_KEY_ID"
+        }
+        Some("EntityTooLarge" | "EntityTooSmall") => "check WALG_S3_MAX_PART_SIZE",
+        Some("InvalidStorageClass") => "check WALG_S3_STORAGE_CLASS",
+        _ => match kind {
+            ErrorKind::NoBucket => {
+                "check the bucket in WALG_S3_PREFIX and AWS_ENDPOINT; it is never created by itself"
+            }
+            ErrorKind::Refused => "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, and what they may do",
+            _ => return None,
+        },
+    })
+}
+
+fn with_hint(error: Error, hint: Option<&str>) -> Error {
+    match hint {
+        Some(hint) => error.with_hint(hint),
+        None => error,
+    }
+}
+
+fn reason(status: u16) -> &'static str {
+    match status {
+        301 | 307 | 308 => "redirected elsewhere",
+        401 => "not authenticated",
+        403 => "forbidden",
+        404 => "not found",
+        429 => "too many requests",
+        500.. => "the service failed",
+        _ => "refused without a reason",
+    }
+}
+
+/// The beginning of a body that is no S3 error, as of a proxy.
+fn body_text(raw: &HttpResponse) -> Option<String> {
+    let text = String::from_utf8_lossy(raw.body().bytes()?).trim().to_owned();
+    (!text.is_empty()).then(|| format!("not an answer of S3: {}", bounded(&text)))
+}
+
+/// One line, bounded, without control characters.
+fn bounded(text: &str) -> String {
+    let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut shown: String = line.chars().filter(|c| !c.is_control()).take(TEXT_CHARS).collect();
+    if shown.len() < line.len() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// The messages of an error and its causes, without those that only repeat or say that there is a cause.
+fn chain(error: &(dyn StdError + 'static)) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    let mut source = Some(error);
+    while let Some(current) = source {
+        let text = current.to_string();
+        source = current.source();
+        let empty = matches!(
+            text.as_str(),
+            "dispatch failure" | "io error" | "other" | "failed to construct request"
+        ) || text.is_empty();
+        if (!empty || source.is_none()) && !parts.iter().any(|part| part.contains(&text)) {
+            parts.push(text);
+        }
+    }
+    bounded(&parts.join(": "))
+}
+
+fn innermost(error: &dyn StdError) -> String {
+    let mut last = error.to_string();
+    let mut source = error.source();
+    while let Some(current) = source {
+        last = current.to_string();
+        source = current.source();
+    }
+    bounded(&last)
+}

@@ -1,0 +1,207 @@
+//! Bodies of requests, watched while they go up, and of answers, counted while they come down.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use aws_runtime::auth::PayloadSigningOverride;
+use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
+use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_s3::error::BoxError;
+use aws_sdk_s3::primitives::{ByteStream, SdkBody};
+use bytes::Bytes;
+use futures_util::stream::{self, Stream};
+use http_body::{Frame, SizeHint};
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+
+use super::Place;
+use super::config::Scheme;
+use crate::storage::retry::RetryPolicy;
+use crate::storage::{ErrorKind, Key, Result};
+
+/// Bytes handed to the connection at a time: each time is a sign of life.
+const CHUNK_BYTES: usize = 128 * 1024;
+/// Larger bodies are hashed beside the async world.
+const HASH_INLINE_BYTES: usize = 256 * 1024;
+/// What the last bytes may take through the kernel's buffer.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// The body of one request, with what its signature needs.
+pub(super) struct Signed {
+    bytes: Bytes,
+    sha256: Option<String>,
+    progress: Arc<Progress>,
+}
+
+/// When the connection last took bytes, and whether it has them all.
+#[derive(Debug)]
+struct Progress(Mutex<(Instant, Stage)>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Sending,
+    Sent,
+}
+
+/// Nothing moved for too long.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Stalled {
+    #[error("the service took no more of the body for {0:?}")]
+    Sending(Duration),
+    #[error("no answer in {0:?} after the whole body was sent")]
+    Answering(Duration),
+}
+
+impl Signed {
+    /// Hashes the body where its signature covers it: over http. Over https TLS protects it.
+    pub(super) async fn new(bytes: Bytes, scheme: Scheme) -> Signed {
+        let sha256 = match scheme {
+            Scheme::Https => None,
+            Scheme::Http => Some(sha256(bytes.clone()).await),
+        };
+        let stage = if bytes.is_empty() { Stage::Sent } else { Stage::Sending };
+        let progress = Arc::new(Progress(Mutex::new((Instant::now(), stage))));
+        Signed { bytes, sha256, progress }
+    }
+
+    pub(super) fn length(&self) -> i64 {
+        i64::try_from(self.bytes.len()).unwrap_or(i64::MAX)
+    }
+
+    pub(super) fn stream(&self) -> ByteStream {
+        let body = WatchedBody { rest: self.bytes.clone(), progress: self.progress.clone() };
+        ByteStream::new(SdkBody::from_body_1_x(body))
+    }
+
+    pub(super) fn interceptor(&self) -> PayloadSignature {
+        PayloadSignature(match &self.sha256 {
+            Some(sha256) => PayloadSigningOverride::Precomputed(sha256.clone()),
+            None => PayloadSigningOverride::UnsignedPayload,
+        })
+    }
+
+    /// Runs the request that sends this body; gives up when nothing moves.
+    pub(super) async fn watch<T>(
+        &self,
+        policy: &RetryPolicy,
+        request: impl Future<Output = T>,
+    ) -> std::result::Result<T, Stalled> {
+        let mut request = std::pin::pin!(request);
+        loop {
+            let (since, stage) = self.progress.get();
+            let limit = match stage {
+                Stage::Sending => policy.stalled_body.saturating_add(policy.connect),
+                Stage::Sent => policy.first_byte.saturating_add(DRAIN),
+            };
+            if let Ok(answer) = tokio::time::timeout_at(since + limit, request.as_mut()).await {
+                return Ok(answer);
+            }
+            if self.progress.get() == (since, stage) {
+                return Err(match stage {
+                    Stage::Sending => Stalled::Sending(limit),
+                    Stage::Sent => Stalled::Answering(limit),
+                });
+            }
+        }
+    }
+}
+
+async fn sha256(bytes: Bytes) -> String {
+    if bytes.len() <= HASH_INLINE_BYTES {
+        return hex::encode(Sha256::digest(&bytes));
+    }
+    let hashing = tokio::task::spawn_blocking({
+        let bytes = bytes.clone();
+        move || hex::encode(Sha256::digest(&bytes))
+    });
+    // A task that could not run: the runtime ends, so it does not matter where the time goes.
+    hashing.await.unwrap_or_else(|_| hex::encode(Sha256::digest(&bytes)))
+}
+
+impl Progress {
+    fn get(&self) -> (Instant, Stage) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, stage: Stage) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), stage);
+    }
+}
+
+struct WatchedBody {
+    rest: Bytes,
+    progress: Arc<Progress>,
+}
+
+impl http_body::Body for WatchedBody {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<Frame<Bytes>, Self::Error>>> {
+        if self.rest.is_empty() {
+            return Poll::Ready(None);
+        }
+        let size = self.rest.len().min(CHUNK_BYTES);
+        let chunk = self.rest.split_to(size);
+        self.progress.set(if self.rest.is_empty() { Stage::Sent } else { Stage::Sending });
+        Poll::Ready(Some(Ok(Frame::data(chunk))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.rest.len() as u64)
+    }
+}
+
+/// Tells the signer what the body is, as it cannot look into a stream.
+#[derive(Debug)]
+pub(super) struct PayloadSignature(PayloadSigningOverride);
+
+impl Intercept for PayloadSignature {
+    fn name(&self) -> &'static str {
+        "PayloadSignature"
+    }
+
+    fn modify_before_signing(
+        &self,
+        _context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _components: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> std::result::Result<(), BoxError> {
+        config.interceptor_state().store_put(self.0.clone());
+        Ok(())
+    }
+}
+
+/// The body of an answer; one that is shorter or longer than announced is an error.
+pub(super) fn chunks(
+    place: Arc<Place>,
+    key: Key,
+    announced: u64,
+    body: ByteStream,
+) -> impl Stream<Item = Result<Bytes>> + Send + 'static {
+    stream::try_unfold((body, announced), move |(mut body, left)| {
+        let (place, key) = (place.clone(), key.clone());
+        async move {
+            let call = place.call("get", Some(&key));
+            match body.next().await {
+                Some(Ok(chunk)) => {
+                    let left = left.checked_sub(chunk.len() as u64);
+                    let too_long = || call.error(ErrorKind::Protocol, "the body is longer than announced");
+                    Ok(Some((chunk, (body, left.ok_or_else(too_long)?))))
+                }
+                Some(Err(error)) => Err(call.not_answered(&error, false)),
+                None if left == 0 => Ok(None),
+                None => Err(call.error(ErrorKind::Network, format!("the body ended {left} bytes early"))),
+            }
+        }
+    })
+}

@@ -1,0 +1,113 @@
+//! The SDK's client for one bucket: connections, trust, proxy, credentials, region.
+//!
+//! Everything costly waits until it is needed: certificates are loaded for https only and from one bundle,
+//! credential providers are asked with the first request, the region is looked up only where nothing names it.
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{
+    BehaviorVersion, ConfigBag, Intercept, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+    RuntimeComponents, SharedHttpClient, StalledStreamProtectionConfig,
+};
+use aws_sdk_s3::error::BoxError;
+
+use super::answer::{Call, header};
+use super::config::{Addressing, Credentials, Network, S3Config};
+use super::credentials;
+use crate::storage::retry::RetryPolicy;
+use crate::storage::{ErrorKind, Location, Result};
+
+/// The region that a service which has none is signed for, and where the region of a bucket can be asked.
+const DEFAULT_REGION: &str = "us-east-1";
+
+/// Builds the client. Asks the service for the region of the bucket when nothing names it.
+pub(super) async fn connect(
+    config: &S3Config,
+    location: &Location,
+    policy: &RetryPolicy,
+    http: &SharedHttpClient,
+) -> Result<Client> {
+    let region = match (&config.region, &config.endpoint, &config.credentials) {
+        (Some(region), _, _) => Some(region.trim().to_owned()),
+        (None, Some(_), _) => Some(DEFAULT_REGION.to_owned()),
+        (None, None, Credentials::Chain(chain)) => credentials::profile_region(chain).await,
+        (None, None, Credentials::Static { .. }) => None,
+    };
+    if let Some(region) = region {
+        return Ok(client(config, policy, http, region).await);
+    }
+    let anywhere = client(config, policy, http, DEFAULT_REGION.to_owned()).await;
+    let region = bucket_region(&anywhere, config, location).await?;
+    tracing::debug!(region, bucket = config.bucket, "looked up the region");
+    Ok(client(config, policy, http, region).await)
+}
+
+/// The region that the service names in any answer about a bucket, also in a refusal.
+async fn bucket_region(client: &Client, config: &S3Config, location: &Location) -> Result<String> {
+    const REGION: &str = "x-amz-bucket-region";
+    let call = Call { action: "look up the region of the bucket", key: None, location };
+    let named = match client.head_bucket().bucket(&config.bucket).send().await {
+        Ok(answer) => answer.bucket_region().map(str::to_owned),
+        Err(error) => match error.raw_response().and_then(|raw| header(raw, REGION)) {
+            Some(region) => Some(region.to_owned()),
+            None if error.raw_response().is_some_and(|raw| raw.status().as_u16() == 404) => {
+                let detail = format!("the bucket `{}` does not exist (HTTP 404)", config.bucket);
+                return Err(call
+                    .error(ErrorKind::NoBucket, detail)
+                    .with_hint("check the bucket in WALG_S3_PREFIX"));
+            }
+            None => return Err(call.failed(error)),
+        },
+    };
+    named.ok_or_else(|| call.error(ErrorKind::Protocol, "the answer names none").with_hint("set AWS_REGION"))
+}
+
+async fn client(config: &S3Config, policy: &RetryPolicy, http: &SharedHttpClient, region: String) -> Client {
+    let region = Region::new(region);
+    let timeouts = TimeoutConfig::builder().connect_timeout(policy.connect).build();
+    let mut builder = aws_sdk_s3::Config::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .http_client(http.clone())
+        .credentials_provider(credentials::provider(config, region.clone()).await)
+        .region(region)
+        .force_path_style(config.addressing == Addressing::Path)
+        .timeout_config(timeouts)
+        // `storage::retry` repeats and watches; two layers of it would multiply.
+        .retry_config(RetryConfig::disabled())
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        // Newer defaults add trailing checksums, which Swift and others refuse.
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+        .interceptor(ExtraHeaders(config.headers.clone()));
+    if let Some(endpoint) = &config.endpoint {
+        builder = builder.endpoint_url(endpoint.to_string());
+    } else {
+        builder = builder.use_dual_stack(config.network == Network::DualStack);
+    }
+    Client::from_conf(builder.build())
+}
+
+/// Adds headers before the request is signed.
+#[derive(Debug, Clone)]
+pub(super) struct ExtraHeaders(pub(super) Vec<(String, String)>);
+
+impl Intercept for ExtraHeaders {
+    fn name(&self) -> &'static str {
+        "ExtraHeaders"
+    }
+
+    fn modify_before_signing(
+        &self,
+        context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> std::result::Result<(), BoxError> {
+        let headers = context.request_mut().headers_mut();
+        for (name, value) in &self.0 {
+            headers.try_insert(name.clone(), value.clone())?;
+        }
+        Ok(())
+    }
+}

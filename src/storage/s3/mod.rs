@@ -1,0 +1,400 @@
+//! An S3 bucket, by aws-sdk-s3, at AWS or any other service.
+//!
+//! One attempt per call; [`super::retry::Retry`] repeats. What services differ in, and how it is met here:
+//!
+//! | what | here |
+//! |---|---|
+//! | trailing checksums, aws-chunked bodies (Swift: 501) | never sent; over http the body is signed, over https TLS protects it |
+//! | DeleteObjects without Content-MD5 (Swift: 400) | Content-MD5 always, no other checksum |
+//! | storage class, SSE headers (Swift: 400, 501) | only when configured |
+//! | PutObject with If-None-Match (Swift: 501; others ignore it) | only when [`CreateOnly`] says so |
+//! | ListObjectsV2 unknown, or its token ignored | falls back to ListObjects V1 |
+//! | a missing key and a missing bucket look alike to HEAD | the first time, a GET of one byte tells |
+//! | versioned buckets | a delete adds a marker, as any plain delete does; older versions stay |
+//!
+//! The ETag of a put is not compared with an MD5 of our own: that costs as much as the compression of a segment.
+
+mod answer;
+mod body;
+mod client;
+mod config;
+mod credentials;
+mod delete;
+mod list;
+mod transport;
+mod upload;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::SharedHttpClient;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_sdk_s3::primitives::DateTime;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, StreamExt};
+use md5::{Digest, Md5};
+use secrecy::ExposeSecret;
+use tokio::sync::OnceCell;
+
+use self::answer::Call;
+use self::body::Signed;
+use self::client::ExtraHeaders;
+pub use self::config::{
+    Addressing, AssumeRole, Chain, CreateOnly, Credentials, Encryption, Endpoint, InvalidEndpoint,
+    ListVersion, Network, S3Config, Scheme, WebIdentity,
+};
+use super::retry::RetryPolicy;
+use super::{
+    Body, DeleteReport, Depth, ETag, Error, ErrorKind, Key, Limits, ListPage, Location, ObjectMeta,
+    PageToken, Prefix, PutMode, PutOutcome, Result, Storage, Upload,
+};
+
+/// Every part but the last has at least this many bytes (S3's rule, Swift's too).
+const MIN_PART_BYTES: u64 = 5 * 1024 * 1024;
+
+/// A bucket, or a part of it.
+#[derive(Debug, Clone)]
+pub struct S3 {
+    place: Arc<Place>,
+}
+
+/// What all requests share.
+struct Place {
+    config: S3Config,
+    location: Location,
+    policy: RetryPolicy,
+    http: SharedHttpClient,
+    client: OnceCell<Client>,
+    /// The service does not know ListObjectsV2.
+    list_v1: AtomicBool,
+    /// An answer has shown that the bucket exists, so a missing key is just that.
+    bucket_seen: AtomicBool,
+    /// Headers of requests that create an object.
+    create_headers: ExtraHeaders,
+    /// Headers of requests that carry or read content: our key, when the service encrypts with it.
+    content_headers: ExtraHeaders,
+}
+
+impl S3 {
+    /// The bucket that `config` describes. Makes no request; fails when certificates cannot be read.
+    ///
+    /// Of `policy` it takes the time to connect and the longest silence while a body goes up.
+    pub fn open(config: S3Config, policy: RetryPolicy) -> Result<S3> {
+        let location = config.location();
+        let certificates = match (&config.ca_bundle, config.scheme()) {
+            (Some(path), Scheme::Https) => Some(transport::read_certificates(path, &location)?),
+            _ => None,
+        };
+        let content_headers = content_headers(&config);
+        let place = Place {
+            http: transport::http_client(config.scheme(), certificates),
+            location,
+            policy,
+            client: OnceCell::new(),
+            list_v1: AtomicBool::new(config.list_version == ListVersion::V1),
+            bucket_seen: AtomicBool::new(false),
+            create_headers: ExtraHeaders(create_headers(&config, &content_headers)),
+            content_headers: ExtraHeaders(content_headers),
+            config,
+        };
+        Ok(S3 { place: Arc::new(place) })
+    }
+}
+
+fn content_headers(config: &S3Config) -> Vec<(String, String)> {
+    let Some(Encryption::Customer { key }) = &config.encryption else { return Vec::new() };
+    let key = key.expose_secret().as_bytes();
+    let name = |end: &str| format!("x-amz-server-side-encryption-customer-{end}");
+    vec![
+        (name("algorithm"), "AES256".to_owned()),
+        (name("key"), BASE64.encode(key)),
+        (name("key-md5"), BASE64.encode(Md5::digest(key))),
+    ]
+}
+
+fn create_headers(config: &S3Config, content_headers: &[(String, String)]) -> Vec<(String, String)> {
+    const ENCRYPTION: &str = "x-amz-server-side-encryption";
+    let mut headers = content_headers.to_vec();
+    let mut add = |name: &str, value: &str| headers.push((name.to_owned(), value.to_owned()));
+    match &config.encryption {
+        Some(Encryption::Aes256) => add(ENCRYPTION, "AES256"),
+        Some(Encryption::Kms { key_id }) => {
+            add(ENCRYPTION, "aws:kms");
+            add("x-amz-server-side-encryption-aws-kms-key-id", key_id);
+        }
+        Some(Encryption::Customer { .. }) | None => {}
+    }
+    if let Some(class) = &config.storage_class {
+        add("x-amz-storage-class", class);
+    }
+    headers
+}
+
+impl Place {
+    async fn client(&self) -> Result<&Client> {
+        let connect = || client::connect(&self.config, &self.location, &self.policy, &self.http);
+        self.client.get_or_try_init(connect).await
+    }
+
+    /// The name of an object in the bucket.
+    fn full(&self, key: &Key) -> String {
+        format!("{}{key}", self.config.prefix)
+    }
+
+    fn call<'a>(&'a self, action: &'static str, key: Option<&'a Key>) -> Call<'a> {
+        Call { action, key, location: &self.location }
+    }
+
+    fn saw_bucket(&self) {
+        self.bucket_seen.store(true, Ordering::Relaxed);
+    }
+
+    async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
+        let call = self.call("head", Some(key));
+        let request = self.client().await?.head_object().bucket(&self.config.bucket).key(self.full(key));
+        let answer = match request.customize().interceptor(self.content_headers.clone()).send().await {
+            Ok(answer) => answer,
+            Err(error) if status(&error) == Some(404) => return self.is_missing(key).await,
+            Err(error) => return Err(call.failed(error)),
+        };
+        self.saw_bucket();
+        let size = answer.content_length().and_then(|size| u64::try_from(size).ok());
+        let size = size.ok_or_else(|| call.error(ErrorKind::Protocol, "the answer has no Content-Length"))?;
+        let modified = modified(answer.last_modified());
+        let modified =
+            modified.ok_or_else(|| call.error(ErrorKind::Protocol, "the answer has no Last-Modified"))?;
+        Ok(Some(ObjectMeta { key: key.clone(), size, modified, etag: etag(answer.e_tag()) }))
+    }
+
+    /// A HEAD without success: `None` when the object is missing, an error when the bucket is. HEAD has no body to
+    /// tell them apart, so as long as nothing has shown that the bucket exists, a GET is asked.
+    async fn is_missing(&self, key: &Key) -> Result<Option<ObjectMeta>> {
+        if self.bucket_seen.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        match self.get_object(key, GetRange::FirstByte, None).await? {
+            None => Ok(None),
+            // It has appeared in between.
+            Some(answer) => {
+                let (meta, _) = self.content(key, 0, &answer)?;
+                Ok(Some(meta))
+            }
+        }
+    }
+
+    async fn get_object(
+        &self,
+        key: &Key,
+        range: GetRange,
+        if_match: Option<&ETag>,
+    ) -> Result<Option<GetObjectOutput>> {
+        let call = self.call("get", Some(key));
+        let request = self
+            .client()
+            .await?
+            .get_object()
+            .bucket(&self.config.bucket)
+            .key(self.full(key))
+            .set_range(range.header())
+            .set_if_match(if_match.map(|tag| tag.0.clone()));
+        match request.customize().interceptor(self.content_headers.clone()).send().await {
+            Ok(answer) => {
+                self.saw_bucket();
+                Ok(Some(answer))
+            }
+            Err(error) if error.code() == Some("NoSuchKey") => {
+                self.saw_bucket();
+                Ok(None)
+            }
+            Err(error) => Err(call.failed(error)),
+        }
+    }
+
+    /// What an answer says of the object, and how many bytes its body has.
+    fn content(&self, key: &Key, from: u64, answer: &GetObjectOutput) -> Result<(ObjectMeta, u64)> {
+        let protocol = |detail: String| self.call("get", Some(key)).error(ErrorKind::Protocol, detail);
+        let length = answer.content_length().and_then(|length| u64::try_from(length).ok());
+        let length = length.ok_or_else(|| protocol("the answer has no Content-Length".to_owned()))?;
+        let size = match answer.content_range() {
+            None if from > 0 => return Err(protocol("the service ignores Range".to_owned())),
+            None => length,
+            Some(range) => {
+                let parsed = parse_content_range(range).filter(|(first, _)| *first == from);
+                parsed
+                    .ok_or_else(|| protocol(format!("unexpected Content-Range `{}`", range.escape_debug())))?
+                    .1
+            }
+        };
+        // Nothing decides by the time of an object that is being read, so a proxy may have dropped it.
+        let modified = modified(answer.last_modified()).unwrap_or_default();
+        Ok((ObjectMeta { key: key.clone(), size, modified, etag: etag(answer.e_tag()) }, length))
+    }
+
+    async fn put(&self, key: &Key, body: Bytes, mode: PutMode) -> Result<PutOutcome> {
+        let call = self.call("put", Some(key));
+        let client = self.client().await?;
+        let signed = Signed::new(body, self.config.scheme()).await;
+        let request = client
+            .put_object()
+            .bucket(&self.config.bucket)
+            .key(self.full(key))
+            .content_length(signed.length())
+            .body(signed.stream())
+            .set_if_none_match((mode == PutMode::CreateOnly).then(|| "*".to_owned()))
+            .customize()
+            .interceptor(self.create_headers.clone())
+            .interceptor(signed.interceptor());
+        match signed.watch(&self.policy, request.send()).await {
+            Ok(Ok(_)) => {
+                self.saw_bucket();
+                Ok(PutOutcome::Stored)
+            }
+            Ok(Err(error)) if mode == PutMode::CreateOnly && status(&error) == Some(412) => {
+                Ok(PutOutcome::AlreadyExists)
+            }
+            Ok(Err(error)) => Err(call.failed(error)),
+            Err(stalled) => Err(call.error(ErrorKind::Timeout, stalled.to_string())),
+        }
+    }
+}
+
+/// Which bytes a get asks for.
+enum GetRange {
+    From(u64),
+    FirstByte,
+}
+
+impl GetRange {
+    fn header(&self) -> Option<String> {
+        match self {
+            GetRange::From(0) => None,
+            GetRange::From(offset) => Some(format!("bytes={offset}-")),
+            GetRange::FirstByte => Some("bytes=0-0".to_owned()),
+        }
+    }
+}
+
+/// First offset and object size of `bytes 5-9/10`.
+fn parse_content_range(range: &str) -> Option<(u64, u64)> {
+    let (bounds, size) = range.strip_prefix("bytes ")?.split_once('/')?;
+    Some((bounds.split_once('-')?.0.parse().ok()?, size.parse().ok()?))
+}
+
+/// The HTTP status of an error answer.
+fn status<E>(error: &SdkError<E>) -> Option<u16> {
+    error.raw_response().map(|raw| raw.status().as_u16())
+}
+
+fn modified(time: Option<&DateTime>) -> Option<jiff::Timestamp> {
+    let time = time?;
+    jiff::Timestamp::new(time.secs(), i32::try_from(time.subsec_nanos()).ok()?).ok()
+}
+
+fn etag(tag: Option<&str>) -> Option<ETag> {
+    tag.map(|tag| ETag(tag.to_owned()))
+}
+
+impl Storage for S3 {
+    fn location(&self) -> &Location {
+        &self.place.location
+    }
+
+    fn limits(&self) -> Limits {
+        let config = &self.place.config;
+        Limits {
+            min_part_bytes: MIN_PART_BYTES,
+            max_parts: config.max_parts,
+            delete_batch: config.delete_batch.clamp(1, delete::MAX_KEYS),
+            conditional_put: config.create_only != CreateOnly::Unsupported,
+        }
+    }
+
+    /// See [`Storage::head`].
+    fn head<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<ObjectMeta>>> {
+        self.place.head(key).boxed()
+    }
+
+    fn get<'a>(
+        &'a self,
+        key: &'a Key,
+        from: u64,
+        if_match: Option<&'a ETag>,
+    ) -> BoxFuture<'a, Result<Option<Body>>> {
+        async move {
+            let place = &self.place;
+            let answer = match place.get_object(key, GetRange::From(from), if_match).await {
+                // Nothing is left to read, if the object ends there.
+                Err(error) if from > 0 && error.kind() == ErrorKind::Invalid => {
+                    let meta = place.head(key).await?.filter(|meta| meta.size <= from);
+                    let empty = |meta| Body { meta, stream: stream::empty().boxed() };
+                    return meta.map(empty).map(Some).ok_or(error);
+                }
+                answer => answer?,
+            };
+            let Some(answer) = answer else { return Ok(None) };
+            let (meta, length) = place.content(key, from, &answer)?;
+            Ok(Some(Body {
+                meta,
+                stream: body::chunks(place.clone(), key.clone(), length, answer.body).boxed(),
+            }))
+        }
+        .boxed()
+    }
+
+    fn put<'a>(&'a self, key: &'a Key, body: Bytes, mode: PutMode) -> BoxFuture<'a, Result<PutOutcome>> {
+        async move {
+            match (mode, self.place.config.create_only) {
+                (PutMode::Overwrite, _) | (PutMode::CreateOnly, CreateOnly::Put) => {
+                    self.place.put(key, body, mode).await
+                }
+                (PutMode::CreateOnly, CreateOnly::Upload) => {
+                    upload::create_only(&self.place, key, body).await
+                }
+                (PutMode::CreateOnly, CreateOnly::Unsupported) => {
+                    let detail = "this service is not known to create an object only when it is missing";
+                    Err(self.place.call("put", Some(key)).error(ErrorKind::Invalid, detail))
+                }
+            }
+        }
+        .boxed()
+    }
+
+    fn start_upload<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Box<dyn Upload>>> {
+        async move {
+            let upload = upload::S3Upload::start(self.place.clone(), key.clone()).await?;
+            Ok(Box::new(upload) as Box<dyn Upload>)
+        }
+        .boxed()
+    }
+
+    fn list_page<'a>(
+        &'a self,
+        prefix: &'a Prefix,
+        depth: Depth,
+        from: Option<&'a PageToken>,
+    ) -> BoxFuture<'a, Result<ListPage>> {
+        list::page(&self.place, prefix, depth, from).boxed()
+    }
+
+    fn delete<'a>(&'a self, keys: &'a [Key]) -> BoxFuture<'a, Result<DeleteReport>> {
+        delete::delete(&self.place, keys).boxed()
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Place").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// Reports a failure inside this module's own words.
+fn protocol(call: Call<'_>, detail: impl Into<String>) -> Error {
+    call.error(ErrorKind::Protocol, detail)
+}

@@ -1,0 +1,171 @@
+//! Multipart uploads.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_sdk_s3::error::ProvideErrorMetadata;
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use md5::{Digest, Md5};
+
+use super::body::Signed;
+use super::{Place, etag, protocol, status};
+use crate::storage::{ETag, ErrorKind, Key, Part, PartReceipt, PutMode, PutOutcome, Result, Upload};
+
+/// One multipart upload.
+pub(super) struct S3Upload {
+    place: Arc<Place>,
+    key: Key,
+    id: String,
+    /// Bytes of each part by number.
+    sizes: Mutex<BTreeMap<u32, u64>>,
+}
+
+/// Creates an object unless there is one, by an upload of one part.
+pub(super) async fn create_only(place: &Arc<Place>, key: &Key, body: Bytes) -> Result<PutOutcome> {
+    let upload = S3Upload::start(place.clone(), key.clone()).await?;
+    let created = async {
+        let receipt = upload.put_part(Part { number: 1, offset: 0, body }).await?;
+        upload.complete_as(&[receipt], PutMode::CreateOnly).await
+    }
+    .await;
+    if !matches!(created, Ok(PutOutcome::Stored)) {
+        // The upload stays open otherwise; what matters is the outcome.
+        let _ = upload.abort().await;
+    }
+    created
+}
+
+impl S3Upload {
+    pub(super) async fn start(place: Arc<Place>, key: Key) -> Result<S3Upload> {
+        let call = place.call("start upload of", Some(&key));
+        let request = place
+            .client()
+            .await?
+            .create_multipart_upload()
+            .bucket(&place.config.bucket)
+            .key(place.full(&key));
+        let answer = request.customize().interceptor(place.create_headers.clone()).send().await;
+        let answer = answer.map_err(|error| call.failed(error))?;
+        let id = answer.upload_id.ok_or_else(|| protocol(call, "the answer has no upload id"))?;
+        place.saw_bucket();
+        Ok(S3Upload { place, key, id, sizes: Mutex::default() })
+    }
+
+    async fn upload_part(&self, part: Part) -> Result<PartReceipt> {
+        let place = &self.place;
+        let call = place.call("put part of", Some(&self.key));
+        let number = i32::try_from(part.number);
+        let number = number.map_err(|_| call.error(ErrorKind::Invalid, "the part's number is too high"))?;
+        let size = part.body.len() as u64;
+        let client = place.client().await?;
+        let signed = Signed::new(part.body, place.config.scheme()).await;
+        let request = client
+            .upload_part()
+            .bucket(&place.config.bucket)
+            .key(place.full(&self.key))
+            .upload_id(&self.id)
+            .part_number(number)
+            .content_length(signed.length())
+            .body(signed.stream())
+            .customize()
+            .interceptor(place.content_headers.clone())
+            .interceptor(signed.interceptor());
+        let answer = match signed.watch(&place.policy, request.send()).await {
+            Ok(answer) => answer.map_err(|error| call.failed(error))?,
+            Err(stalled) => return Err(call.error(ErrorKind::Timeout, stalled.to_string())),
+        };
+        let tag = etag(answer.e_tag()).ok_or_else(|| protocol(call, "the answer has no ETag"))?;
+        self.sizes.lock().unwrap_or_else(PoisonError::into_inner).insert(part.number, size);
+        Ok(PartReceipt { number: part.number, tag })
+    }
+
+    async fn complete_as(&self, receipts: &[PartReceipt], mode: PutMode) -> Result<PutOutcome> {
+        let place = &self.place;
+        let call = place.call("complete", Some(&self.key));
+        let parts = receipts.iter().map(|receipt| {
+            let number = i32::try_from(receipt.number).ok();
+            CompletedPart::builder().set_part_number(number).e_tag(&receipt.tag.0).build()
+        });
+        let parts = CompletedMultipartUpload::builder().set_parts(Some(parts.collect())).build();
+        let request = place
+            .client()
+            .await?
+            .complete_multipart_upload()
+            .bucket(&place.config.bucket)
+            .key(place.full(&self.key))
+            .upload_id(&self.id)
+            .multipart_upload(parts)
+            .set_if_none_match((mode == PutMode::CreateOnly).then(|| "*".to_owned()));
+        match request.customize().interceptor(place.content_headers.clone()).send().await {
+            Ok(_) => Ok(PutOutcome::Stored),
+            Err(error) if mode == PutMode::CreateOnly && status(&error) == Some(412) => {
+                Ok(PutOutcome::AlreadyExists)
+            }
+            Err(error) => Err(call.failed(error)),
+        }
+    }
+
+    /// Whether `found`, of an object of `size` bytes, is the tag of one made of these parts. Services that encrypt
+    /// have tags of their own; then the number of parts and the size must do.
+    fn is_ours(&self, receipts: &[PartReceipt], found: Option<&ETag>, size: u64) -> bool {
+        let sizes = self.sizes.lock().unwrap_or_else(PoisonError::into_inner);
+        let expected: u64 = receipts.iter().filter_map(|receipt| sizes.get(&receipt.number)).sum();
+        let Some(found) = found.filter(|_| expected == size) else { return false };
+        let found = found.0.trim_matches('"');
+        match multipart_tag(receipts) {
+            Some(tag) if is_multipart_md5(found) => found == tag,
+            _ => found.ends_with(&format!("-{}", receipts.len())),
+        }
+    }
+}
+
+/// The tag that S3 gives to an object of these parts: the MD5 of their MD5s, and their number.
+fn multipart_tag(receipts: &[PartReceipt]) -> Option<String> {
+    let mut whole = Md5::new();
+    for receipt in receipts {
+        let md5 = hex::decode(receipt.tag.0.trim_matches('"')).ok().filter(|md5| md5.len() == 16)?;
+        whole.update(md5);
+    }
+    Some(format!("{}-{}", hex::encode(whole.finalize()), receipts.len()))
+}
+
+fn is_multipart_md5(tag: &str) -> bool {
+    tag.split_once('-').is_some_and(|(md5, _)| md5.len() == 32 && md5.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+impl Upload for S3Upload {
+    fn put_part<'a>(&'a self, part: Part) -> BoxFuture<'a, Result<PartReceipt>> {
+        self.upload_part(part).boxed()
+    }
+
+    fn complete<'a>(&'a self, receipts: &'a [PartReceipt]) -> BoxFuture<'a, Result<()>> {
+        self.complete_as(receipts, PutMode::Overwrite).map(|completed| completed.map(|_| ())).boxed()
+    }
+
+    fn is_complete<'a>(&'a self, receipts: &'a [PartReceipt]) -> BoxFuture<'a, Result<bool>> {
+        async move {
+            let found = self.place.head(&self.key).await?;
+            Ok(found.is_some_and(|meta| self.is_ours(receipts, meta.etag.as_ref(), meta.size)))
+        }
+        .boxed()
+    }
+
+    fn abort<'a>(&'a self) -> BoxFuture<'a, Result<()>> {
+        async move {
+            let place = &self.place;
+            let call = place.call("abort upload of", Some(&self.key));
+            let request = place.client().await?.abort_multipart_upload();
+            let request = request.bucket(&place.config.bucket).key(place.full(&self.key)).upload_id(&self.id);
+            match request.send().await {
+                Ok(_) => Ok(()),
+                // Aborted by an attempt whose answer was lost, or completed.
+                Err(error) if error.code() == Some("NoSuchUpload") => Ok(()),
+                Err(error) => Err(call.failed(error)),
+            }
+        }
+        .boxed()
+    }
+}
