@@ -1,0 +1,93 @@
+//! Whatever ends the program without success, and how it is told.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::settings;
+
+/// Why the program did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The command line is wrong; the error holds its own text with the usage.
+    #[error(transparent)]
+    Usage(#[from] clap::Error),
+    /// A setting or the configuration file cannot be used.
+    #[error(transparent)]
+    Settings(#[from] settings::Error),
+    /// A flag or argument asks for something that is not done yet.
+    #[error("{what} is not supported")]
+    Unsupported {
+        /// The flag or argument.
+        what: String,
+        /// What to do instead.
+        hint: &'static str,
+    },
+    /// The log file cannot be opened.
+    #[error("cannot open log file `{}`", path.display())]
+    LogFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Standard output cannot be written.
+    #[error("cannot write to standard output")]
+    Output(#[source] io::Error),
+    /// The operating system refused something the program needs before it starts to work.
+    #[error("cannot {action}")]
+    System {
+        /// What was attempted.
+        action: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// Settings have bad values; each has been reported.
+    #[error("{0} settings have bad values")]
+    BadSettings(usize),
+}
+
+impl Error {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Error::Settings(error) => error.hint(),
+            Error::Unsupported { hint, .. } => Some((*hint).to_owned()),
+            _ => None,
+        }
+    }
+
+    /// One line with the causes joined, then a line for the hint.
+    pub fn report(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            let reason = error.to_string();
+            // An error may have told its cause already.
+            if !text.ends_with(&reason) {
+                text.push_str(": ");
+                text.push_str(&reason);
+            }
+            cause = error.source();
+        }
+        let mut text = text.replace('\n', " ");
+        if let Some(hint) = self.hint() {
+            text.push_str("\nhint: ");
+            text.push_str(&hint);
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_with_causes_then_the_hint() {
+        let missing = io::Error::new(io::ErrorKind::NotFound, "no such file");
+        let file = settings::Error::ReadFile { path: "/c.json".into(), source: missing };
+        assert_eq!(Error::Settings(file).report(), "cannot read configuration file /c.json: no such file");
+        let report = Error::Settings(settings::Error::NoStorage).report();
+        assert!(report.starts_with("no storage configured\nhint: set WALG_FILE_PREFIX"), "{report}");
+    }
+}

@@ -1,0 +1,170 @@
+//! Log lines as wal-g writes them, to stderr or appended to a file.
+//!
+//! `INFO: 2026/11/21 02:34:08.631381 pushed file=00000001…`: level, local time, message, fields. One line feed at the
+//! end (wal-g's `tracelog`). Only this crate's events are shown.
+
+use std::fmt::{self, Write as _};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use indicatif::MultiProgress;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::settings::{Settings, keys};
+
+use super::Error;
+
+/// Where log lines go and which of them.
+#[derive(Debug)]
+pub struct LogConfig {
+    level: LevelFilter,
+    destination: Destination,
+}
+
+#[derive(Debug)]
+enum Destination {
+    Stderr,
+    File(File),
+}
+
+impl LogConfig {
+    /// What `WALG_LOG_LEVEL` and `WALG_LOG_DESTINATION` say. Opens the log file.
+    pub fn from_settings(settings: &Settings) -> Result<LogConfig, Error> {
+        let level = match settings.choice(&keys::LOG_LEVEL)? {
+            Some("DEVEL") => LevelFilter::DEBUG,
+            Some("ERROR") => LevelFilter::ERROR,
+            _ => LevelFilter::INFO,
+        };
+        let path = settings.path(&keys::LOG_DESTINATION).unwrap_or_else(|| PathBuf::from("stderr"));
+        if path.as_os_str() == "stderr" || path.as_os_str() == "/dev/stderr" {
+            return Ok(LogConfig { level, destination: Destination::Stderr });
+        }
+        let file = OpenOptions::new().append(true).create(true).mode(0o644).open(&path);
+        let file = file.map_err(|source| Error::LogFile { path, source })?;
+        Ok(LogConfig { level, destination: Destination::File(file) })
+    }
+}
+
+impl Default for LogConfig {
+    fn default() -> LogConfig {
+        LogConfig { level: LevelFilter::INFO, destination: Destination::Stderr }
+    }
+}
+
+/// Starts logging; later calls have no effect. `bars` are hidden while a line is written to the same terminal.
+pub fn start(config: LogConfig, bars: MultiProgress) {
+    let lines = Lines { destination: Mutex::new(config.destination), bars };
+    // Only a subscriber of an earlier call can be in the way, which is as good.
+    let _ = tracing_subscriber::registry().with(lines.with_filter(config.level)).try_init();
+}
+
+/// Writes text to stderr that is no log line: the usage after a wrong command line.
+pub fn to_stderr(text: &str) {
+    // There is no place left to tell that stderr is closed.
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+/// The subscriber that writes the lines.
+struct Lines {
+    destination: Mutex<Destination>,
+    bars: MultiProgress,
+}
+
+impl<S: Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if !event.metadata().target().starts_with("seawall") {
+            return;
+        }
+        let line = line(event, &jiff::Zoned::now());
+        let mut destination = self.destination.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // A log that cannot be written must not stop the archiving of WAL.
+        let _ = match &mut *destination {
+            Destination::Stderr => self.bars.suspend(|| io::stderr().write_all(line.as_bytes())),
+            Destination::File(file) => file.write_all(line.as_bytes()),
+        };
+    }
+}
+
+fn line(event: &Event<'_>, now: &jiff::Zoned) -> String {
+    let mut text = Text::default();
+    event.record(&mut text);
+    let level = match *event.metadata().level() {
+        Level::ERROR => "ERROR",
+        Level::WARN => "WARNING",
+        Level::INFO => "INFO",
+        Level::DEBUG | Level::TRACE => "DEBUG",
+    };
+    let time = now.strftime("%Y/%m/%d %H:%M:%S%.6f");
+    format!("{level}: {time} {}{}\n", text.message.trim_end_matches('\n'), text.fields)
+}
+
+/// The message of an event, and its fields as ` key=value`.
+#[derive(Default)]
+struct Text {
+    message: String,
+    fields: String,
+}
+
+impl Visit for Text {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        let bare =
+            !value.is_empty() && !value.contains(|c: char| c.is_whitespace() || c.is_control() || c == '"');
+        if field.name() == "message" || bare {
+            self.record_debug(field, &format_args!("{value}"));
+        } else {
+            self.record_debug(field, &value);
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // Writing into a String cannot fail.
+        let _ = match field.name() {
+            "message" => write!(self.message, "{value:?}"),
+            name => write!(self.fields, " {name}={value:?}"),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    struct Kept(Arc<Mutex<Vec<String>>>);
+
+    impl<S: Subscriber> Layer<S> for Kept {
+        fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+            let now: jiff::Zoned = "2026-11-21T02:34:08.631381+05:00[+05:00]".parse().unwrap();
+            self.0.lock().unwrap().push(line(event, &now));
+        }
+    }
+
+    #[test]
+    fn lines_look_like_wal_g_s() {
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let subscriber = tracing_subscriber::registry().with(Kept(Arc::clone(&kept)));
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(file = "00000001", bytes = 16, took = ?std::time::Duration::from_millis(3), "pushed");
+            tracing::warn!(path = "a b", "two\n");
+            tracing::error!("what: why\nhint: do");
+            tracing::debug!(name = %"x", "seen");
+        });
+        assert_eq!(
+            *kept.lock().unwrap(),
+            [
+                "INFO: 2026/11/21 02:34:08.631381 pushed file=00000001 bytes=16 took=3ms\n",
+                "WARNING: 2026/11/21 02:34:08.631381 two path=\"a b\"\n",
+                "ERROR: 2026/11/21 02:34:08.631381 what: why\nhint: do\n",
+                "DEBUG: 2026/11/21 02:34:08.631381 seen name=x\n",
+            ]
+        );
+    }
+}
