@@ -1,1 +1,199 @@
-//! The backups of a repository: list, describe, commit, mark, remove.
+//! The backups of a repository: the only I/O over a layout's names and documents.
+//!
+//! A backup exists if and only if its sentinel exists. Whoever lists gets every such backup or an error, never a
+//! shorter list.
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use crate::layout::walg::{Backup, BackupName, DocumentError, FilesMetadata, Metadata, Sentinel, names};
+use crate::storage::{self, Depth, Key, PutMode, Storage};
+
+/// A backup as the listing shows it: its name and when its sentinel was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupEntry {
+    /// The backup.
+    pub name: BackupName,
+    /// When the storage last saw its sentinel written; copying a repository changes it.
+    pub modified: Timestamp,
+}
+
+/// Why a backup could not be found or described.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The storage could not answer.
+    #[error(transparent)]
+    Storage(#[from] storage::Error),
+    /// A document is there but cannot be read.
+    #[error("cannot read `{key}`: {source}")]
+    Document {
+        /// The document.
+        key: Key,
+        /// What is wrong with it.
+        source: DocumentError,
+    },
+    /// No backup has this name.
+    #[error("backup `{name}` does not exist in {location}")]
+    NoSuchBackup {
+        /// The name asked for.
+        name: BackupName,
+        /// Where.
+        location: storage::Location,
+    },
+    /// The repository has no backups at all.
+    #[error("no backups found in {location}")]
+    NoBackups {
+        /// Where.
+        location: storage::Location,
+    },
+    /// A delta's chain leads back to itself.
+    #[error("the chain of backup `{name}` does not end in a full backup")]
+    EndlessChain {
+        /// Where the chain was entered.
+        name: BackupName,
+    },
+    /// A delta depends on backups that are gone.
+    #[error("backup `{name}` cannot be restored: its parent `{parent}` is missing")]
+    MissingParent {
+        /// The delta.
+        name: BackupName,
+        /// What it builds on.
+        parent: BackupName,
+    },
+    /// A document that must exist does not.
+    #[error("backup `{name}` is incomplete: `{key}` is missing")]
+    MissingDocument {
+        /// The backup.
+        name: BackupName,
+        /// The document.
+        key: Key,
+    },
+}
+
+impl Error {
+    /// What a person can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Error::Storage(error) => error.hint().map(str::to_owned),
+            Error::NoSuchBackup { .. } => Some("`backup-list` shows the backups that exist".to_owned()),
+            Error::NoBackups { .. } => {
+                Some("take one with `backup-push`, or check the storage prefix".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Every backup, oldest sentinel first; equal times by name.
+pub async fn list(storage: &dyn Storage) -> Result<Vec<BackupEntry>, Error> {
+    let listing = storage::list_all(storage, &names::backups_prefix(), Depth::Children).await?;
+    let mut backups: Vec<BackupEntry> = listing
+        .objects
+        .iter()
+        .filter_map(|object| {
+            let name = names::backup_of_sentinel(&object.key)?;
+            Some(BackupEntry { name, modified: object.modified })
+        })
+        .collect();
+    backups.sort_by_key(|backup| (backup.modified, backup.name));
+    Ok(backups)
+}
+
+/// The backup `LATEST` means: the one whose sentinel was written last.
+pub async fn latest(storage: &dyn Storage) -> Result<BackupEntry, Error> {
+    list(storage).await?.pop().ok_or_else(|| Error::NoBackups { location: storage.location().clone() })
+}
+
+/// What the documents of a backup say; [`Error::NoSuchBackup`] without a sentinel.
+pub async fn describe(storage: &dyn Storage, name: BackupName) -> Result<Backup, Error> {
+    let sentinel_key = names::sentinel_key(name);
+    let metadata_key = names::metadata_key(name);
+    let (sentinel, metadata) = futures_util::try_join!(
+        storage::get_bytes(storage, &sentinel_key),
+        storage::get_bytes(storage, &metadata_key)
+    )?;
+    let Some((_, sentinel)) = sentinel else {
+        return Err(Error::NoSuchBackup { name, location: storage.location().clone() });
+    };
+    let sentinel = Sentinel::from_json(&sentinel).map_err(at(&sentinel_key))?;
+    let metadata = match metadata {
+        Some((_, json)) => Some(Metadata::from_json(&json).map_err(at(&metadata_key))?),
+        None => None,
+    };
+    Backup::from_documents(name, sentinel, metadata).map_err(at(&sentinel_key))
+}
+
+/// A backup and all it builds on, the full backup first.
+///
+/// A chain with a missing link is [`Error::MissingParent`]: nothing has been changed anywhere then.
+pub async fn chain(storage: &dyn Storage, name: BackupName) -> Result<Vec<Backup>, Error> {
+    let mut chain = vec![describe(storage, name).await?];
+    while let Some(delta) = chain.last().and_then(|backup| backup.delta.clone()) {
+        if chain.iter().any(|backup| backup.name == delta.parent) {
+            return Err(Error::EndlessChain { name });
+        }
+        match describe(storage, delta.parent).await {
+            Ok(parent) => chain.push(parent),
+            Err(Error::NoSuchBackup { .. }) => {
+                let name = chain.last().map_or(name, |child| child.name);
+                return Err(Error::MissingParent { name, parent: delta.parent });
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    chain.reverse();
+    Ok(chain)
+}
+
+/// The list of a backup's files. [`Error::MissingDocument`] when there is none.
+pub async fn files_metadata(storage: &dyn Storage, name: BackupName) -> Result<FilesMetadata, Error> {
+    let key = names::files_metadata_key(name);
+    match storage::get_bytes(storage, &key).await? {
+        Some((_, json)) => FilesMetadata::from_json(&json).map_err(at(&key)),
+        None => Err(Error::MissingDocument { name, key }),
+    }
+}
+
+/// Makes a backup exist: writes its documents, the sentinel last. Durable on return.
+///
+/// Every tar must have been stored before.
+pub async fn commit(
+    storage: &dyn Storage,
+    backup: &Backup,
+    files: Option<&FilesMetadata>,
+) -> Result<(), Error> {
+    let metadata_key = names::metadata_key(backup.name);
+    let metadata = backup.metadata().to_json().map_err(at(&metadata_key))?;
+    storage.put(&metadata_key, metadata.into(), PutMode::Overwrite).await?;
+    if let Some(files) = files {
+        let key = names::files_metadata_key(backup.name);
+        let json = Bytes::from(files.to_json().map_err(at(&key))?);
+        storage.put(&key, json, PutMode::Overwrite).await?;
+    }
+    let sentinel_key = names::sentinel_key(backup.name);
+    let sentinel = backup.sentinel().to_json().map_err(at(&sentinel_key))?;
+    storage.put(&sentinel_key, sentinel.into(), PutMode::Overwrite).await?;
+    Ok(())
+}
+
+/// The `metadata.json` of a backup, `None` when it has none.
+pub async fn metadata(storage: &dyn Storage, name: BackupName) -> Result<Option<Metadata>, Error> {
+    let key = names::metadata_key(name);
+    match storage::get_bytes(storage, &key).await? {
+        Some((_, json)) => Ok(Some(Metadata::from_json(&json).map_err(at(&key))?)),
+        None => Ok(None),
+    }
+}
+
+/// Rewrites the `metadata.json` of a backup. Durable on return.
+pub async fn put_metadata(storage: &dyn Storage, name: BackupName, metadata: &Metadata) -> Result<(), Error> {
+    let key = names::metadata_key(name);
+    let json = metadata.to_json().map_err(at(&key))?;
+    storage.put(&key, json.into(), PutMode::Overwrite).await?;
+    Ok(())
+}
+
+fn at(key: &Key) -> impl FnOnce(DocumentError) -> Error {
+    let key = key.clone();
+    move |source| Error::Document { key, source }
+}

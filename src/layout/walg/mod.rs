@@ -1,3 +1,13 @@
 //! wal-g's layout: `basebackups_005/` and `wal_005/`.
+//!
+//! Pure: names to keys and documents to records, without I/O. The operations do the reading and writing.
 
-pub mod increment;
+mod backup_name;
+pub mod documents;
+pub mod files_metadata;
+pub mod go_json;
+pub mod names;
+
+pub use backup_name::{BackupName, InvalidBackupName};
+pub use documents::{Backup, DeltaOrigin, DocumentError, Metadata, Sentinel, TablespaceSpec};
+pub use files_metadata::FilesMetadata;

@@ -1,0 +1,299 @@
+//! Where everything lies below the root of a wal-g repository.
+//!
+//! ```text
+//! basebackups_005/<backup>_backup_stop_sentinel.json   a backup exists if and only if this exists
+//! basebackups_005/<backup>/metadata.json
+//! basebackups_005/<backup>/files_metadata.json
+//! basebackups_005/<backup>/tar_partitions/part_001.tar.<ext>, pg_control.tar.<ext>, backup_label.tar.<ext>
+//! wal_005/<segment, history, backup history or partial file>.<ext>
+//! ```
+//!
+//! `<ext>` tells the compression and is left out, with its dot, for `none`; encryption leaves no trace in a name.
+//! Source: reference section 1.
+
+use crate::codec::{self, Method};
+use crate::pg::{SegmentName, WalFileName};
+use crate::storage::{Key, Prefix};
+
+use super::BackupName;
+
+const BACKUPS: &str = "basebackups_005/";
+const WAL: &str = "wal_005/";
+const SENTINEL_SUFFIX: &str = "_backup_stop_sentinel.json";
+
+/// Everything of all backups.
+pub fn backups_prefix() -> Prefix {
+    prefix(BACKUPS)
+}
+
+/// Everything archived.
+pub fn wal_prefix() -> Prefix {
+    prefix(WAL)
+}
+
+/// The object whose presence makes a backup exist.
+pub fn sentinel_key(backup: BackupName) -> Key {
+    key(format!("{BACKUPS}{backup}{SENTINEL_SUFFIX}"))
+}
+
+/// The backup that a sentinel's key names; `None` for every other key.
+pub fn backup_of_sentinel(key: &Key) -> Option<BackupName> {
+    key.as_str().strip_prefix(BACKUPS)?.strip_suffix(SENTINEL_SUFFIX)?.parse().ok()
+}
+
+/// The backup whose data a key belongs to (its tars, its documents, its sentinel); `None` outside of all backups.
+pub fn backup_of_object(key: &Key) -> Option<BackupName> {
+    let rest = key.as_str().strip_prefix(BACKUPS)?;
+    match rest.split_once('/') {
+        Some((folder, _)) => folder.parse().ok(),
+        None => rest.strip_suffix(SENTINEL_SUFFIX)?.parse().ok(),
+    }
+}
+
+/// All that lies in a backup's own folder: documents and tars, not the sentinel.
+pub fn backup_prefix(backup: BackupName) -> Prefix {
+    prefix(&format!("{BACKUPS}{backup}/"))
+}
+
+/// The small description of a backup; `backup-mark` rewrites it.
+pub fn metadata_key(backup: BackupName) -> Key {
+    key(format!("{BACKUPS}{backup}/metadata.json"))
+}
+
+/// The list of a backup's files.
+pub fn files_metadata_key(backup: BackupName) -> Key {
+    key(format!("{BACKUPS}{backup}/files_metadata.json"))
+}
+
+/// All tars of a backup.
+pub fn tars_prefix(backup: BackupName) -> Prefix {
+    prefix(&format!("{BACKUPS}{backup}/tar_partitions/"))
+}
+
+/// Which of a backup's tars.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TarName {
+    /// Data, numbered from 1.
+    Part(u32),
+    /// `global/pg_control` alone, written after all data.
+    Control,
+    /// `backup_label` and `tablespace_map`, as the server gave them at the end.
+    Labels,
+}
+
+impl TarName {
+    /// The object's name in `tar_partitions/`, which is also what `TarFileSets` calls it.
+    pub fn object_name(self, method: Method) -> String {
+        let stem = match self {
+            TarName::Part(number) => format!("part_{number:03}.tar"),
+            TarName::Control => "pg_control.tar".to_owned(),
+            TarName::Labels => "backup_label.tar".to_owned(),
+        };
+        with_extension(&stem, method)
+    }
+}
+
+/// One tar of a backup.
+pub fn tar_key(backup: BackupName, tar: TarName, method: Method) -> Key {
+    key(format!("{BACKUPS}{backup}/tar_partitions/{}", tar.object_name(method)))
+}
+
+/// What a tar's own name tells its reader.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredTar {
+    /// How to decompress it.
+    pub method: Method,
+    /// Whether it is one of the tars that carry `pg_control` or the labels and come last.
+    pub is_tail: bool,
+}
+
+/// Reads the name of an object in `tar_partitions/`; an error when its extension is not one we can decompress.
+///
+/// Besides its own `part_*`, wal-g writes `copy_*.tar` and names ending in `pg_control.tar` or `backup_label.tar`
+/// (reference section 7.1, step 3).
+pub fn parse_tar_name(name: &str) -> Result<StoredTar, codec::Error> {
+    let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
+    let (stem, method) = match extension {
+        "tar" => (stem, Method::None),
+        _ => (stem.strip_suffix(".tar").unwrap_or(stem), Method::from_extension(extension)?),
+    };
+    Ok(StoredTar { method, is_tail: stem.ends_with("pg_control") || stem.ends_with("backup_label") })
+}
+
+/// An archived file.
+pub fn wal_key(file: WalFileName, method: Method) -> Key {
+    stored_wal_key(&file.to_string(), method)
+}
+
+/// An archived file whose name was not parsed; the caller has made sure that it can be part of a key.
+pub fn stored_wal_key(file: &str, method: Method) -> Key {
+    key(format!("{WAL}{}", with_extension(file, method)))
+}
+
+/// The description of an archived segment, or of the 16 that share the first 23 characters of their names.
+pub fn wal_metadata_key(name: &str) -> Key {
+    key(format!("{WAL}{name}.json"))
+}
+
+/// Where an archived file can be, in the order in which to try: as `first` compresses, then in every other form a
+/// wal-g has written (`NAME.` with a bare dot is its `none`, the bare name is a plain copy).
+pub fn wal_candidates(file: &str, first: Method) -> Vec<(Key, Method)> {
+    let mut candidates = vec![(key(format!("{WAL}{}", with_extension(file, first))), first)];
+    for method in Method::ALL {
+        if method != first {
+            candidates.push((key(format!("{WAL}{}", with_extension(file, method))), method));
+        }
+    }
+    candidates.push((key(format!("{WAL}{file}.")), Method::None));
+    candidates
+}
+
+/// Where WAL-E kept an archived file in its default compression, which we cannot read.
+pub fn lzo_wal_key(file: &str) -> Key {
+    key(format!("{WAL}{file}.lzo"))
+}
+
+/// What an object in `wal_005/` is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoredWal {
+    /// An archived file and its compression.
+    File(WalFileName, Method),
+    /// wal-g's map of the blocks that 16 segments changed, named by the first of them.
+    Delta(SegmentName),
+}
+
+/// Reads the key of an object in `wal_005/`; `None` for everything else.
+pub fn parse_wal_key(key: &Key) -> Option<StoredWal> {
+    let name = key.as_str().strip_prefix(WAL)?;
+    if let Ok(file) = name.parse() {
+        return Some(StoredWal::File(file, Method::None));
+    }
+    let (stem, extension) = name.rsplit_once('.')?;
+    let method = if extension.is_empty() { Method::None } else { Method::from_extension(extension).ok()? };
+    if let Some(segment) = stem.strip_suffix("_delta") {
+        return Some(StoredWal::Delta(segment.parse().ok()?));
+    }
+    Some(StoredWal::File(stem.parse().ok()?, method))
+}
+
+/// The segment at the front of an object's name in `wal_005/`, by which `delete` orders everything there that
+/// belongs to a segment: the segment itself, partial and backup history files, delta maps, WAL metadata.
+pub fn segment_of_wal_object(key: &Key) -> Option<SegmentName> {
+    let name = key.as_str().strip_prefix(WAL)?;
+    name.split_at_checked(24)?.0.parse().ok()
+}
+
+/// A file name as it is stored with this compression.
+pub fn with_extension(name: &str, method: Method) -> String {
+    match method.extension() {
+        "" => name.to_owned(),
+        extension => format!("{name}.{extension}"),
+    }
+}
+
+fn key(text: String) -> Key {
+    #[expect(
+        clippy::expect_used,
+        reason = "built from fixed folders and parsed names, none of which has a dot component"
+    )]
+    Key::parse(&text).expect("names of the layout are valid keys")
+}
+
+fn prefix(text: &str) -> Prefix {
+    #[expect(clippy::expect_used, reason = "built from fixed folders and parsed names")]
+    Prefix::parse(text).expect("folders of the layout are valid prefixes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_a_backup() {
+        let backup: BackupName = "base_000000010000000000000002".parse().unwrap();
+        assert_eq!(
+            sentinel_key(backup).as_str(),
+            "basebackups_005/base_000000010000000000000002_backup_stop_sentinel.json"
+        );
+        assert_eq!(backup_of_sentinel(&sentinel_key(backup)), Some(backup));
+        assert_eq!(backup_of_sentinel(&metadata_key(backup)), None);
+        for key in
+            [sentinel_key(backup), metadata_key(backup), tar_key(backup, TarName::Control, Method::Lz4)]
+        {
+            assert_eq!(backup_of_object(&key), Some(backup), "{key}");
+        }
+        assert_eq!(backup_of_object(&Key::parse("wal_005/base_000000010000000000000002/x").unwrap()), None);
+    }
+
+    #[test]
+    fn names_of_tars() {
+        for (tar, method, name, is_tail) in [
+            (TarName::Part(1), Method::Brotli, "part_001.tar.br", false),
+            (TarName::Part(1234), Method::None, "part_1234.tar", false),
+            (TarName::Control, Method::Zstd, "pg_control.tar.zst", true),
+            (TarName::Labels, Method::Lzma, "backup_label.tar.lzma", true),
+        ] {
+            assert_eq!(tar.object_name(method), name);
+            assert_eq!(parse_tar_name(name).unwrap(), StoredTar { method, is_tail });
+        }
+        assert_eq!(
+            parse_tar_name("copy_0.tar.lz4").unwrap(),
+            StoredTar { method: Method::Lz4, is_tail: false }
+        );
+        assert!(parse_tar_name("part_001.tar.lzo").is_err());
+        assert!(parse_tar_name("part_001.tar.foo").is_err());
+    }
+
+    #[test]
+    fn wal_objects() {
+        let segment: SegmentName = "00000001000000000000000A".parse().unwrap();
+        for (key, expected) in [
+            (
+                "wal_005/00000001000000000000000A.br",
+                Some(StoredWal::File(WalFileName::Segment(segment), Method::Brotli)),
+            ),
+            (
+                "wal_005/00000001000000000000000A",
+                Some(StoredWal::File(WalFileName::Segment(segment), Method::None)),
+            ),
+            (
+                "wal_005/00000001000000000000000A.",
+                Some(StoredWal::File(WalFileName::Segment(segment), Method::None)),
+            ),
+            (
+                "wal_005/00000001000000000000000A.partial.lz4",
+                Some(StoredWal::File(WalFileName::Partial(segment), Method::Lz4)),
+            ),
+            (
+                "wal_005/00000001000000000000000A.00000028.backup",
+                Some(StoredWal::File(WalFileName::BackupHistory(segment, 0x28), Method::None)),
+            ),
+            ("wal_005/00000001000000000000000A_delta.zst", Some(StoredWal::Delta(segment))),
+            ("wal_005/00000001000000000000000A.json", None),
+            ("basebackups_005/00000001000000000000000A.br", None),
+        ] {
+            assert_eq!(parse_wal_key(&Key::parse(key).unwrap()), expected, "{key}");
+        }
+        let key = Key::parse("wal_005/00000001000000000000000A.json").unwrap();
+        assert_eq!(segment_of_wal_object(&key), Some(segment));
+        assert_eq!(segment_of_wal_object(&Key::parse("wal_005/00000002.history.br").unwrap()), None);
+    }
+
+    #[test]
+    fn the_configured_form_is_tried_first_and_every_form_once() {
+        let candidates = wal_candidates("00000002.history", Method::Zstd);
+        let names: Vec<_> = candidates.iter().map(|(key, _)| key.file_name()).collect();
+        assert_eq!(
+            names,
+            [
+                "00000002.history.zst",
+                "00000002.history.lz4",
+                "00000002.history.lzma",
+                "00000002.history.br",
+                "00000002.history.gz",
+                "00000002.history",
+                "00000002.history."
+            ]
+        );
+    }
+}

@@ -1,0 +1,127 @@
+//! A file in the archive: finding it in whatever form it was stored, reading it, comparing with it.
+
+use std::io::{self, Read};
+use std::path::Path;
+
+use futures_util::future::try_join_all;
+
+use crate::codec::{self, Method};
+use crate::layout::walg::names;
+use crate::pipeline::{ObjectReader, open_object, run_blocking};
+use crate::storage::Key;
+
+use super::{Context, Error};
+
+/// Bytes compared at a time.
+const COMPARE_BYTES: usize = 64 * 1024;
+
+/// An archived file, opened; its bytes are still compressed and encrypted.
+pub(super) struct Archived {
+    pub key: Key,
+    pub method: Method,
+    pub reader: ObjectReader,
+}
+
+/// Opens `file` in whatever form it is archived. `None` only after the storage positively said of every form that it
+/// is not there.
+///
+/// The configured form costs one request. The others are asked for together, so that a missing file, which is how
+/// every recovery ends, costs two round trips.
+pub(super) async fn open(ctx: &Context, file: &str) -> Result<Option<Archived>, Error> {
+    let mut candidates = names::wal_candidates(file, ctx.compression.method()).into_iter();
+    if let Some((key, method)) = candidates.next()
+        && let Some(reader) = open_object(&ctx.storage, &key, None, &ctx.cancel).await?
+    {
+        return Ok(Some(Archived { key, method, reader }));
+    }
+    let candidates: Vec<(Key, Method)> = candidates.collect();
+    let heads = try_join_all(candidates.iter().map(|(key, _)| ctx.storage.head(key))).await?;
+    for ((key, method), head) in candidates.into_iter().zip(heads) {
+        if head.is_some()
+            && let Some(reader) = open_object(&ctx.storage, &key, None, &ctx.cancel).await?
+        {
+            return Ok(Some(Archived { key, method, reader }));
+        }
+    }
+    let lzo = names::lzo_wal_key(file);
+    if ctx.storage.head(&lzo).await?.is_some() {
+        return Err(Error::content(&lzo)(codec::Error::Lzo.into()));
+    }
+    Ok(None)
+}
+
+impl Archived {
+    /// Reads the file's content in `work`, on a thread of its own.
+    ///
+    /// An error of `work` is the object's content; whatever else can fail there (a local file) comes as its value.
+    pub async fn read<T: Send + 'static>(
+        self,
+        ctx: &Context,
+        work: impl FnOnce(&mut dyn Read) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, Error> {
+        let cipher = ctx.cipher.clone();
+        let Archived { key, method, reader } = self;
+        let read = run_blocking("seawall-codec-0".to_owned(), move || {
+            work(&mut codec::decode(reader, method, &cipher)?)
+        });
+        match read.await? {
+            Err(_) if ctx.cancel.is_cancelled() => Err(Error::Cancelled),
+            result => result.map_err(Error::content(&key)),
+        }
+    }
+
+    /// Whether the archived content is the same as the file's at `path`.
+    pub async fn equals(self, ctx: &Context, path: &Path) -> Result<bool, Error> {
+        let local = std::fs::File::open(path).map_err(Error::file("open", path))?;
+        let compared = self.read(ctx, move |archived| Ok(same_content(local, archived)));
+        compared.await?.map_err(Error::file("compare the archive with", path))
+    }
+}
+
+fn same_content(mut local: impl Read, archived: &mut dyn Read) -> io::Result<bool> {
+    let mut ours = vec![0; COMPARE_BYTES];
+    let mut theirs = vec![0; COMPARE_BYTES];
+    loop {
+        let (length, other) = (fill(&mut local, &mut ours)?, fill(archived, &mut theirs)?);
+        if ours.get(..length) != theirs.get(..other) {
+            return Ok(false);
+        }
+        if length == 0 {
+            return Ok(true);
+        }
+    }
+}
+
+/// Reads until the buffer is full or the source ends.
+fn fill(source: &mut (impl Read + ?Sized), buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match source.read(rest) {
+            Ok(0) => break,
+            Ok(length) => filled += length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compares_content_and_length() {
+        let long = vec![7; COMPARE_BYTES + 1];
+        for (ours, theirs, same) in [
+            (&b""[..], &b""[..], true),
+            (b"a", b"a", true),
+            (b"a", b"", false),
+            (b"a", b"ab", false),
+            (&long, &long, true),
+            (&long, &long[1..], false),
+        ] {
+            assert_eq!(same_content(ours, &mut &theirs[..]).unwrap(), same);
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! What ends an operation, in the classes that decide its exit code.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::layout::walg::BackupName;
+use crate::pg::{Lsn, SystemIdentifier, TimelineId, WalPageError};
+use crate::storage::{self, Key};
+use crate::{catalog, codec, pg, pipeline};
+
+/// Why an operation did not do what it was asked for. One line of text; what helps is in [`Error::hint`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The storage could not do or could not answer.
+    #[error(transparent)]
+    Storage(#[from] storage::Error),
+    /// A backup could not be found or described.
+    #[error(transparent)]
+    Catalog(#[from] catalog::Error),
+    /// A local file or directory.
+    #[error("cannot {action} `{}`: {source}", path.display())]
+    File {
+        /// What was attempted: "read", "create" …
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A stored object does not decrypt, decompress or unpack.
+    #[error("cannot read the content of `{key}`: {source}")]
+    Content {
+        /// The object.
+        key: Key,
+        /// What is wrong with it.
+        source: io::Error,
+    },
+    /// A WAL segment is not what its name says.
+    #[error("`{file}` is not a valid WAL segment: {source}")]
+    Segment {
+        /// The file or object.
+        file: String,
+        /// What is wrong with it.
+        source: WalPageError,
+    },
+    /// A WAL segment of another cluster.
+    #[error(
+        "`{file}` belongs to the cluster with system identifier {found}, this data directory to {expected}"
+    )]
+    ForeignSegment {
+        /// The file or object.
+        file: String,
+        /// What the segment says.
+        found: SystemIdentifier,
+        /// What the data directory says.
+        expected: SystemIdentifier,
+    },
+    /// A name that PostgreSQL gives to no file it archives.
+    #[error("`{name}` is not the name of a file that PostgreSQL archives")]
+    NotAWalFile {
+        /// The name.
+        name: String,
+    },
+    /// Another content is archived under this name already.
+    #[error("WAL file `{file}` is already archived as `{key}` with other content, unable to overwrite")]
+    AlreadyArchived {
+        /// The file.
+        file: String,
+        /// The object that stays.
+        key: Key,
+    },
+    /// The archive positively has no such file.
+    #[error("archive `{file}` does not exist in {location}")]
+    NotArchived {
+        /// The file asked for.
+        file: String,
+        /// Where.
+        location: storage::Location,
+    },
+    /// The session with the server.
+    #[error(transparent)]
+    Server(#[from] pg::session::Error),
+    /// The directory given is not the server's.
+    #[error(
+        "data directory `{}` is not the one of the server, `{}`", given.display(), server.display()
+    )]
+    OtherDataDirectory {
+        /// From the command line.
+        given: PathBuf,
+        /// From the server.
+        server: PathBuf,
+    },
+    /// The data directory could not be walked or read.
+    #[error(transparent)]
+    DataDir(#[from] pg::data_dir::Error),
+    /// The server was promoted while its backup was taken.
+    #[error("the timeline changed from {before} to {after} during the backup, which is useless now")]
+    TimelineChanged {
+        /// At the start.
+        before: TimelineId,
+        /// At the end.
+        after: TimelineId,
+    },
+    /// A backup needs the directory that it is restored into for itself.
+    #[error("directory `{}` is not empty", path.display())]
+    TargetNotEmpty {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The request contradicts itself or the repository.
+    #[error("{0}")]
+    Request(#[from] RequestError),
+    /// The process was asked to end.
+    #[error("interrupted")]
+    Cancelled,
+    /// A thread panicked; its message is kept.
+    #[error("internal error: {message}")]
+    Panicked {
+        /// The panic's text.
+        message: String,
+    },
+}
+
+/// A request that cannot be fulfilled as it was made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// A backup is chosen by its name or by user data.
+    #[error("either a backup name or user data must be given to choose a backup, not both and not neither")]
+    BackupChoice,
+    /// No backup carries the user data.
+    #[error("no backup has the given user data")]
+    NoUserData,
+    /// Several backups carry the user data.
+    #[error("{} backups have the given user data: {}", .0.len(), join(.0))]
+    AmbiguousUserData(Vec<BackupName>),
+    /// Two backups would have the same name.
+    #[error("backup `{0}` already exists")]
+    BackupExists(BackupName),
+    /// A delta cannot be restored without the list of its files.
+    #[error("backup `{0}` is a delta and has no usable files_metadata.json, so it cannot be restored")]
+    DeltaWithoutFiles(BackupName),
+    /// A backup lacks the tar without which it is none.
+    #[error("backup `{0}` is incomplete: it has no pg_control tar")]
+    NoControlTar(BackupName),
+    /// A tablespace would be restored into a place that is in use.
+    #[error("tablespace {oid} cannot be restored to `{}`: the directory is not empty", location.display())]
+    TablespaceNotEmpty {
+        /// The tablespace.
+        oid: String,
+        /// Where it would go.
+        location: PathBuf,
+    },
+    /// The backup ended before the point it should cover.
+    #[error("WAL up to {needed} is needed, but the server says {reached}")]
+    Behind {
+        /// What is needed.
+        needed: Lsn,
+        /// What there is.
+        reached: Lsn,
+    },
+}
+
+fn join(names: &[BackupName]) -> String {
+    names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// The classes of failure, by which exit codes are chosen (`docs/exit-codes.md`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// The request or a setting is wrong.
+    Usage,
+    /// What was asked for positively does not exist.
+    Missing,
+    /// The storage or the network.
+    Storage,
+    /// Data that is not what it should be.
+    Integrity,
+    /// The PostgreSQL server or its data directory.
+    Server,
+    /// A local file or the system.
+    System,
+    /// A signal asked the process to end.
+    Cancelled,
+    /// A fault of seawall.
+    Internal,
+}
+
+impl Error {
+    /// The class of this failure.
+    pub fn class(&self) -> Class {
+        match self {
+            Error::Storage(_) => Class::Storage,
+            Error::Catalog(error) => match error {
+                catalog::Error::Storage(_) => Class::Storage,
+                catalog::Error::NoSuchBackup { .. } | catalog::Error::NoBackups { .. } => Class::Missing,
+                _ => Class::Integrity,
+            },
+            Error::Content { source, .. } => match storage_error(source) {
+                Some(_) => Class::Storage,
+                None => Class::Integrity,
+            },
+            Error::Segment { .. } | Error::ForeignSegment { .. } | Error::AlreadyArchived { .. } => {
+                Class::Integrity
+            }
+            Error::NotArchived { .. } => Class::Missing,
+            Error::NotAWalFile { .. } | Error::TargetNotEmpty { .. } | Error::Request(_) => Class::Usage,
+            Error::Server(_) | Error::OtherDataDirectory { .. } | Error::TimelineChanged { .. } => Class::Server,
+            Error::DataDir(_) | Error::File { .. } => Class::System,
+            Error::Cancelled => Class::Cancelled,
+            Error::Panicked { .. } => Class::Internal,
+        }
+    }
+
+    /// What a person can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Error::Storage(error) => error.hint().map(str::to_owned),
+            Error::Catalog(error) => error.hint(),
+            Error::Content { source, .. } => codec::Error::of(source)
+                .and_then(codec::Error::hint)
+                .or_else(|| storage_error(source).and_then(storage::Error::hint))
+                .map(str::to_owned),
+            Error::ForeignSegment { .. } => {
+                Some("each cluster needs a storage prefix of its own; check the storage settings".to_owned())
+            }
+            Error::Segment { .. } | Error::NotAWalFile { .. } => Some(
+                "seawall checks names and headers of WAL; SEAWALL_CHECK_WAL=false stores anything".to_owned(),
+            ),
+            Error::AlreadyArchived { .. } => Some(
+                "two clusters may be archiving to the same prefix, or the server was restored and went another way"
+                    .to_owned(),
+            ),
+            Error::Server(error) => error.hint().map(str::to_owned),
+            Error::OtherDataDirectory { .. } => {
+                Some("pass the server's data_directory, or check PGHOST and PGPORT".to_owned())
+            }
+            Error::TargetNotEmpty { .. } => Some("restore into an empty or a new directory".to_owned()),
+            Error::Request(RequestError::TablespaceNotEmpty { .. }) => {
+                Some("empty it, or choose other places with --restore-spec FILE".to_owned())
+            }
+            Error::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                Some("the disk is full; nothing was left at the final name".to_owned())
+            }
+            _ => None,
+        }
+    }
+
+    /// A failure of `action` on a local path.
+    pub fn file(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
+        let path = path.into();
+        move |source| Error::File { action, path, source }
+    }
+
+    /// A failure to read the content of `key`.
+    pub fn content(key: &Key) -> impl FnOnce(io::Error) -> Error {
+        let key = key.clone();
+        move |source| Error::Content { key, source }
+    }
+}
+
+/// The storage's error inside an error of a decoder, when the object's bytes did not arrive.
+fn storage_error(error: &io::Error) -> Option<&storage::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+impl From<pipeline::PutError> for Error {
+    fn from(error: pipeline::PutError) -> Error {
+        match error {
+            pipeline::PutError::Storage(error) => Error::Storage(error),
+            pipeline::PutError::Cancelled => Error::Cancelled,
+        }
+    }
+}
+
+impl From<pipeline::Panicked> for Error {
+    fn from(panicked: pipeline::Panicked) -> Error {
+        Error::Panicked { message: panicked.message }
+    }
+}

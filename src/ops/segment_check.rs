@@ -1,0 +1,67 @@
+//! Is this file the segment that its name says, and of this cluster?
+//!
+//! Asked of every segment before it is archived and after it was fetched: a segment of another cluster or of another
+//! place in WAL must neither enter an archive nor reach recovery.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use crate::pg::{ControlFile, SegmentHeader, SegmentName, SystemIdentifier, WalSegmentSize};
+
+use super::Error;
+
+/// Whether names and headers of WAL are checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SegmentCheck {
+    /// Only files that PostgreSQL archives, and only segments that are what they are called.
+    Verify,
+    /// Anything is stored and fetched, as wal-g does.
+    Skip,
+}
+
+/// Bytes at the front of a segment that hold its long page header (`XLogLongPageHeaderData` is 40 bytes).
+const HEADER_BYTES: usize = 64;
+
+/// Checks the segment in the file at `path`, called `name` in WAL; returns its segment size.
+///
+/// With the `cluster` known its identifier must be the same.
+pub fn check_segment_file(
+    path: &Path,
+    name: SegmentName,
+    cluster: Option<SystemIdentifier>,
+) -> Result<WalSegmentSize, Error> {
+    let mut head = Vec::with_capacity(HEADER_BYTES);
+    let file = File::open(path).map_err(Error::file("open", path))?;
+    let length = file.metadata().map_err(Error::file("read", path))?.len();
+    file.take(HEADER_BYTES as u64).read_to_end(&mut head).map_err(Error::file("read", path))?;
+    let invalid = |source| Error::Segment { file: name.to_string(), source };
+    let header = SegmentHeader::parse(&head).map_err(invalid)?;
+    header.check(name, length).map_err(invalid)?;
+    match cluster {
+        Some(expected) if expected != header.system_identifier => {
+            Err(Error::ForeignSegment { file: name.to_string(), found: header.system_identifier, expected })
+        }
+        _ => Ok(header.segment_size),
+    }
+}
+
+/// The cluster whose `pg_wal` holds the file at `path`, read from `global/pg_control` beside it.
+///
+/// `None` when `path` does not lie in a data directory, or when its control file cannot be read just now.
+pub fn cluster_of_wal_file(path: &Path) -> Option<SystemIdentifier> {
+    let control = fs_read_control(&data_dir_of_wal_file(path)?).ok()?;
+    ControlFile::parse(&control).ok().map(|control| control.system_identifier)
+}
+
+/// The data directory of the `pg_wal` that holds the file at `path`.
+///
+/// Taken from the path as it was written: `pg_wal` may be a link to another volume.
+pub fn data_dir_of_wal_file(path: &Path) -> Option<PathBuf> {
+    let data_dir = std::path::absolute(path).ok()?.parent()?.parent()?.to_owned();
+    data_dir.join("global/pg_control").exists().then_some(data_dir)
+}
+
+fn fs_read_control(data_dir: &Path) -> io::Result<Vec<u8>> {
+    std::fs::read(data_dir.join("global/pg_control"))
+}

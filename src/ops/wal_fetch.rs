@@ -1,0 +1,187 @@
+//! `wal-fetch`: brings one archived file to where PostgreSQL wants it.
+//!
+//! 1. A segment that a prefetcher has brought is checked and moved into place; one that it is bringing is waited for,
+//!    for a while.
+//! 2. Otherwise the archive is asked. The bytes go to a temporary file beside the destination, are checked, synced and
+//!    renamed: at the destination there is a whole, valid file or none.
+//! 3. [`Error::NotArchived`] is said only after the storage positively answered that the file is in no form there.
+//!
+//! Then the segments that recovery will ask for next are fetched by a process of their own ([`super::wal_prefetch`]).
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::durable::DurableFile;
+use crate::pg::{SegmentName, SystemIdentifier, WalFileName};
+use crate::storage::Key;
+
+use super::segment_check::{SegmentCheck, check_segment_file, cluster_of_wal_file};
+use super::wal_prefetch::PrefetchDir;
+use super::{Context, Error, archived};
+
+/// How often a segment that is being prefetched is looked for.
+const PREFETCH_POLL: Duration = Duration::from_millis(5);
+
+/// How long the prefetcher is waited for before the segment is fetched here instead.
+const PREFETCH_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How `wal-fetch` works.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Whether segments are checked before PostgreSQL gets them.
+    pub check: SegmentCheck,
+    /// Fetching ahead; `None` switches it off.
+    pub prefetch: Option<Prefetch>,
+}
+
+/// How the segments after the requested one are fetched.
+#[derive(Debug, Clone)]
+pub struct Prefetch {
+    /// Where prefetched segments wait (`WALG_PREFETCH_DIR`); beside the destination when `None`.
+    pub parent: Option<PathBuf>,
+    /// The program and its arguments up to and including `wal-prefetch`.
+    pub command: Vec<OsString>,
+}
+
+/// Brings the archived file `name` to `destination`. Durable on return.
+///
+/// [`Error::NotArchived`] when the archive has no such file; nothing is left behind then, nor on any other error.
+pub async fn run(ctx: &Context, name: &str, destination: &Path, options: Options) -> Result<(), Error> {
+    let file: Option<WalFileName> = name.parse().ok();
+    if file.is_none() && (options.check == SegmentCheck::Verify || Key::parse(name).is_err()) {
+        return Err(Error::NotAWalFile { name: name.to_owned() });
+    }
+    let segment = file.and_then(WalFileName::segment);
+    let prefetch = options.prefetch.as_ref().filter(|_| wants_prefetch(name, destination));
+    let directory = prefetch.map(|prefetch| PrefetchDir::of(destination, prefetch.parent.as_deref()));
+
+    let check = match options.check {
+        SegmentCheck::Verify => Some(cluster_of_wal_file(destination)),
+        SegmentCheck::Skip => None,
+    };
+    let fetched = match (segment, &directory) {
+        (Some(segment), Some(directory)) if take_prefetched(directory, segment, destination, check).await? => Ok(()),
+        _ => fetch(ctx, name, destination, segment, check).await,
+    };
+    match (&fetched, &directory) {
+        (Ok(()), Some(_)) if segment.is_some() => {
+            if let Some(prefetch) = prefetch {
+                start_prefetcher(prefetch, name, destination);
+            }
+        }
+        // The end of the archive, which is also how recovery ends: nothing that waits will be asked for.
+        (Err(Error::NotArchived { .. }), Some(directory)) => directory.clean(),
+        _ => {}
+    }
+    fetched
+}
+
+/// Recovery fetches into `RECOVERYXLOG` and goes forwards. pg_rewind keeps the segment's own name and goes backwards.
+fn wants_prefetch(name: &str, destination: &Path) -> bool {
+    destination.file_name().is_none_or(|file| file != name)
+}
+
+/// Moves a prefetched segment into place; whether there was a valid one.
+async fn take_prefetched(
+    directory: &PrefetchDir,
+    segment: SegmentName,
+    destination: &Path,
+    check: Option<Option<SystemIdentifier>>,
+) -> Result<bool, Error> {
+    wait_for_prefetcher(directory, segment).await;
+    let ready = directory.ready(segment);
+    if !ready.exists() {
+        return Ok(false);
+    }
+    if let Some(cluster) = check
+        && let Err(error) = check_segment_file(&ready, segment, cluster)
+    {
+        tracing::warn!(segment = %segment, "ignoring a prefetched file: {error}");
+        // Whether or not it can be removed, it is not used.
+        let _ = fs::remove_file(&ready);
+        return Ok(false);
+    }
+    // Synced by the prefetcher; the rename is synced here. Another file system has to be fetched to anew.
+    match fs::rename(&ready, destination) {
+        Ok(()) => {
+            let parent = destination.parent().unwrap_or(Path::new("."));
+            crate::durable::sync_dir(parent).map_err(Error::file("sync", parent))?;
+            tracing::info!(segment = %segment, "restored a prefetched segment");
+            Ok(true)
+        }
+        Err(_) => Ok(false),
+    }
+}
+
+async fn wait_for_prefetcher(directory: &PrefetchDir, segment: SegmentName) {
+    let started = Instant::now();
+    while started.elapsed() < PREFETCH_PATIENCE && directory.is_fetching(segment) {
+        tokio::time::sleep(PREFETCH_POLL).await;
+    }
+}
+
+/// Fetches an archived file; with `check` a segment is checked, against the cluster if that is known.
+///
+/// Durable on return; at the destination there is the whole file or nothing.
+pub(super) async fn fetch(
+    ctx: &Context,
+    name: &str,
+    destination: &Path,
+    segment: Option<SegmentName>,
+    check: Option<Option<SystemIdentifier>>,
+) -> Result<(), Error> {
+    let Some(archived) = archived::open(ctx, name).await? else {
+        return Err(Error::NotArchived { file: name.to_owned(), location: ctx.storage.location().clone() });
+    };
+    let started = Instant::now();
+    let key = archived.key.clone();
+    let mut temporary = DurableFile::create(destination).map_err(Error::file("create", destination))?;
+    let written = archived
+        .read(ctx, move |content| Ok(copy(content, &mut temporary)?.map(|bytes| (bytes, temporary))))
+        .await?;
+    let (bytes, temporary) = written.map_err(Error::file("write", destination))?;
+    if let (Some(segment), Some(cluster)) = (segment, check) {
+        check_segment_file(temporary.path(), segment, cluster)?;
+    }
+    temporary.commit().map_err(Error::file("write", destination))?;
+    tracing::info!(file = name, %key, bytes, took = ?started.elapsed(), "restored");
+    Ok(())
+}
+
+/// Copies the content; the outer error is the source's, the inner one the file's.
+fn copy(content: &mut dyn io::Read, file: &mut DurableFile) -> io::Result<io::Result<u64>> {
+    let mut buffer = vec![0; 128 * 1024];
+    let mut copied = 0;
+    loop {
+        let length = match content.read(&mut buffer) {
+            Ok(0) => return Ok(Ok(copied)),
+            Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        if let Err(error) = file.write_all(buffer.get(..length).unwrap_or_default()) {
+            return Ok(Err(error));
+        }
+        copied += length as u64;
+    }
+}
+
+/// Starts the prefetcher and forgets it: it detaches itself, and what goes wrong there only costs time.
+fn start_prefetcher(prefetch: &Prefetch, name: &str, destination: &Path) {
+    let Some((program, arguments)) = prefetch.command.split_first() else { return };
+    let started = Command::new(program)
+        .args(arguments)
+        .arg(name)
+        .arg(destination)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    if let Err(error) = started {
+        tracing::warn!("cannot fetch ahead: {error}");
+    }
+}

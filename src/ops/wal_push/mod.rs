@@ -1,0 +1,250 @@
+//! `wal-push`: archives one file of `pg_wal`, and its neighbours while it is at it.
+//!
+//! PostgreSQL starts a process per file and waits for it. Most of what such a process costs is the codec and one or
+//! two round trips, so while the file it was called for is on its way, the files that PostgreSQL will ask for next
+//! (those with a `.ready` in `archive_status`) go up too. Each leaves a mark ([`marks`]); the later call finds
+//! it, removes it and returns at once.
+
+mod marks;
+mod wal_metadata;
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+
+use crate::codec::{self, Cipher, Compression};
+use crate::layout::walg::names;
+use crate::pg::{SystemIdentifier, WalFileName};
+use crate::pipeline::{ObjectWriter, PartPool, UploadSettings, run_blocking};
+use crate::storage::Key;
+
+use super::segment_check::{SegmentCheck, check_segment_file, cluster_of_wal_file};
+use super::{Context, Error, archived};
+
+use marks::Marks;
+pub use wal_metadata::WalMetadata;
+
+/// Memory for encoded segments on their way, all uploads together.
+const UPLOAD_MEMORY: usize = 80 << 20;
+
+/// How `wal-push` works.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Whether another content under an existing name is an error for segments too (`WALG_PREVENT_WAL_OVERWRITE`);
+    /// for history files it always is.
+    pub overwrite: Overwrite,
+    /// Uploads at once (`WALG_UPLOAD_CONCURRENCY`); 1 switches looking ahead off.
+    pub concurrency: usize,
+    /// Files pushed by one call at most (`TOTAL_BG_UPLOADED_LIMIT`); 1 switches looking ahead off.
+    pub files_at_most: usize,
+    /// Whether names and headers are checked.
+    pub check: SegmentCheck,
+    /// Whether a neighbour's `.ready` becomes `.done` once it is archived (`PG_READY_RENAME`).
+    pub ready_files: ReadyFiles,
+    /// The description stored beside each segment (`WALG_UPLOAD_WAL_METADATA`).
+    pub metadata: WalMetadata,
+    /// Threads that compress.
+    pub cores: usize,
+}
+
+/// What happens when the name is archived already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overwrite {
+    /// The object is replaced.
+    Allow,
+    /// Equal content is success, other content an error.
+    Prevent,
+}
+
+/// What happens to a neighbour's `.ready` file after it was archived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadyFiles {
+    /// It stays; PostgreSQL asks for the file and finds it archived.
+    Keep,
+    /// It is renamed to `.done`, so that PostgreSQL does not ask.
+    RenameToDone,
+}
+
+/// What one `wal-push` did for the file it was called for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was uploaded now.
+    Pushed,
+    /// An earlier call had uploaded it while it was looking ahead.
+    PushedAhead,
+    /// The archive had it already, with the same content.
+    AlreadyThere,
+}
+
+/// Archives the file at `path`. Durable in the storage on return.
+///
+/// A neighbour that cannot be pushed is a warning: PostgreSQL will ask for it by itself.
+pub async fn run(ctx: &Context, path: &Path, options: Options) -> Result<Outcome, Error> {
+    let file = WalFile::at(path, options.check)?;
+    let marks = Marks::beside(path);
+    if marks.take(&file.name, path) {
+        wal_metadata::upload(ctx, &options.metadata, &marks, &file.name, path).await?;
+        tracing::info!(file = file.name, "already archived by an earlier call");
+        return Ok(Outcome::PushedAhead);
+    }
+    let pusher = Pusher::new(ctx, &options, path)?;
+    let ahead = marks.ready_besides(&file.name);
+    let (outcome, ()) =
+        tokio::join!(pusher.push_main(&file, &marks), pusher.push_ahead(ahead, path, &marks, options.check));
+    outcome
+}
+
+/// A file to archive.
+#[derive(Debug, Clone)]
+struct WalFile {
+    path: PathBuf,
+    name: String,
+    /// What PostgreSQL means by the name; `None` only when names are not checked.
+    kind: Option<WalFileName>,
+}
+
+impl WalFile {
+    fn at(path: &Path, check: SegmentCheck) -> Result<WalFile, Error> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let kind: Option<WalFileName> = name.parse().ok();
+        if kind.is_none() && (check == SegmentCheck::Verify || Key::parse(&name).is_err()) {
+            return Err(Error::NotAWalFile { name });
+        }
+        Ok(WalFile { path: path.to_owned(), name, kind })
+    }
+
+    fn is_history(&self) -> bool {
+        self.name.ends_with(".history")
+    }
+}
+
+/// What all files of one call share.
+struct Pusher<'a> {
+    ctx: &'a Context,
+    options: &'a Options,
+    cluster: Option<SystemIdentifier>,
+    uploads: UploadSettings,
+    /// Bounds the threads that compress; the file that PostgreSQL waits for takes its place first.
+    codecs: Semaphore,
+    /// Bounds the files under way.
+    files: Semaphore,
+}
+
+impl<'a> Pusher<'a> {
+    fn new(ctx: &'a Context, options: &'a Options, path: &Path) -> Result<Pusher<'a>, Error> {
+        let length = path.metadata().map_err(Error::file("read", path))?.len();
+        // One part holds an encoded segment whatever it compresses to, so that it goes up in a single request.
+        let part_bytes =
+            usize::try_from(length + length / 64).unwrap_or(usize::MAX).clamp(1 << 20, UPLOAD_MEMORY / 2);
+        let concurrency = options.concurrency.min(UPLOAD_MEMORY / part_bytes).max(1);
+        Ok(Pusher {
+            ctx,
+            options,
+            cluster: cluster_of_wal_file(path),
+            uploads: UploadSettings {
+                storage: Arc::clone(&ctx.storage),
+                pool: PartPool::new(concurrency.max(2), part_bytes),
+                in_flight: Arc::new(Semaphore::new(concurrency)),
+                network_rate: None,
+                cancel: ctx.cancel.clone(),
+            },
+            codecs: Semaphore::new(options.cores.max(1)),
+            files: Semaphore::new(concurrency),
+        })
+    }
+
+    async fn push_main(&self, file: &WalFile, marks: &Marks) -> Result<Outcome, Error> {
+        let outcome = self.push(file).await;
+        // From here on nothing new is started.
+        self.files.close();
+        let outcome = outcome?;
+        wal_metadata::upload(self.ctx, &self.options.metadata, marks, &file.name, &file.path).await?;
+        Ok(outcome)
+    }
+
+    /// Pushes the neighbours in the order in which PostgreSQL will ask for them, until the main file is done.
+    async fn push_ahead(&self, ready: Vec<String>, main: &Path, marks: &Marks, check: SegmentCheck) {
+        let limit = self.options.files_at_most.saturating_sub(1);
+        if self.options.concurrency < 2 || limit == 0 {
+            return;
+        }
+        let mut under_way = FuturesUnordered::new();
+        for name in ready.into_iter().take(limit) {
+            let Ok(file) = WalFile::at(&main.with_file_name(&name), check) else { continue };
+            if marks.has(&file.name, &file.path) {
+                continue;
+            }
+            under_way.push(async move {
+                // Closed: the main file is done.
+                let Ok(_permit) = self.files.acquire().await else { return };
+                match self.push(&file).await {
+                    Ok(_) => marks.leave(&file.name, &file.path, self.options.ready_files),
+                    Err(error) => tracing::warn!(file = file.name, "could not archive ahead: {error}"),
+                }
+            });
+        }
+        while under_way.next().await.is_some() {}
+    }
+
+    async fn push(&self, file: &WalFile) -> Result<Outcome, Error> {
+        if let (Some(WalFileName::Segment(name) | WalFileName::Partial(name)), SegmentCheck::Verify) =
+            (file.kind, self.options.check)
+        {
+            check_segment_file(&file.path, name, self.cluster)?;
+        }
+        if self.options.overwrite == Overwrite::Prevent || file.is_history() {
+            if let Some(existing) = archived::open(self.ctx, &file.name).await? {
+                let key = existing.key.clone();
+                if !existing.equals(self.ctx, &file.path).await? {
+                    return Err(Error::AlreadyArchived { file: file.name.clone(), key });
+                }
+                tracing::info!(file = file.name, "already archived with equal content, skipping");
+                return Ok(Outcome::AlreadyThere);
+            }
+        }
+        let started = std::time::Instant::now();
+        let stored = self.upload(file).await?;
+        tracing::info!(file = file.name, bytes = stored, took = ?started.elapsed(), "archived");
+        Ok(Outcome::Pushed)
+    }
+
+    async fn upload(&self, file: &WalFile) -> Result<u64, Error> {
+        // The semaphore is never closed.
+        let permit = self.codecs.acquire().await;
+        let key = names::stored_wal_key(&file.name, self.ctx.compression.method());
+        let writer = ObjectWriter::start(&Handle::current(), &self.uploads, key);
+        let (path, compression, cipher) =
+            (file.path.clone(), self.ctx.compression, self.ctx.cipher.clone());
+        let encoded = run_blocking("seawall-codec-0".to_owned(), move || {
+            encode_file(&path, writer, compression, &cipher)
+        })
+        .await?;
+        drop(permit);
+        Ok(encoded?.stored().await?)
+    }
+}
+
+/// Compresses and encrypts the file at `path` into `writer`.
+fn encode_file(
+    path: &Path,
+    mut writer: ObjectWriter,
+    compression: Compression,
+    cipher: &Cipher,
+) -> Result<crate::pipeline::Stored, Error> {
+    let mut file = File::open(path).map_err(Error::file("open", path))?;
+    let encoded = codec::encode(&mut writer, compression, cipher).and_then(|mut encoder| {
+        io::copy(&mut file, &mut encoder)?;
+        encoder.finish()
+    });
+    match encoded {
+        Ok(_) => Ok(writer.finish()),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(writer.failure().into()),
+        Err(error) => Err(Error::file("read", path)(error)),
+    }
+}
