@@ -45,6 +45,11 @@ impl BackupName {
         self.segment
     }
 
+    /// For a delta, the segment that names its parent.
+    pub fn parent_segment(self) -> Option<SegmentName> {
+        self.parent_segment
+    }
+
     /// Whether the name is a delta's.
     pub fn is_delta(self) -> bool {
         self.parent_segment.is_some()

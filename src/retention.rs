@@ -1,1 +1,0 @@
-//! Which backups and WAL a retention policy removes; pure.
