@@ -130,6 +130,57 @@ fn what_does_not_fit_goes_into_the_prefix_or_pax_records() {
     assert_eq!(error.to_string(), "its name contains a NUL byte");
 }
 
+/// The same members as `tests/golden/tar/headers.go` writes with Go's `archive/tar`.
+#[test]
+fn unusual_headers_are_gos_byte_for_byte() {
+    let split = format!("/{}/{}", "d".repeat(60), "f".repeat(80));
+    let link = format!("/{}", "t".repeat(130));
+    let directories = [
+        split.clone(),
+        format!("/base/{}", "f".repeat(120)),
+        format!("/base/{}/{}", "f".repeat(93), "g".repeat(120)),
+        format!("/{}x", "ab/".repeat(80)),
+    ];
+    let at = |seconds, nanoseconds| Entry {
+        mtime_seconds: seconds,
+        mtime_nanoseconds: nanoseconds,
+        ..entry("/y")
+    };
+    let files = [
+        (entry(&format!("/{}{}", "abc/".repeat(50), "y".repeat(99))), 3),
+        (entry(&format!("/{}{}", "abc/".repeat(30), "y".repeat(101))), 3),
+        (entry(&format!("/{}/{}", "z".repeat(155), "y".repeat(100))), 3),
+        (entry(&format!("/{}/{}", "z".repeat(154), "y".repeat(100))), 3),
+        (entry("/base/gr\u{f6}\u{df}e"), 1),
+        (entry(&format!("gr\u{f6}\u{df}e/{}/k", "\u{e9}".repeat(90))), 1),
+        (entry("nodirgr\u{f6}\u{df}e"), 1),
+        (Entry { uid: u32::MAX, gid: 2_097_152, name: "/x".to_owned(), ..at(-5, 0) }, 0),
+        (Entry { uid: 2_097_151, ..at(-5, 600_000_000) }, 0),
+        (Entry { user: "u".repeat(33), group: "gr\u{fc}ppe".to_owned(), ..entry("/y") }, 0),
+        (Entry { user: "u".repeat(32), ..at(1 << 33, 500_000_000) }, 0),
+    ];
+    let mut writer = Writer::new(Vec::new());
+    writer.directory(&entry("/")).unwrap();
+    writer.directory(&entry("/base")).unwrap();
+    writer.file(&entry("/base/1"), 700, io::repeat(7)).unwrap();
+    writer.symlink(&entry("/pg_tblspc/16384"), "/mnt/space").unwrap();
+    writer.symlink(&entry("/lnk"), &link).unwrap();
+    writer.symlink(&entry(&split), &link).unwrap();
+    for name in &directories {
+        writer.directory(&entry(name)).unwrap();
+    }
+    for (entry, size) in &files {
+        writer.file(entry, *size, io::repeat(7)).unwrap();
+    }
+    let ours = writer.finish().unwrap();
+    let gos = golden("../../tar/go.tar.zst");
+    for (number, (our_block, go_block)) in ours.chunks(512).zip(gos.chunks(512)).enumerate() {
+        let text = |block: &[u8]| String::from_utf8_lossy(block).replace('\0', "~");
+        assert_eq!(text(our_block), text(go_block), "block {number}");
+    }
+    assert_eq!(ours.len(), gos.len());
+}
+
 #[test]
 fn times_are_rounded_to_seconds() {
     let at = |nanoseconds| {
