@@ -6,24 +6,32 @@
 //! Supported servers are PostgreSQL 13 to 18 on little-endian machines with 64-bit longs; WAL, `pg_control` and
 //! data pages are in the byte order of the machine that wrote them.
 
+pub mod conninfo;
 mod control;
 pub mod data_dir;
 mod labels;
 mod lsn;
 mod oid;
 pub mod page;
+mod pgpass;
 mod relation_file;
+pub mod relations;
+pub mod session;
 mod timeline;
+mod tls;
 mod version;
 mod wal_name;
 mod wal_page;
 
+pub use conninfo::ConnInfo;
 pub use control::{ClusterState, ControlFile, ControlFileError};
 pub use labels::{BackupFrom, BackupLabel, TablespaceMap};
 pub use lsn::{Lsn, SegmentNumber, WalSegmentSize};
 pub use oid::Oid;
 pub use relation_file::{Fork, RelationFile};
+pub use session::Session;
 pub use timeline::{HistoryEntry, TimelineHistory, TimelineId};
+pub use tls::{SslMode, TlsError};
 pub use version::PgVersion;
 pub use wal_name::{SegmentName, WalFileName};
 pub use wal_page::{SegmentHeader, SystemIdentifier, WalPageError};

@@ -1,0 +1,507 @@
+//! How to reach the server: the environment variables of libpq, its password file and its service file.
+//!
+//! | variable | default |
+//! |---|---|
+//! | PGHOST, PGHOSTADDR, PGPORT | the socket in `/var/run/postgresql` or `/tmp` if one is there, else `localhost`; 5432 |
+//! | PGUSER | the name of the operating system's user, `postgres` if it has none |
+//! | PGDATABASE | `postgres` (libpq: the user's name) |
+//! | PGPASSWORD, PGPASSFILE | the line in `~/.pgpass` |
+//! | PGSERVICE, PGSERVICEFILE | none; `~/.pg_service.conf` |
+//! | PGSSLMODE, PGSSLROOTCERT, PGSSLCERT, PGSSLKEY | `prefer`; the files in `~/.postgresql` that exist |
+//! | PGCONNECT_TIMEOUT, PGAPPNAME, PGOPTIONS, PGCHANNELBINDING | none; `seawall`; none; `prefer` |
+//!
+//! As in libpq a service's parameters come before the variables, and an empty variable is one that is not set. Host and
+//! port may be lists, tried in order; nothing else is ever tried. Source: the manual's chapters "Environment
+//! Variables", "The Password File" and "The Connection Service File" of libpq.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use tokio_postgres::config::ChannelBinding;
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::pgpass::{PasswordFile, read_service};
+use super::tls::{SslMode, TlsError, TlsFiles, client_config};
+
+/// Where sockets are by default: of Debian's and Red Hat's packages, and of PostgreSQL itself.
+const SOCKET_DIRECTORIES: [&str; 2] = ["/var/run/postgresql", "/tmp"];
+const DEFAULT_PORT: u16 = 5432;
+
+/// Everything needed to connect. Its Debug form holds no password.
+#[derive(Debug, Clone)]
+pub struct ConnInfo {
+    servers: Vec<Server>,
+    user: String,
+    database: String,
+    password: Option<SecretString>,
+    password_file: PasswordFile,
+    ssl_mode: SslMode,
+    tls: Option<Tls>,
+    application_name: String,
+    options: Option<String>,
+    channel_binding: ChannelBinding,
+    connect_timeout: Option<Duration>,
+}
+
+/// One way to try: what to connect to, and the TLS to do it with.
+pub(super) struct Attempt {
+    pub server: Server,
+    pub config: tokio_postgres::Config,
+    pub tls: Option<MakeRustlsConnect>,
+}
+
+impl ConnInfo {
+    /// Reads libpq's variables through `variable`, and the files they name.
+    pub fn from_env(variable: &dyn Fn(&str) -> Option<String>) -> Result<ConnInfo, Error> {
+        let parameters = Parameters::read(variable)?;
+        let home = home_directory(variable);
+
+        let servers = servers(&parameters)?;
+        let ssl_mode = match parameters.get("sslmode", "PGSSLMODE") {
+            None => SslMode::Prefer,
+            Some(text) => text.parse().map_err(|()| invalid("PGSSLMODE", text))?,
+        };
+        let root = parameters.get("sslrootcert", "PGSSLROOTCERT");
+        let ssl_mode = match root.as_deref() {
+            // libpq refuses a weaker mode with these roots, as anybody can get a certificate they trust.
+            Some("system") if ssl_mode > SslMode::Disable => SslMode::VerifyFull,
+            _ => ssl_mode,
+        };
+        let encrypts = ssl_mode != SslMode::Disable && servers.iter().any(|server| !server.is_socket());
+        let tls = encrypts.then(|| {
+            let files = tls_files(&parameters, root, home.as_deref());
+            client_config(ssl_mode, &files).map(|config| Tls(MakeRustlsConnect::new(config)))
+        });
+        let password_file = parameters
+            .get("passfile", "PGPASSFILE")
+            .map(PathBuf::from)
+            .or_else(|| home.map(|home| home.join(".pgpass")));
+
+        Ok(ConnInfo {
+            servers,
+            user: parameters.get("user", "PGUSER").unwrap_or_else(|| os_user(variable)),
+            database: parameters.get("dbname", "PGDATABASE").unwrap_or_else(|| String::from("postgres")),
+            password: parameters.get("password", "PGPASSWORD").map(SecretString::from),
+            password_file: password_file.map(|path| PasswordFile::read(&path)).unwrap_or_default(),
+            ssl_mode,
+            tls: tls.transpose()?,
+            application_name: parameters
+                .get("application_name", "PGAPPNAME")
+                .unwrap_or_else(|| String::from("seawall")),
+            options: parameters.get("options", "PGOPTIONS"),
+            channel_binding: match parameters.get("channel_binding", "PGCHANNELBINDING").as_deref() {
+                None | Some("prefer") => ChannelBinding::Prefer,
+                Some("disable") => ChannelBinding::Disable,
+                Some("require") => ChannelBinding::Require,
+                Some(text) => return Err(invalid("PGCHANNELBINDING", text)),
+            },
+            connect_timeout: match parameters.get("connect_timeout", "PGCONNECT_TIMEOUT") {
+                None => None,
+                Some(text) => {
+                    let seconds: i64 =
+                        text.trim().parse().map_err(|_| invalid("PGCONNECT_TIMEOUT", &text))?;
+                    u64::try_from(seconds).ok().filter(|&seconds| seconds > 0).map(Duration::from_secs)
+                }
+            },
+        })
+    }
+
+    /// The same server, another database.
+    pub fn with_database(&self, database: &str) -> ConnInfo {
+        ConnInfo { database: database.to_owned(), ..self.clone() }
+    }
+
+    /// The database to connect to.
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// How long one attempt may take, from the first packet to the end of authentication.
+    pub(super) fn connect_timeout(&self) -> Option<Duration> {
+        self.connect_timeout
+    }
+
+    /// What to try, in this order, until one succeeds.
+    pub(super) fn attempts(&self) -> Vec<Attempt> {
+        let mut attempts = Vec::new();
+        for server in &self.servers {
+            let modes: &[tokio_postgres::config::SslMode] = {
+                use tokio_postgres::config::SslMode::{Disable, Prefer, Require};
+                match self.ssl_mode {
+                    _ if server.is_socket() => &[Disable],
+                    SslMode::Disable => &[Disable],
+                    SslMode::Allow => &[Disable, Require],
+                    SslMode::Prefer => &[Prefer],
+                    SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => &[Require],
+                }
+            };
+            for &mode in modes {
+                let mut config = self.config(server);
+                config.ssl_mode(mode);
+                let tls = self.tls.as_ref().filter(|_| mode != tokio_postgres::config::SslMode::Disable);
+                attempts.push(Attempt { server: server.clone(), config, tls: tls.map(|tls| tls.0.clone()) });
+            }
+        }
+        attempts
+    }
+
+    fn config(&self, server: &Server) -> tokio_postgres::Config {
+        let mut config = tokio_postgres::Config::new();
+        config
+            .user(&self.user)
+            .dbname(&self.database)
+            .port(server.port)
+            .application_name(&self.application_name)
+            .channel_binding(self.channel_binding)
+            .keepalives_idle(Duration::from_secs(60));
+        match &server.host {
+            Host::Socket(directory) => config.host_path(directory),
+            Host::Name(name) => config.host(name),
+        };
+        if let Some(address) = server.address {
+            config.hostaddr(address);
+        }
+        if let Some(options) = &self.options {
+            config.options(options);
+        }
+        let from_file = || {
+            self.password_file.find(&server.name_in_password_file(), server.port, &self.database, &self.user)
+        };
+        if let Some(password) = self.password.as_ref().or_else(from_file) {
+            config.password(password.expose_secret());
+        }
+        config
+    }
+}
+
+/// A place a server listens at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Server {
+    host: Host,
+    address: Option<IpAddr>,
+    port: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Host {
+    Socket(PathBuf),
+    Name(String),
+}
+
+impl Server {
+    fn is_socket(&self) -> bool {
+        matches!(self.host, Host::Socket(_))
+    }
+
+    fn name_in_password_file(&self) -> String {
+        match &self.host {
+            Host::Socket(directory)
+                if SOCKET_DIRECTORIES.iter().any(|known| directory == Path::new(known)) =>
+            {
+                String::from("localhost")
+            }
+            Host::Socket(directory) => directory.display().to_string(),
+            Host::Name(name) => name.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            Host::Socket(directory) => write!(f, "{}/.s.PGSQL.{}", directory.display(), self.port),
+            Host::Name(name) => write!(f, "{name}:{}", self.port),
+        }
+    }
+}
+
+fn servers(parameters: &Parameters<'_>) -> Result<Vec<Server>, Error> {
+    let list = |keyword, name| -> Vec<String> {
+        let text = parameters.get(keyword, name);
+        text.map(|text| text.split(',').map(|part| part.trim().to_owned()).collect()).unwrap_or_default()
+    };
+    let hosts = list("host", "PGHOST");
+    let addresses = list("hostaddr", "PGHOSTADDR");
+    let ports = list("port", "PGPORT");
+    let count = hosts.len().max(addresses.len()).max(1);
+    for (name, values, shared) in
+        [("PGHOST", &hosts, false), ("PGHOSTADDR", &addresses, false), ("PGPORT", &ports, ports.len() == 1)]
+    {
+        if !values.is_empty() && values.len() != count && !shared {
+            return Err(invalid(name, values.join(",")));
+        }
+    }
+
+    let mut servers = Vec::new();
+    for index in 0..count {
+        let of = |values: &[String]| values.get(index).filter(|value| !value.is_empty()).cloned();
+        let shared_port = if ports.len() == 1 { ports.first().cloned() } else { of(&ports) };
+        let port = match shared_port.filter(|port| !port.is_empty()) {
+            None => DEFAULT_PORT,
+            Some(text) => {
+                text.parse().ok().filter(|&port| port != 0).ok_or_else(|| invalid("PGPORT", text))?
+            }
+        };
+        let address = match of(&addresses) {
+            None => None,
+            Some(text) => Some(text.parse::<IpAddr>().map_err(|_| invalid("PGHOSTADDR", text))?),
+        };
+        let host = match (of(&hosts), address) {
+            (Some(host), None) if host.starts_with('/') => Host::Socket(PathBuf::from(host)),
+            (Some(host), _) => Host::Name(host),
+            (None, Some(address)) => Host::Name(address.to_string()),
+            (None, None) => default_host(port),
+        };
+        servers.push(Server { host, address, port });
+    }
+    Ok(servers)
+}
+
+fn default_host(port: u16) -> Host {
+    let has_socket = |directory: &&str| Path::new(directory).join(format!(".s.PGSQL.{port}")).exists();
+    match SOCKET_DIRECTORIES.iter().copied().find(has_socket) {
+        Some(directory) => Host::Socket(PathBuf::from(directory)),
+        None => Host::Name(String::from("localhost")),
+    }
+}
+
+fn tls_files(parameters: &Parameters<'_>, root: Option<String>, home: Option<&Path>) -> TlsFiles {
+    let default = |name| home.map(|home| home.join(".postgresql").join(name)).filter(|path| path.exists());
+    let file = |keyword, variable, name| {
+        parameters.get(keyword, variable).map(PathBuf::from).or_else(|| default(name))
+    };
+    let certificate = file("sslcert", "PGSSLCERT", "postgresql.crt");
+    let key = file("sslkey", "PGSSLKEY", "postgresql.key");
+    TlsFiles {
+        root_certificate: root.map(PathBuf::from).or_else(|| default("root.crt")),
+        client_certificate: certificate.zip(key),
+    }
+}
+
+/// A ready TLS setup, kept out of Debug.
+#[derive(Clone)]
+struct Tls(MakeRustlsConnect);
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tls")
+    }
+}
+
+/// Connection parameters: those of the service, then the environment's.
+struct Parameters<'a> {
+    service: BTreeMap<String, String>,
+    variable: &'a dyn Fn(&str) -> Option<String>,
+}
+
+impl<'a> Parameters<'a> {
+    fn read(variable: &'a dyn Fn(&str) -> Option<String>) -> Result<Parameters<'a>, Error> {
+        let none = Parameters { service: BTreeMap::new(), variable };
+        let Some(service) = none.get("service", "PGSERVICE") else { return Ok(none) };
+        let system =
+            none.get("", "PGSYSCONFDIR").map(|directory| Path::new(&directory).join("pg_service.conf"));
+        let user = match none.get("", "PGSERVICEFILE") {
+            Some(path) => Some(PathBuf::from(path)),
+            None => home_directory(variable).map(|home| home.join(".pg_service.conf")),
+        };
+        for path in user.into_iter().chain(system) {
+            match read_service(&path, &service) {
+                Ok(Some(parameters)) => return Ok(Parameters { service: parameters, variable }),
+                Ok(None) => continue,
+                Err(source) => return Err(Error::ServiceFile { path, source }),
+            }
+        }
+        Err(Error::NoService { service })
+    }
+
+    fn get(&self, keyword: &str, name: &str) -> Option<String> {
+        let value = self.service.get(keyword).cloned().or_else(|| (self.variable)(name));
+        value.filter(|value| !value.is_empty())
+    }
+}
+
+fn home_directory(variable: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    let home = variable("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+    home.or_else(|| nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten().map(|user| user.dir))
+}
+
+/// The name of the process's user; in a container its number may have none.
+fn os_user(variable: &dyn Fn(&str) -> Option<String>) -> String {
+    let known = nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten().map(|user| user.name);
+    known
+        .or_else(|| variable("USER").filter(|user| !user.is_empty()))
+        .unwrap_or_else(|| String::from("postgres"))
+}
+
+fn invalid(variable: &'static str, value: impl Into<String>) -> Error {
+    Error::Invalid { variable, value: value.into() }
+}
+
+/// Why it is not clear how to connect.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A value libpq would refuse, of this variable or of its keyword in the service file.
+    #[error("read connection parameters: {variable} has the invalid value {value:?}")]
+    Invalid {
+        /// The variable.
+        variable: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// The service asked for is in none of the service files.
+    #[error("read connection parameters: no definition of service {service:?} found")]
+    NoService {
+        /// Its name.
+        service: String,
+    },
+    /// The service file cannot be read.
+    #[error("read service file {}: {source}", path.display())]
+    ServiceFile {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// TLS cannot be prepared.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn from(variables: &[(&str, &str)]) -> Result<ConnInfo, Error> {
+        let variable = |name: &str| {
+            let given =
+                variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+            given.or_else(|| (name == "HOME").then(|| String::from("/nonexistent")))
+        };
+        ConnInfo::from_env(&variable)
+    }
+
+    fn places(variables: &[(&str, &str)]) -> Vec<String> {
+        from(variables).unwrap().servers.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn hosts_and_ports() {
+        for (variables, expected) in [
+            (&[("PGHOST", "db")][..], &["db:5432"][..]),
+            (&[("PGHOST", "/run/pg"), ("PGPORT", "5433")], &["/run/pg/.s.PGSQL.5433"]),
+            (&[("PGHOST", "a,b"), ("PGPORT", "5433")], &["a:5433", "b:5433"]),
+            (&[("PGHOST", "a, /b"), ("PGPORT", "1,")], &["a:1", "/b/.s.PGSQL.5432"]),
+            (&[("PGHOSTADDR", "::1")], &["::1:5432"]),
+            (&[("PGHOST", "db"), ("PGHOSTADDR", "10.0.0.1")], &["db:5432"]),
+            (&[("PGPORT", "59999")], &["localhost:59999"]),
+        ] {
+            assert_eq!(places(variables), expected, "{variables:?}");
+        }
+    }
+
+    #[test]
+    fn values_libpq_refuses() {
+        for (variable, value) in [
+            ("PGPORT", "0"),
+            ("PGPORT", "70000"),
+            ("PGPORT", "1,2"),
+            ("PGHOSTADDR", "localhost"),
+            ("PGSSLMODE", "maybe"),
+            ("PGCHANNELBINDING", "yes"),
+            ("PGCONNECT_TIMEOUT", "soon"),
+        ] {
+            let error = from(&[(variable, value)]).unwrap_err();
+            assert!(
+                matches!(&error, Error::Invalid { variable: named, .. } if *named == variable),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn defaults() {
+        let info = from(&[("PGHOST", "/x"), ("PGUSER", ""), ("PGPASSWORD", "")]).unwrap();
+        assert_eq!((info.database(), info.application_name.as_str()), ("postgres", "seawall"));
+        assert!(info.password.is_none() && info.connect_timeout.is_none() && !info.user.is_empty());
+        assert_eq!(info.ssl_mode, SslMode::Prefer);
+        assert_eq!(
+            from(&[("PGCONNECT_TIMEOUT", "5")]).unwrap().connect_timeout,
+            Some(Duration::from_secs(5))
+        );
+        assert_eq!(from(&[("PGCONNECT_TIMEOUT", "0")]).unwrap().connect_timeout, None);
+    }
+
+    #[test]
+    fn passwords() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pgpass");
+        fs::write(&path, "localhost:5432:*:me:socket\ndb:5432:app:me:of-app\ndb:5432:*:me:of-db\n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let file = path.to_str().unwrap();
+        let password = |info: &ConnInfo| {
+            let attempts = info.attempts();
+            attempts[0].config.get_password().map(|password| String::from_utf8(password.to_vec()).unwrap())
+        };
+        let db = from(&[("PGHOST", "db"), ("PGUSER", "me"), ("PGPASSFILE", file)]).unwrap();
+        assert_eq!(password(&db).as_deref(), Some("of-db"));
+        assert_eq!(password(&db.with_database("app")).as_deref(), Some("of-app"));
+        let socket = from(&[("PGHOST", "/tmp"), ("PGUSER", "me"), ("PGPASSFILE", file)]).unwrap();
+        assert_eq!(password(&socket).as_deref(), Some("socket"));
+        let given =
+            from(&[("PGHOST", "db"), ("PGUSER", "me"), ("PGPASSFILE", file), ("PGPASSWORD", "env")]).unwrap();
+        assert_eq!(password(&given).as_deref(), Some("env"));
+        assert!(!format!("{given:?}").contains("\"env\""));
+        let other = from(&[("PGHOST", "db"), ("PGUSER", "you"), ("PGPASSFILE", file)]).unwrap();
+        assert_eq!(password(&other), None);
+    }
+
+    #[test]
+    fn services_come_before_variables() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("service");
+        fs::write(&path, "[main]\nhost=db1,db2\nuser=svc\nsslmode=disable\n").unwrap();
+        let file = path.to_str().unwrap();
+        let variables =
+            [("PGSERVICE", "main"), ("PGSERVICEFILE", file), ("PGUSER", "me"), ("PGDATABASE", "app")];
+        let info = from(&variables).unwrap();
+        assert_eq!((info.user.as_str(), info.database()), ("svc", "app"));
+        assert_eq!(info.attempts().len(), 2);
+        let absent = from(&[("PGSERVICE", "other"), ("PGSERVICEFILE", file)]).unwrap_err();
+        assert!(matches!(absent, Error::NoService { service } if service == "other"));
+    }
+
+    #[test]
+    fn attempts_by_sslmode() {
+        use tokio_postgres::config::SslMode::{Disable, Prefer, Require};
+        let modes = |host, mode| -> Vec<_> {
+            let info = from(&[("PGHOST", host), ("PGSSLMODE", mode)]).unwrap();
+            info.attempts()
+                .iter()
+                .map(|attempt| (attempt.config.get_ssl_mode(), attempt.tls.is_some()))
+                .collect()
+        };
+        assert_eq!(modes("db", "disable"), [(Disable, false)]);
+        assert_eq!(modes("db", "allow"), [(Disable, false), (Require, true)]);
+        assert_eq!(modes("db", "prefer"), [(Prefer, true)]);
+        assert_eq!(modes("db", "require"), [(Require, true)]);
+        assert_eq!(modes("/tmp", "require"), [(Disable, false)]);
+    }
+
+    #[test]
+    fn verification_needs_roots() {
+        let error = from(&[("PGHOST", "db"), ("PGSSLMODE", "verify-full")]).unwrap_err();
+        assert!(matches!(error, Error::Tls(TlsError::NoRoots)));
+        let missing =
+            [("PGHOST", "db"), ("PGSSLMODE", "verify-ca"), ("PGSSLROOTCERT", "/nonexistent/root.crt")];
+        let error = from(&missing).unwrap_err().to_string();
+        assert!(error.starts_with("read certificates of /nonexistent/root.crt: "), "{error}");
+    }
+}

@@ -1,0 +1,503 @@
+//! A session with the server: who it is, start and stop of a backup, positions in WAL.
+//!
+//! | question | SQL |
+//! |---|---|
+//! | identity | `pg_control_system()`, `pg_control_checkpoint()`, `pg_control_init()`, settings |
+//! | start of a backup | `pg_backup_start(label, true)`; before 15 `pg_start_backup(label, true, false)` |
+//! | end of a backup | `pg_backup_stop(true)`; before 15 `pg_stop_backup(false, true)` |
+//!
+//! A backup belongs to its session: when the session ends, the server gives the backup up. The manual's chapters are
+//! "Making a Base Backup Using the Low Level API" and "System Administration Functions".
+
+use std::fmt::Write as _;
+use std::future::poll_fn;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::JoinHandle;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{AsyncMessage, Client, Connection, NoTls, Row};
+
+use super::conninfo::{Attempt, ConnInfo, Server};
+use super::{Lsn, ParseError, PgVersion, SegmentName, SystemIdentifier, TimelineId, WalSegmentSize};
+
+/// The oldest server that is supported.
+const OLDEST: PgVersion = PgVersion::new(130_000);
+
+/// A connection to a server, and the task that drives it. Dropping it closes the connection.
+#[derive(Debug)]
+pub struct Session {
+    client: Client,
+    driver: Driver,
+    server: String,
+    version: PgVersion,
+}
+
+impl Session {
+    /// Connects to the first server that lets us in, and makes the session fit to be held open for hours: no timeouts
+    /// set for the user or the database apply, and names mean those of the catalog.
+    pub async fn connect(info: &ConnInfo) -> Result<Session, Error> {
+        let mut failure = None;
+        for attempt in info.attempts() {
+            let server = attempt.server.clone();
+            let connected = match info.connect_timeout() {
+                None => open(attempt).await,
+                Some(limit) => match tokio::time::timeout(limit, open(attempt)).await {
+                    Ok(connected) => connected,
+                    Err(_) => Err(format!("no answer in {} s", limit.as_secs())),
+                },
+            };
+            match connected {
+                Ok((client, driver)) => return Session::prepare(client, driver, &server).await,
+                Err(reason) => {
+                    tracing::debug!(%server, %reason, "connection attempt failed");
+                    failure = Some(Error::Connect {
+                        server: server.to_string(),
+                        database: info.database().to_owned(),
+                        reason,
+                    });
+                }
+            }
+        }
+        Err(failure.unwrap_or(Error::NoServer))
+    }
+
+    async fn prepare(client: Client, driver: Driver, server: &Server) -> Result<Session, Error> {
+        let mut session = Session { client, driver, server: server.to_string(), version: OLDEST };
+        let settings = "SET search_path = pg_catalog; SET statement_timeout = 0; SET lock_timeout = 0; \
+                        SET idle_in_transaction_session_timeout = 0";
+        session.execute("prepare session", settings).await?;
+
+        let action = "read server version";
+        let row = session.row(action, "SELECT current_setting('server_version_num')", &[]).await?;
+        session.version = session.parsed(action, &row, 0)?;
+        if session.version < OLDEST {
+            return Err(Error::UnsupportedVersion {
+                server: session.server.clone(),
+                version: session.version,
+            });
+        }
+        if session.version.major() >= 14 {
+            session.execute("prepare session", "SET idle_session_timeout = 0").await?;
+        }
+        if session.version.major() >= 17 {
+            session.execute("prepare session", "SET transaction_timeout = 0").await?;
+        }
+        // Lets the server notice in pg_backup_stop, which may wait for long, that we are gone. Not every system can.
+        if session.version.major() >= 14
+            && let Err(error) =
+                session.execute("prepare session", "SET client_connection_check_interval = '10s'").await
+        {
+            tracing::debug!(%error, "the server will not notice a lost client while it waits");
+        }
+        Ok(session)
+    }
+
+    /// The server's version.
+    pub fn version(&self) -> PgVersion {
+        self.version
+    }
+
+    /// The server as messages name it: socket, or host and port.
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// Whether the connection is known to be lost; with it, a backup in progress.
+    pub fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    /// Asks the server for a sign of life. Fails with [`Error::Lost`] if there is none.
+    pub async fn check_alive(&self) -> Result<(), Error> {
+        self.execute("check connection", "").await
+    }
+
+    /// Ends the session in order.
+    pub async fn close(self) {
+        let Session { client, mut driver, .. } = self;
+        drop(client);
+        if let Err(error) = (&mut driver.0).await {
+            tracing::debug!(%error, "connection task");
+        }
+    }
+
+    /// Who the server is.
+    pub async fn identify(&self) -> Result<ServerIdentity, Error> {
+        let action = "identify server";
+        let sql = "SELECT s.system_identifier::text, c.timeline_id::text, i.bytes_per_wal_segment::bigint, \
+                   i.database_block_size::bigint, i.data_page_checksum_version::bigint, \
+                   current_setting('data_directory'), pg_is_in_recovery(), \
+                   current_setting('archive_mode'), current_setting('archive_command'), \
+                   coalesce(current_setting('archive_library', true), '') \
+                   FROM pg_control_system() s, pg_control_checkpoint() c, pg_control_init() i";
+        let row = self.row(action, sql, &[]).await?;
+        let in_recovery: bool = self.get(action, &row, 6)?;
+        let identifier: i64 = self.parsed_std(action, &row, 0)?;
+        let size_of = |column| -> Result<u64, Error> {
+            let value: i64 = self.get(action, &row, column)?;
+            u64::try_from(value).map_err(|_| self.odd(action, value))
+        };
+        let block_size = size_of(3)?;
+        let archive_mode: String = self.get(action, &row, 7)?;
+        let archive_command: String = self.get(action, &row, 8)?;
+        let archive_library: String = self.get(action, &row, 9)?;
+        Ok(ServerIdentity {
+            version: self.version,
+            system_identifier: SystemIdentifier::new(identifier.cast_unsigned()),
+            timeline: if in_recovery { self.parsed(action, &row, 1)? } else { self.timeline().await? },
+            segment_size: WalSegmentSize::from_bytes(size_of(2)?).map_err(|error| self.odd(action, error))?,
+            block_size: u32::try_from(block_size).map_err(|_| self.odd(action, block_size))?,
+            data_directory: PathBuf::from(self.get::<String>(action, &row, 5)?),
+            in_recovery,
+            data_checksums: size_of(4)? != 0,
+            archive_mode: match archive_mode.as_str() {
+                "off" => ArchiveMode::Off,
+                "always" => ArchiveMode::Always,
+                _ => ArchiveMode::On,
+            },
+            // The server shows a command as "(disabled)" while archive_mode is off.
+            archive_command: Some(archive_command)
+                .filter(|command| !command.is_empty() && command != "(disabled)"),
+            archive_library: Some(archive_library).filter(|library| !library.is_empty()),
+        })
+    }
+
+    /// The server's timeline: on a primary the one it writes, on a standby that of its last restartpoint.
+    ///
+    /// A primary's control file still has the old timeline for a while after a promotion, so it is not asked there.
+    pub async fn timeline(&self) -> Result<TimelineId, Error> {
+        let action = "read timeline";
+        let sql = "SELECT CASE WHEN pg_is_in_recovery() THEN timeline_id::text END, \
+                   CASE WHEN NOT pg_is_in_recovery() THEN pg_walfile_name(pg_current_wal_insert_lsn()) END \
+                   FROM pg_control_checkpoint()";
+        let row = self.row(action, sql, &[]).await?;
+        match self.get::<Option<String>>(action, &row, 1)? {
+            None => self.parsed(action, &row, 0),
+            Some(segment) => segment
+                .parse()
+                .map(SegmentName::timeline)
+                .map_err(|error: ParseError| self.odd(action, error)),
+        }
+    }
+
+    /// How far WAL reaches: written on a primary, replayed on a standby.
+    pub async fn current_wal_lsn(&self) -> Result<Lsn, Error> {
+        let action = "read WAL position";
+        let sql = "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() \
+                   ELSE pg_current_wal_lsn() END::text";
+        let row = self.row(action, sql, &[]).await?;
+        self.parsed(action, &row, 0)
+    }
+
+    /// Ends the current segment, so that it is archived; returns where it ended. Fails on a standby.
+    pub async fn switch_wal(&self) -> Result<Lsn, Error> {
+        let action = "switch WAL segment";
+        let row = self.row(action, "SELECT pg_switch_wal()::text", &[]).await?;
+        self.parsed(action, &row, 0)
+    }
+
+    /// Starts a backup with an immediate checkpoint. It lasts until [`Session::stop_backup`] or the session's end.
+    pub async fn start_backup(&self, label: &str) -> Result<StartedBackup, Error> {
+        let action = "start backup";
+        let function = match self.version.major() {
+            15.. => "pg_backup_start($1, true)",
+            _ => "pg_start_backup($1, true, false)",
+        };
+        let sql = format!(
+            "SELECT lsn::text, pg_is_in_recovery(), \
+             CASE WHEN NOT pg_is_in_recovery() THEN pg_walfile_name(lsn) END FROM {function} AS lsn"
+        );
+        let row = self.row(action, &sql, &[&label]).await?;
+        let segment: Option<String> = self.get(action, &row, 2)?;
+        let segment = segment.map(|name| name.parse()).transpose();
+        Ok(StartedBackup {
+            lsn: self.parsed(action, &row, 0)?,
+            segment: segment.map_err(|error: ParseError| self.odd(action, error))?,
+            in_recovery: self.get(action, &row, 1)?,
+        })
+    }
+
+    /// Ends the backup and waits until the last WAL it needs is archived, if the server archives at all.
+    ///
+    /// Gives up after `statement_timeout`, zero meaning never; the backup is lost then. The server reports progress of
+    /// the wait as warnings, which are logged.
+    pub async fn stop_backup(&self, statement_timeout: Duration) -> Result<StoppedBackup, Error> {
+        let action = "stop backup";
+        let milliseconds = statement_timeout.as_millis().min(i32::MAX.unsigned_abs().into());
+        self.execute(action, &format!("SET statement_timeout = {milliseconds}")).await?;
+        let sql = match self.version.major() {
+            15.. => "SELECT lsn::text, labelfile, spcmapfile FROM pg_backup_stop(true)",
+            _ => "SELECT lsn::text, labelfile, spcmapfile FROM pg_stop_backup(false, true)",
+        };
+        let row = self.row(action, sql, &[]).await?;
+        self.execute(action, "SET statement_timeout = 0").await?;
+        Ok(StoppedBackup {
+            lsn: self.parsed(action, &row, 0)?,
+            label: self.get(action, &row, 1)?,
+            tablespace_map: self.get::<Option<String>>(action, &row, 2)?.unwrap_or_default(),
+        })
+    }
+
+    /// Rows of a query; `action` is what it is for, in messages.
+    pub(super) async fn rows(
+        &self,
+        action: &'static str,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Error> {
+        self.client.query(sql, parameters).await.map_err(|error| self.failed(action, &error))
+    }
+
+    async fn row(
+        &self,
+        action: &'static str,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Row, Error> {
+        self.client.query_one(sql, parameters).await.map_err(|error| self.failed(action, &error))
+    }
+
+    async fn execute(&self, action: &'static str, sql: &str) -> Result<(), Error> {
+        self.client.batch_execute(sql).await.map_err(|error| self.failed(action, &error))
+    }
+
+    /// A column of a row.
+    pub(super) fn get<'row, T: tokio_postgres::types::FromSql<'row>>(
+        &self,
+        action: &'static str,
+        row: &'row Row,
+        column: usize,
+    ) -> Result<T, Error> {
+        row.try_get(column).map_err(|error| self.failed(action, &error))
+    }
+
+    fn parsed<T: std::str::FromStr<Err = ParseError>>(
+        &self,
+        action: &'static str,
+        row: &Row,
+        column: usize,
+    ) -> Result<T, Error> {
+        self.parsed_std(action, row, column)
+    }
+
+    fn parsed_std<T: std::str::FromStr<Err: std::fmt::Display>>(
+        &self,
+        action: &'static str,
+        row: &Row,
+        column: usize,
+    ) -> Result<T, Error> {
+        let text: &str = self.get(action, row, column)?;
+        text.parse().map_err(|error| self.odd(action, error))
+    }
+
+    /// The server answered something that no PostgreSQL says.
+    pub(super) fn odd(&self, action: &'static str, reason: impl std::fmt::Display) -> Error {
+        Error::Failed { action, server: self.server.clone(), sqlstate: None, reason: reason.to_string() }
+    }
+
+    fn failed(&self, action: &'static str, error: &tokio_postgres::Error) -> Error {
+        let server = self.server.clone();
+        match error.as_db_error() {
+            // A server that shuts down says so (class 57P, operator intervention) before it closes the connection.
+            Some(db) if !self.client.is_closed() && !db.code().code().starts_with("57P") => Error::Failed {
+                action,
+                server,
+                sqlstate: Some(db.code().code().to_owned()),
+                reason: describe(error),
+            },
+            Some(_) => Error::Lost { action, server, reason: describe(error) },
+            None if error.is_closed() || self.client.is_closed() => {
+                Error::Lost { action, server, reason: describe(error) }
+            }
+            None => Error::Failed { action, server, sqlstate: None, reason: describe(error) },
+        }
+    }
+}
+
+/// The task that moves a session's bytes; it ends with the session.
+#[derive(Debug)]
+struct Driver(JoinHandle<()>);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// One attempt to connect; the error is its reason.
+async fn open(attempt: Attempt) -> Result<(Client, Driver), String> {
+    let Attempt { config, tls, .. } = attempt;
+    match tls {
+        None => {
+            let (client, connection) = config.connect(NoTls).await.map_err(|error| describe(&error))?;
+            Ok((client, Driver(tokio::spawn(drive(connection)))))
+        }
+        Some(tls) => {
+            let (client, connection) = config.connect(tls).await.map_err(|error| describe(&error))?;
+            Ok((client, Driver(tokio::spawn(drive(connection)))))
+        }
+    }
+}
+
+/// Moves bytes until the connection ends, and logs what the server has to say meanwhile.
+async fn drive<S, T>(mut connection: Connection<S, T>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
+        match message {
+            Ok(AsyncMessage::Notice(notice)) if notice.severity() == "WARNING" => {
+                tracing::warn!(hint = notice.hint(), "server: {}", notice.message());
+            }
+            Ok(AsyncMessage::Notice(notice)) => {
+                tracing::info!("server: {}: {}", notice.severity(), notice.message());
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::debug!(reason = describe(&error), "connection lost");
+                break;
+            }
+        }
+    }
+}
+
+/// A driver's error as one line: the server's message and detail, or the chain of causes.
+fn describe(error: &tokio_postgres::Error) -> String {
+    if let Some(db) = error.as_db_error() {
+        let mut text = db.message().to_owned();
+        if let Some(detail) = db.detail() {
+            let _ = write!(text, " ({detail})");
+        }
+        return text.replace('\n', " ");
+    }
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        let next_text = next.to_string();
+        // The driver repeats a cause in its own message.
+        if !text.ends_with(&next_text) {
+            let _ = write!(text, ": {next_text}");
+        }
+        cause = next.source();
+    }
+    text.replace('\n', " ")
+}
+
+/// Who a server is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerIdentity {
+    /// Its version.
+    pub version: PgVersion,
+    /// Its cluster.
+    pub system_identifier: SystemIdentifier,
+    /// Its timeline, see [`Session::timeline`].
+    pub timeline: TimelineId,
+    /// The size of its WAL segments.
+    pub segment_size: WalSegmentSize,
+    /// Bytes in a data page.
+    pub block_size: u32,
+    /// Its data directory, as the server names it.
+    pub data_directory: PathBuf,
+    /// Whether it is a standby, or replays WAL for another reason.
+    pub in_recovery: bool,
+    /// Whether data pages have checksums.
+    pub data_checksums: bool,
+    /// Whether it archives WAL.
+    pub archive_mode: ArchiveMode,
+    /// `archive_command`, if there is one that is used.
+    pub archive_command: Option<String>,
+    /// `archive_library` (PostgreSQL 15 on), if there is one.
+    pub archive_library: Option<String>,
+}
+
+impl ServerIdentity {
+    /// Whether WAL this server writes as a primary reaches an archive at all.
+    pub fn archives(&self) -> bool {
+        self.archive_mode != ArchiveMode::Off
+            && (self.archive_command.is_some() || self.archive_library.is_some())
+    }
+}
+
+/// The setting `archive_mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ArchiveMode {
+    /// WAL is not archived.
+    Off,
+    /// A primary archives its WAL.
+    On,
+    /// A standby does too.
+    Always,
+}
+
+/// What the server says when a backup starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartedBackup {
+    /// Where replay of the backup will start.
+    pub lsn: Lsn,
+    /// The segment that holds that place; a standby does not tell it.
+    pub segment: Option<SegmentName>,
+    /// Whether the server is a standby.
+    pub in_recovery: bool,
+}
+
+/// What the server says when a backup ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoppedBackup {
+    /// Up to where WAL must be replayed for the backup to be consistent.
+    pub lsn: Lsn,
+    /// The content of the backup's `backup_label`.
+    pub label: String,
+    /// The content of its `tablespace_map`, empty without tablespaces.
+    pub tablespace_map: String,
+}
+
+/// What can go wrong between us and a server.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Nothing to connect to.
+    #[error("connect to PostgreSQL: no server is named")]
+    NoServer,
+    /// The last server tried did not let us in.
+    #[error("connect to database {database:?} at {server}: {reason}")]
+    Connect {
+        /// Socket, or host and port.
+        server: String,
+        /// The database.
+        database: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The server is older than PostgreSQL 13.
+    #[error("connect to {server}: PostgreSQL {version} is not supported, the oldest is 13")]
+    UnsupportedVersion {
+        /// Socket, or host and port.
+        server: String,
+        /// Its version.
+        version: PgVersion,
+    },
+    /// The connection is gone, and with it a backup in progress.
+    #[error("{action} on {server}: connection lost: {reason}")]
+    Lost {
+        /// What was attempted.
+        action: &'static str,
+        /// Socket, or host and port.
+        server: String,
+        /// What the driver says.
+        reason: String,
+    },
+    /// The server refused, or answered nonsense.
+    #[error("{action} on {server}: {reason}{}", .sqlstate.as_ref().map(|code| format!(" (SQLSTATE {code})")).unwrap_or_default())]
+    Failed {
+        /// What was attempted.
+        action: &'static str,
+        /// Socket, or host and port.
+        server: String,
+        /// The class of error, if the server named one.
+        sqlstate: Option<String>,
+        /// What the server says.
+        reason: String,
+    },
+}
