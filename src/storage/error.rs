@@ -7,7 +7,10 @@ use super::{Key, Location};
 
 /// A storage operation that failed. *Missing* is not here: it is a value.
 #[derive(Debug, Clone)]
-pub struct Error {
+pub struct Error(Box<Facts>);
+
+#[derive(Debug, Clone)]
+struct Facts {
     kind: ErrorKind,
     action: &'static str,
     object: Option<Key>,
@@ -27,7 +30,7 @@ pub enum ErrorKind {
     Timeout,
     /// 500, 503, 429, SlowDown: the service is there and asks for patience.
     Busy,
-    /// 401, 403, bad key, bad signature, expired token.
+    /// 401, 403, bad key, bad signature, expired token, no credentials at all, a certificate that is not trusted.
     Refused,
     /// The bucket or the root directory does not exist.
     NoBucket,
@@ -66,7 +69,7 @@ impl Error {
         location: &Location,
         detail: impl Into<String>,
     ) -> Error {
-        Error {
+        Error(Box::new(Facts {
             kind,
             action,
             object: object.cloned(),
@@ -75,41 +78,43 @@ impl Error {
             hint: None,
             retry_after: None,
             spent: None,
-        }
+        }))
     }
 
     /// Adds what a person can do about it.
     pub fn with_hint(mut self, hint: impl Into<String>) -> Error {
-        self.hint = Some(hint.into());
+        self.0.hint = Some(hint.into());
         self
     }
 
     /// Adds the wait that the service asked for.
     pub fn with_retry_after(mut self, wait: Option<Duration>) -> Error {
-        self.retry_after = wait;
+        self.0.retry_after = wait;
         self
     }
 
     /// Adds what was spent before giving up.
     pub fn with_spent(mut self, attempts: u32, elapsed: Duration) -> Error {
-        self.spent = Some(Spent { attempts, elapsed });
+        self.0.spent = Some(Spent { attempts, elapsed });
         self
     }
 
     /// The class of this failure.
     pub fn kind(&self) -> ErrorKind {
-        self.kind
+        self.0.kind
     }
 
     /// What a person can do about it.
     pub fn hint(&self) -> Option<&str> {
-        self.hint.as_deref()
+        self.0.hint.as_deref()
     }
 
     /// Whether to send the same request again.
     pub fn retry(&self) -> RetryAdvice {
-        match self.kind {
-            ErrorKind::Network | ErrorKind::Timeout | ErrorKind::Busy => RetryAdvice::After(self.retry_after),
+        match self.0.kind {
+            ErrorKind::Network | ErrorKind::Timeout | ErrorKind::Busy => {
+                RetryAdvice::After(self.0.retry_after)
+            }
             _ => RetryAdvice::Never,
         }
     }
@@ -117,12 +122,12 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.action)?;
-        if let Some(object) = &self.object {
+        write!(f, "{}", self.0.action)?;
+        if let Some(object) = &self.0.object {
             write!(f, " `{object}`")?;
         }
-        write!(f, " in {}: {}", self.location, self.detail)?;
-        if let Some(spent) = &self.spent {
+        write!(f, " in {}: {}", self.0.location, self.0.detail)?;
+        if let Some(spent) = &self.0.spent {
             write!(
                 f,
                 " (gave up after {} attempts in {:.1} s)",
