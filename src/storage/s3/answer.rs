@@ -51,10 +51,13 @@ impl Call<'_> {
         raw: &HttpResponse,
         code: Option<&str>,
         message: Option<&str>,
-        error: &dyn StdError,
+        error: &(dyn StdError + 'static),
     ) -> Error {
         let status = raw.status().as_u16();
-        let kind = code.and_then(kind_of_code).unwrap_or_else(|| kind_of_status(status));
+        // A body that broke off was never kept.
+        let cut = (200..300).contains(&status) && raw.body().bytes().is_none();
+        let by_status = || if cut { ErrorKind::Network } else { kind_of_status(status) };
+        let kind = code.and_then(kind_of_code).unwrap_or_else(by_status);
         let mut detail = match (code, message) {
             (Some(code), Some(message)) if !message.is_empty() => {
                 format!("{}: {}", bounded(code), bounded(message))
@@ -81,22 +84,17 @@ impl Call<'_> {
     pub(super) fn not_answered(&self, error: &(dyn StdError + 'static), timed_out: bool) -> Error {
         let mut refused = false;
         let mut reset = false;
-        let mut source = Some(error);
-        while let Some(current) = source {
-            if let Some(credentials) = current.downcast_ref::<CredentialsError>() {
+        for cause in causes(error) {
+            if let Some(credentials) = cause.downcast_ref::<CredentialsError>() {
                 return self.no_credentials(credentials);
             }
-            if let Some(io) = current.downcast_ref::<io::Error>() {
-                if let Some(tls) = io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-                    return self.no_trust(tls);
-                }
+            if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
+                return self.no_trust(tls);
+            }
+            if let Some(io) = cause.downcast_ref::<io::Error>() {
                 refused |= io.kind() == io::ErrorKind::ConnectionRefused;
                 reset |= matches!(io.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe);
             }
-            if let Some(tls) = current.downcast_ref::<rustls::Error>() {
-                return self.no_trust(tls);
-            }
-            source = current.source();
         }
         let text = chain(error);
         if text.contains("dns error") || text.contains("failed to lookup address") {
@@ -106,6 +104,10 @@ impl Call<'_> {
         }
         if refused {
             let hint = "nothing listens there: check AWS_ENDPOINT and whether the service runs";
+            return self.error(ErrorKind::Network, text).with_hint(hint);
+        }
+        if text.contains("handshake") {
+            let hint = "does the service speak TLS there? check the scheme and port of AWS_ENDPOINT";
             return self.error(ErrorKind::Network, text).with_hint(hint);
         }
         if reset {
@@ -264,30 +266,35 @@ fn bounded(text: &str) -> String {
     shown
 }
 
+/// An error, its cause, the cause of that, and so on.
+fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |current| cause(*current))
+}
+
+fn cause<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    // An I/O error hides what it wraps: its `source` is the cause of that already.
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(wrapped) => Some(wrapped),
+        None => error.source(),
+    }
+}
+
 /// The messages of an error and its causes, without those that only repeat or say that there is a cause.
 fn chain(error: &(dyn StdError + 'static)) -> String {
+    const EMPTY: [&str; 5] = ["", "dispatch failure", "io error", "other", "failed to construct request"];
     let mut parts: Vec<String> = Vec::new();
-    let mut source = Some(error);
-    while let Some(current) = source {
-        let text = current.to_string();
-        source = current.source();
-        let empty = matches!(
-            text.as_str(),
-            "dispatch failure" | "io error" | "other" | "failed to construct request"
-        ) || text.is_empty();
-        if (!empty || source.is_none()) && !parts.iter().any(|part| part.contains(&text)) {
+    for cause in causes(error) {
+        let text = cause.to_string();
+        if !EMPTY.contains(&text.as_str()) && !parts.iter().any(|part| part.contains(&text)) {
             parts.push(text);
         }
+    }
+    if parts.is_empty() {
+        parts.push(error.to_string());
     }
     bounded(&parts.join(": "))
 }
 
-fn innermost(error: &dyn StdError) -> String {
-    let mut last = error.to_string();
-    let mut source = error.source();
-    while let Some(current) = source {
-        last = current.to_string();
-        source = current.source();
-    }
-    bounded(&last)
+fn innermost(error: &(dyn StdError + 'static)) -> String {
+    bounded(&causes(error).last().unwrap_or(error).to_string())
 }

@@ -111,3 +111,65 @@ impl Intercept for ExtraHeaders {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::Prefix;
+    use crate::storage::s3::{Endpoint, transport};
+    use std::io::{Read, Write};
+
+    /// A service that answers one request.
+    fn service(answer: &'static str) -> String {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let (mut connection, _) = listener.accept().unwrap();
+            let mut request = [0; 4096];
+            assert!(connection.read(&mut request).unwrap() > 0);
+            connection.write_all(answer.as_bytes()).unwrap();
+        });
+        format!("http://{address}")
+    }
+
+    fn region_from(answer: &'static str) -> Result<String> {
+        let credentials = Credentials::Static {
+            access_key: "key".to_owned(),
+            secret_key: "secret".into(),
+            session_token: None,
+        };
+        let mut config = S3Config::new("bucket", Prefix::root(), credentials);
+        config.endpoint = Some(Endpoint::parse(&service(answer)).unwrap().0);
+        config.addressing = Addressing::Path;
+        let (policy, http) = (RetryPolicy::default(), transport::http_client(config.scheme(), None));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let client = client(&config, &policy, &http, DEFAULT_REGION.to_owned()).await;
+            bucket_region(&client, &config, &config.location()).await
+        })
+    }
+
+    #[test]
+    fn any_answer_about_a_bucket_names_its_region() {
+        for (answer, expected) in [
+            (
+                "HTTP/1.1 200 OK\r\nx-amz-bucket-region: eu-central-1\r\ncontent-length: 0\r\n\r\n",
+                Ok("eu-central-1"),
+            ),
+            (
+                "HTTP/1.1 301 M\r\nx-amz-bucket-region: eu-west-3\r\ncontent-length: 0\r\n\r\n",
+                Ok("eu-west-3"),
+            ),
+            (
+                "HTTP/1.1 403 F\r\nx-amz-bucket-region: ap-south-1\r\ncontent-length: 0\r\n\r\n",
+                Ok("ap-south-1"),
+            ),
+            ("HTTP/1.1 404 N\r\ncontent-length: 0\r\n\r\n", Err(ErrorKind::NoBucket)),
+            ("HTTP/1.1 403 F\r\ncontent-length: 0\r\n\r\n", Err(ErrorKind::Refused)),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", Err(ErrorKind::Protocol)),
+        ] {
+            let region = region_from(answer).map_err(|error| error.kind());
+            assert_eq!(region, expected.map(str::to_owned), "{answer}");
+        }
+    }
+}

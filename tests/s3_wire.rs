@@ -1,0 +1,727 @@
+//! What goes over the wire to an S3 service, and what each answer means: against a listener that records requests
+//! and says whatever a test wants, also what no real service would say on demand.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use md5::{Digest, Md5};
+use rustls_pki_types::pem::PemObject;
+use seawall::storage::retry::RetryPolicy;
+use seawall::storage::s3::{Addressing, Credentials, Encryption, Endpoint, S3, S3Config};
+use seawall::storage::{
+    Depth, Error, ErrorKind, Key, Part, Prefix, PutMode, SharedStorage, Storage, StorageConfig, get_bytes,
+    list_all, open,
+};
+
+/// A listener on loopback that answers as the test says.
+struct Service {
+    address: SocketAddr,
+    requests: Arc<Mutex<Vec<Request>>>,
+}
+
+#[derive(Debug, Clone)]
+struct Request {
+    method: String,
+    target: String,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+#[derive(Clone)]
+enum Answer {
+    Http(u16, Vec<(&'static str, String)>, Vec<u8>),
+    /// Says that the body is longer than it is.
+    Cut(u16, Vec<(&'static str, String)>, Vec<u8>, usize),
+    /// Closes without a word.
+    Close,
+    /// Keeps the connection and says nothing.
+    Silence,
+}
+
+type Script = Arc<Mutex<dyn FnMut(&Request) -> Answer + Send>>;
+
+#[derive(Clone, Copy, PartialEq)]
+enum Wire {
+    Plain,
+    Tls,
+    /// Accepts and reads nothing at all.
+    Deaf,
+}
+
+impl Service {
+    fn start(answer: impl FnMut(&Request) -> Answer + Send + 'static) -> Service {
+        Service::start_on(Wire::Plain, answer)
+    }
+
+    fn start_on(wire: Wire, answer: impl FnMut(&Request) -> Answer + Send + 'static) -> Service {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let script: Script = Arc::new(Mutex::new(answer));
+        let seen = requests.clone();
+        std::thread::spawn(move || {
+            let mut kept = Vec::new();
+            for connection in listener.incoming() {
+                let connection = connection.unwrap();
+                let (seen, script) = (seen.clone(), script.clone());
+                match wire {
+                    Wire::Deaf => kept.push(connection),
+                    Wire::Plain => drop(std::thread::spawn(move || serve(connection, &seen, &script))),
+                    Wire::Tls => drop(std::thread::spawn(move || serve(tls(connection), &seen, &script))),
+                }
+            }
+        });
+        Service { address, requests }
+    }
+
+    /// One answer after the other; the last one stays.
+    fn saying(answers: Vec<Answer>) -> Service {
+        let mut answers = answers.into_iter().peekable();
+        Service::start(move |_| {
+            let answer = answers.next().unwrap();
+            if answers.peek().is_none() {
+                answers = vec![answer.clone()].into_iter().peekable();
+            }
+            answer
+        })
+    }
+
+    fn config(&self) -> S3Config {
+        config(&format!("http://{}", self.address))
+    }
+
+    fn storage(&self) -> SharedStorage {
+        retrying(self.config())
+    }
+
+    fn requests(&self) -> Vec<Request> {
+        self.requests.lock().unwrap().clone()
+    }
+}
+
+fn tls(connection: TcpStream) -> impl Read + Write {
+    let at = |name: &str| format!("{}/tests/tls/{name}", env!("CARGO_MANIFEST_DIR"));
+    let certificate = rustls_pki_types::CertificateDer::from_pem_file(at("server.pem")).unwrap();
+    let key = rustls_pki_types::PrivateKeyDer::from_pem_file(at("server.key")).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    rustls::StreamOwned::new(rustls::ServerConnection::new(Arc::new(config)).unwrap(), connection)
+}
+
+/// Answers the requests of one connection until it ends.
+fn serve(connection: impl Read + Write, seen: &Mutex<Vec<Request>>, script: &Script) {
+    let mut reader = BufReader::new(connection);
+    while let Some(request) = receive(&mut reader) {
+        let answer = {
+            seen.lock().unwrap().push(request.clone());
+            (script.lock().unwrap())(&request)
+        };
+        let (status, headers, body, missing) = match answer {
+            Answer::Http(status, headers, body) => (status, headers, body, 0),
+            Answer::Cut(status, headers, body, missing) => (status, headers, body, missing),
+            Answer::Close => return,
+            Answer::Silence => {
+                std::thread::sleep(Duration::from_secs(60));
+                return;
+            }
+        };
+        let mut head = format!("HTTP/1.1 {status} X\r\n");
+        if !headers.iter().any(|(name, _)| *name == "Content-Length") && status != 204 {
+            head.push_str(&format!("Content-Length: {}\r\n", body.len() + missing));
+        }
+        for (name, value) in headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        let mut out = head.into_bytes();
+        out.extend_from_slice(b"\r\n");
+        if request.method != "HEAD" {
+            out.extend_from_slice(&body);
+        }
+        if reader.get_mut().write_all(&out).is_err() || missing > 0 {
+            return;
+        }
+    }
+    // What is no HTTP, as a TLS client's first words; or nothing more came, and nobody reads this.
+    let _ = reader.get_mut().write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+}
+
+fn receive(reader: &mut impl BufRead) -> Option<Request> {
+    let mut line = String::new();
+    reader.read_line(&mut line).ok().filter(|length| *length > 0)?;
+    let mut words = line.split_whitespace().map(str::to_owned);
+    let (method, target) = (words.next()?, words.next()?);
+    let mut headers = Vec::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        match line.trim_end().split_once(':') {
+            Some((name, value)) => headers.push((name.to_ascii_lowercase(), value.trim().to_owned())),
+            None => break,
+        }
+    }
+    let mut request = Request { method, target, headers, body: Vec::new() };
+    let length = request.header("content-length").map_or(0, |length| length.parse().unwrap());
+    request.body.resize(length, 0);
+    reader.read_exact(&mut request.body).ok()?;
+    Some(request)
+}
+
+impl Request {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
+    }
+
+    fn operation(&self) -> String {
+        format!("{} {}", self.method, self.target)
+    }
+}
+
+fn config(endpoint: &str) -> S3Config {
+    let credentials = Credentials::Static {
+        access_key: " AKIATEST\n".to_owned(),
+        secret_key: "topsecret\n".to_owned().into(),
+        session_token: None,
+    };
+    let mut config = S3Config::new("bucket", Prefix::parse("spilo/demo/wal/15").unwrap(), credentials);
+    config.endpoint = Some(Endpoint::parse(endpoint).unwrap().0);
+    config.addressing = Addressing::Path;
+    config
+}
+
+fn quick() -> RetryPolicy {
+    RetryPolicy {
+        attempts: 3,
+        first_backoff: Duration::from_millis(1),
+        first_byte: Duration::from_millis(500),
+        stalled_body: Duration::from_millis(500),
+        connect: Duration::from_millis(500),
+        ask_budget: Duration::from_secs(2),
+        transfer_budget: Duration::from_secs(2),
+        ..RetryPolicy::default()
+    }
+}
+
+fn retrying(config: S3Config) -> SharedStorage {
+    open(StorageConfig::S3(Box::new(config)), quick()).unwrap()
+}
+
+fn run<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+}
+
+fn segment() -> Key {
+    Key::parse("wal_005/000000010000000000000001.br").unwrap()
+}
+
+fn ok(headers: &[(&'static str, &str)], body: impl Into<Vec<u8>>) -> Answer {
+    Answer::Http(200, headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(), body.into())
+}
+
+fn stored() -> Answer {
+    ok(&[("ETag", "\"tag\"")], "")
+}
+
+fn error(status: u16, code: &str, message: &str) -> Answer {
+    let id = ("x-amz-request-id", "REQ123".to_owned());
+    Answer::Http(status, vec![id], error_body(code, message))
+}
+
+fn error_body(code: &str, message: &str) -> Vec<u8> {
+    format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>{message}</Message></Error>").into()
+}
+
+fn list_error(service: &Service) -> Error {
+    run(list_all(&*service.storage(), &Prefix::root(), Depth::All)).unwrap_err()
+}
+
+#[test]
+fn a_put_is_one_plain_signed_request() {
+    let service = Service::saying(vec![stored()]);
+    let mut config = service.config();
+    let Credentials::Static { session_token, .. } = &mut config.credentials else { unreachable!() };
+    *session_token = Some(" token\n".to_owned().into());
+    config.headers = vec![("X-Site".to_owned(), "one".to_owned())];
+    let body = Bytes::from(vec![7; 400_000]);
+    run(retrying(config).put(&segment(), body.clone(), PutMode::Overwrite)).unwrap();
+    let requests = service.requests();
+    assert_eq!(requests.len(), 1, "no other request before it");
+    let put = &requests[0];
+    let path = "/bucket/spilo/demo/wal/15/wal_005/000000010000000000000001.br";
+    assert_eq!(put.target.split('?').next().unwrap(), path);
+    assert_eq!(put.body, body);
+    let sha256 = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&body));
+    assert_eq!(put.header("x-amz-content-sha256"), Some(sha256.as_str()));
+    assert_eq!(put.header("x-amz-security-token"), Some("token"));
+    assert_eq!(put.header("x-site"), Some("one"));
+    assert_eq!(put.header("content-length"), Some("400000"));
+    let authorization = put.header("authorization").unwrap();
+    assert!(authorization.contains("Credential=AKIATEST/"), "{authorization}");
+    assert!(authorization.contains("/us-east-1/s3/aws4_request"), "{authorization}");
+    assert!(authorization.contains("x-site"), "signed too: {authorization}");
+    for name in [
+        "content-encoding",
+        "transfer-encoding",
+        "x-amz-trailer",
+        "x-amz-storage-class",
+        "x-amz-server-side-encryption",
+        "x-amz-sdk-checksum-algorithm",
+        "x-amz-checksum-crc32",
+        "x-amz-checksum-crc64nvme",
+        "if-none-match",
+        "x-amz-acl",
+    ] {
+        assert_eq!(put.header(name), None, "{name}");
+    }
+}
+
+#[test]
+fn encryption_and_storage_class_are_sent_when_set() {
+    const SSE: &str = "x-amz-server-side-encryption";
+    const CUSTOMER: &str = "x-amz-server-side-encryption-customer-";
+    let key = "0123456789abcdef0123456789abcdef";
+    for (encryption, create, content) in [
+        (Encryption::Aes256, vec![(SSE.to_owned(), "AES256".to_owned())], vec![]),
+        (
+            Encryption::Kms { key_id: "arn:key".to_owned() },
+            vec![
+                (SSE.to_owned(), "aws:kms".to_owned()),
+                (format!("{SSE}-aws-kms-key-id"), "arn:key".to_owned()),
+            ],
+            vec![],
+        ),
+        (
+            Encryption::Customer { key: key.to_owned().into() },
+            vec![],
+            vec![
+                (format!("{CUSTOMER}algorithm"), "AES256".to_owned()),
+                (format!("{CUSTOMER}key"), BASE64.encode(key)),
+                (format!("{CUSTOMER}key-md5"), BASE64.encode(Md5::digest(key))),
+            ],
+        ),
+    ] {
+        let created =
+            "<InitiateMultipartUploadResult><UploadId>u1</UploadId></InitiateMultipartUploadResult>";
+        let time = ("Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT");
+        let service = Service::start(move |request| match request.method.as_str() {
+            "POST" => ok(&[], created),
+            _ => ok(&[("ETag", "\"tag\""), time], "x"),
+        });
+        let mut config = service.config();
+        config.encryption = Some(encryption);
+        config.storage_class = Some("STANDARD_IA".to_owned());
+        let storage = retrying(config);
+        run(async {
+            storage.put(&segment(), Bytes::from_static(b"x"), PutMode::Overwrite).await.unwrap();
+            let upload = storage.start_upload(&segment()).await.unwrap();
+            upload.put_part(Part { number: 1, offset: 0, body: Bytes::from_static(b"x") }).await.unwrap();
+            storage.head(&segment()).await.unwrap().unwrap();
+            get_bytes(&*storage, &segment()).await.unwrap().unwrap();
+        });
+        let requests = service.requests();
+        for (index, request) in requests.iter().enumerate() {
+            let creates = index == 0 || index == 1;
+            let class = creates.then_some("STANDARD_IA");
+            assert_eq!(request.header("x-amz-storage-class"), class, "{}", request.operation());
+            for (name, value) in &create {
+                assert_eq!(
+                    request.header(name),
+                    creates.then_some(value.as_str()),
+                    "{}",
+                    request.operation()
+                );
+            }
+            for (name, value) in &content {
+                assert_eq!(request.header(name), Some(value.as_str()), "{}", request.operation());
+            }
+        }
+        assert_eq!(requests.len(), 5);
+    }
+}
+
+#[test]
+fn a_batch_delete_has_an_md5_and_its_errors_count() {
+    let result = |inner: &str| ok(&[], format!("<DeleteResult>{inner}</DeleteResult>"));
+    let failed = |name: &str, code: &str| {
+        format!("<Error><Key>spilo/demo/wal/15/{name}</Key><Code>{code}</Code><Message>m</Message></Error>")
+    };
+    let service = Service::saying(vec![
+        result(
+            &[failed("a", "AccessDenied"), failed("b", "InternalError"), failed("c", "NoSuchKey")].concat(),
+        ),
+        result(""),
+    ]);
+    let keys: Vec<Key> = ["a", "b", "c", "d"].map(|name| Key::parse(name).unwrap()).into();
+    let report = run(service.storage().delete(&keys)).unwrap();
+    let failed: Vec<_> = report.failed.iter().map(|(key, error)| (key.as_str(), error.kind())).collect();
+    assert_eq!(failed, [("a", ErrorKind::Refused)]);
+    let requests = service.requests();
+    assert_eq!(requests.len(), 2, "the passing failure is tried again");
+    let again = String::from_utf8(requests[1].body.clone()).unwrap();
+    assert!(again.contains("/b</Key>") && !again.contains("/a</Key>"), "{again}");
+    for request in requests {
+        assert_eq!(request.header("content-md5"), Some(BASE64.encode(Md5::digest(&request.body)).as_str()));
+        assert_eq!(request.header("x-amz-checksum-crc32"), None);
+        assert_eq!(request.header("x-amz-sdk-checksum-algorithm"), None);
+        assert!(request.target.starts_with("/bucket/?delete"), "{}", request.target);
+    }
+}
+
+/// A page of a listing; `next` in the words of the request's version.
+fn list_page(names: &[&str], next: Option<&str>) -> Answer {
+    let objects = names.iter().map(|name| {
+        format!(
+            "<Contents><Key>spilo/demo/wal/15/{name}</Key><Size>5</Size><ETag>\"t\"</ETag>\
+             <LastModified>2024-01-02T03:04:05.000Z</LastModified></Contents>"
+        )
+    });
+    let objects: String = objects.collect();
+    let next = next.unwrap_or_default();
+    let more = !next.is_empty();
+    ok(&[], format!("<ListBucketResult><IsTruncated>{more}</IsTruncated>{next}{objects}</ListBucketResult>"))
+}
+
+fn listed(service: &Service) -> Vec<String> {
+    let page = run(list_all(&*service.storage(), &Prefix::root(), Depth::All)).unwrap();
+    page.objects.iter().map(|object| object.key.to_string()).collect()
+}
+
+#[test]
+fn listings_fall_back_to_the_older_request() {
+    type Says = fn(&Request) -> Answer;
+    let services: [(&str, Says); 4] = [
+        ("knows both", |request| match request.target.contains("continuation-token=T") {
+            true => list_page(&["c"], None),
+            false => list_page(&["a", "b"], Some("<NextContinuationToken>T</NextContinuationToken>")),
+        }),
+        ("refuses V2", |request| {
+            match (request.target.contains("list-type=2"), request.target.contains("marker=")) {
+                (true, _) => error(501, "NotImplemented", "not here"),
+                (_, true) => list_page(&["c"], None),
+                _ => list_page(&["a", "b"], Some("<NextMarker>ignored</NextMarker>")),
+            }
+        }),
+        ("takes V2 for V1", |request| match request.target.contains("marker=") {
+            true => list_page(&["c"], None),
+            false => list_page(&["a", "b"], Some("<Marker></Marker>")),
+        }),
+        ("ignores the token", |request| match request.target.contains("marker=") {
+            true => list_page(&["c"], None),
+            false => list_page(&["a", "b"], Some("<NextContinuationToken>T</NextContinuationToken>")),
+        }),
+    ];
+    for (name, says) in services {
+        let service = Service::start(says);
+        assert_eq!(listed(&service), ["a", "b", "c"], "{name}");
+        let last = service.requests().pop().unwrap().target;
+        assert!(last.contains("prefix=spilo%2Fdemo%2Fwal%2F15%2F"), "{last}");
+    }
+}
+
+#[test]
+fn a_listing_that_never_ends_is_an_error() {
+    let service = Service::start(|_| list_page(&["a", "b"], Some("<NextMarker>b</NextMarker>")));
+    let error = list_error(&service);
+    assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
+}
+
+#[test]
+fn what_is_no_listing_is_never_an_empty_one() {
+    for (answer, kind) in [
+        (ok(&[], "<html>welcome</html>"), ErrorKind::Protocol),
+        (ok(&[], "not xml"), ErrorKind::Protocol),
+        (Answer::Http(404, vec![], b"<html>nginx</html>".to_vec()), ErrorKind::Protocol),
+        (Answer::Http(302, vec![("Location", "http://127.0.0.1:1/".to_owned())], vec![]), ErrorKind::Invalid),
+        (Answer::Cut(200, vec![], b"<ListBucketResult>".to_vec(), 100), ErrorKind::Network),
+        (Answer::Close, ErrorKind::Network),
+        (Answer::Silence, ErrorKind::Timeout),
+    ] {
+        let service = Service::start(move |_| answer.clone());
+        let error = list_error(&service);
+        assert_eq!(error.kind(), kind, "{error}");
+    }
+}
+
+#[test]
+fn refusals_say_what_where_and_why() {
+    let cases = [
+        (403, "AccessDenied", ErrorKind::Refused, "policy"),
+        (403, "SignatureDoesNotMatch", ErrorKind::Refused, "AWS_SECRET_ACCESS_KEY"),
+        (403, "InvalidAccessKeyId", ErrorKind::Refused, "AWS_ACCESS_KEY_ID"),
+        (404, "XAdminUserNotFound", ErrorKind::Refused, "AWS_ACCESS_KEY_ID"),
+        (403, "RequestTimeTooSkewed", ErrorKind::Refused, "clock"),
+        (400, "ExpiredToken", ErrorKind::Refused, "AWS_SESSION_TOKEN"),
+        (400, "AuthorizationHeaderMalformed", ErrorKind::Refused, "AWS_REGION"),
+        (301, "PermanentRedirect", ErrorKind::Invalid, "AWS_REGION"),
+        (404, "NoSuchBucket", ErrorKind::NoBucket, "WALG_S3_PREFIX"),
+    ];
+    for (status, code, kind, hint) in cases {
+        let service = Service::start(move |_| error(status, code, "Some words."));
+        let begin = Instant::now();
+        let error = list_error(&service);
+        assert!(begin.elapsed() < Duration::from_secs(2));
+        assert_eq!(service.requests().len(), 1, "{code} is not tried again");
+        assert_eq!(error.kind(), kind, "{code}");
+        assert!(error.hint().unwrap().contains(hint), "{code}: {:?}", error.hint());
+        let expected = format!(
+            "list in s3://bucket/spilo/demo/wal/15 at http://{}: {code}: Some words. (HTTP {status}, request REQ123)",
+            service.address
+        );
+        assert_eq!(error.to_string(), expected);
+    }
+}
+
+#[test]
+fn long_and_dirty_words_of_a_service_are_cut_and_cleaned() {
+    let service =
+        Service::start(|_| Answer::Http(400, vec![], format!("a\r\n\x1b[31m{}", "x".repeat(5000)).into()));
+    let text = list_error(&service).to_string();
+    assert!(text.len() < 500 && !text.contains('\n') && !text.contains('\x1b'), "{text}");
+}
+
+#[test]
+fn patience_is_bounded_and_said() {
+    for (status, code) in [(503, "SlowDown"), (500, "InternalError"), (429, "TooManyRequests"), (502, "")] {
+        let service = Service::start(move |_| match code {
+            "" => Answer::Http(status, vec![], b"<html>Bad Gateway</html>".to_vec()),
+            code => error(status, code, "Later."),
+        });
+        let error = list_error(&service);
+        assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+        assert_eq!(service.requests().len(), 3);
+        assert!(error.to_string().contains("(gave up after 3 attempts in"), "{error}");
+    }
+}
+
+#[test]
+fn retry_after_is_respected() {
+    let later = Answer::Http(503, vec![("Retry-After", "1".to_owned())], error_body("SlowDown", "Later."));
+    let service = Service::saying(vec![later, stored()]);
+    let begin = Instant::now();
+    run(service.storage().put(&segment(), Bytes::new(), PutMode::Overwrite)).unwrap();
+    assert!(begin.elapsed() >= Duration::from_secs(1));
+    assert_eq!(service.requests().len(), 2);
+}
+
+#[test]
+fn only_the_service_can_say_that_an_object_is_missing() {
+    for (get, kind) in [
+        (error(404, "NoSuchBucket", "gone"), ErrorKind::NoBucket),
+        (Answer::Http(404, vec![], b"<html>nginx</html>".to_vec()), ErrorKind::Protocol),
+        (error(403, "AccessDenied", "no"), ErrorKind::Refused),
+    ] {
+        let service = Service::start(move |request| match request.method.as_str() {
+            "HEAD" => Answer::Http(404, vec![], vec![]),
+            _ => get.clone(),
+        });
+        let storage = service.storage();
+        assert_eq!(run(storage.head(&segment())).unwrap_err().kind(), kind);
+        assert_eq!(run(storage.get(&segment(), 0, None)).unwrap_err().kind(), kind);
+    }
+    let service = Service::start(|request| match request.method.as_str() {
+        "HEAD" => Answer::Http(404, vec![], vec![]),
+        _ => error(404, "NoSuchKey", "none"),
+    });
+    let storage = service.storage();
+    assert_eq!(run(storage.head(&segment())).unwrap(), None);
+    assert_eq!(run(storage.head(&segment())).unwrap(), None);
+    let asked: Vec<_> = service.requests().iter().map(|request| request.method.clone()).collect();
+    assert_eq!(asked, ["HEAD", "GET", "HEAD"], "the bucket is asked for once");
+    for code in [401, 403] {
+        let service = Service::start(move |_| Answer::Http(code, vec![], vec![]));
+        assert_eq!(run(service.storage().head(&segment())).unwrap_err().kind(), ErrorKind::Refused);
+    }
+}
+
+/// Serves `body` with ranges, a tag, and the scheduled number of cut answers.
+fn object_service(body: &'static [u8], mut cuts: Vec<usize>) -> Service {
+    Service::start(move |request| {
+        let from = request.header("range").map_or(0, |range| {
+            range.strip_prefix("bytes=").unwrap().strip_suffix('-').unwrap().parse::<usize>().unwrap()
+        });
+        let (status, mut headers) = (if from > 0 { 206 } else { 200 }, vec![("ETag", "\"tag\"".to_owned())]);
+        headers.push(("Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT".to_owned()));
+        if from > 0 {
+            headers.push(("Content-Range", format!("bytes {from}-{}/{}", body.len() - 1, body.len())));
+        }
+        match cuts.pop() {
+            Some(after) => {
+                Answer::Cut(status, headers, body[from..from + after].to_vec(), body.len() - from - after)
+            }
+            None => Answer::Http(status, headers, body[from..].to_vec()),
+        }
+    })
+}
+
+#[test]
+fn a_short_body_is_never_a_success() {
+    let service = object_service(b"0123456789", vec![4]);
+    let storage = S3::open(service.config(), quick()).unwrap();
+    let error = run(get_bytes(&storage, &segment())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Network, "{error}");
+}
+
+#[test]
+fn a_cut_body_goes_on_by_range() {
+    let service = object_service(b"0123456789", vec![3, 4]);
+    let (meta, body) = run(get_bytes(&*service.storage(), &segment())).unwrap().unwrap();
+    assert_eq!(body, "0123456789");
+    assert_eq!(meta.size, 10);
+    let requests = service.requests();
+    let ranges: Vec<_> = requests.iter().map(|request| request.header("range")).collect();
+    assert_eq!(ranges, [None, Some("bytes=4-"), Some("bytes=7-")]);
+    assert_eq!(requests[1].header("if-match"), Some("\"tag\""));
+}
+
+/// MD5s of the two parts `aa` and `b`, and the tag of an object made of them.
+fn multipart() -> ([String; 2], String) {
+    let parts = [Md5::digest(b"aa"), Md5::digest(b"b")];
+    let whole = hex::encode(Md5::digest(parts.concat()));
+    (parts.map(hex::encode), format!("\"{whole}-2\""))
+}
+
+fn complete(completing: Vec<Answer>, found: Option<String>) -> (Result<(), ErrorKind>, Vec<String>) {
+    let mut completing = completing.into_iter();
+    let service = Service::start(move |request| {
+        let (parts, _) = multipart();
+        match (request.method.as_str(), request.target.contains("uploads")) {
+            ("POST", true) => ok(
+                &[],
+                "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>",
+            ),
+            ("PUT", _) => {
+                let tag = &parts[usize::from(request.body == b"b")];
+                ok(&[("ETag", &format!("\"{tag}\""))], "")
+            }
+            ("POST", false) => completing.next().unwrap(),
+            ("HEAD", _) => match &found {
+                Some(tag) => {
+                    ok(&[("ETag", tag.as_str()), ("Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT")], "aab")
+                }
+                None => Answer::Http(404, vec![], vec![]),
+            },
+            _ => error(404, "NoSuchKey", "none"),
+        }
+    });
+    let storage = service.storage();
+    let completed = run(async {
+        let upload = storage.start_upload(&segment()).await.unwrap();
+        let first =
+            upload.put_part(Part { number: 1, offset: 0, body: Bytes::from_static(b"aa") }).await.unwrap();
+        let second =
+            upload.put_part(Part { number: 2, offset: 2, body: Bytes::from_static(b"b") }).await.unwrap();
+        upload.complete(&[first, second]).await.map_err(|error| error.kind())
+    });
+    let asked = service.requests().iter().skip(3).map(|request| request.method.clone()).collect();
+    (completed, asked)
+}
+
+#[test]
+fn a_lost_answer_to_complete() {
+    let (_, ours) = multipart();
+    let done = || ok(&[], "<CompleteMultipartUploadResult><ETag>x</ETag></CompleteMultipartUploadResult>");
+    let (result, asked) = complete(vec![done()], None);
+    assert_eq!((result, asked), (Ok(()), vec!["POST".to_owned()]));
+    // It was done: the object is there, made of our parts.
+    let (result, asked) = complete(vec![Answer::Close], Some(ours.clone()));
+    assert_eq!((result, asked), (Ok(()), vec!["POST".to_owned(), "HEAD".to_owned()]));
+    // It was not: another object of the same size is there.
+    let other = format!("\"{}-2\"", "0".repeat(32));
+    let (result, asked) = complete(vec![Answer::Close, done()], Some(other));
+    assert_eq!(result, Ok(()));
+    assert_eq!(asked, ["POST", "HEAD", "POST"]);
+    // An error inside a success.
+    let inside = ok(&[], error_body("InternalError", "We failed."));
+    let (result, _) = complete(vec![inside.clone(), done()], None);
+    assert_eq!(result, Ok(()));
+    let (result, _) = complete(vec![inside.clone(), inside.clone(), inside], None);
+    assert_eq!(result, Err(ErrorKind::Busy));
+    // The upload is gone, and nothing of it is there.
+    let (result, asked) = complete(vec![error(404, "NoSuchUpload", "gone")], None);
+    assert_eq!((result, asked), (Err(ErrorKind::Changed), vec!["POST".to_owned()]));
+}
+
+fn fails_quickly(config: S3Config, kind: ErrorKind, words: &str, hint: &str) {
+    let begin = Instant::now();
+    let error = run(retrying(config).head(&segment())).unwrap_err();
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert_eq!(error.kind(), kind, "{error}");
+    assert!(error.to_string().contains(words), "{error}");
+    assert!(error.hint().is_some_and(|text| text.contains(hint)), "{:?}", error.hint());
+}
+
+#[test]
+fn a_closed_port() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let config = config(&format!("http://{free}"));
+    fails_quickly(config, ErrorKind::Network, "Connection refused", "AWS_ENDPOINT");
+}
+
+#[test]
+fn a_name_that_does_not_resolve() {
+    fails_quickly(config("http://seawall.invalid"), ErrorKind::Network, "failed to lookup", "AWS_ENDPOINT");
+}
+
+#[test]
+fn a_listener_that_never_answers() {
+    let service = Service::start_on(Wire::Deaf, |_| Answer::Silence);
+    fails_quickly(service.config(), ErrorKind::Timeout, "no answer within", "stays silent");
+}
+
+#[test]
+fn a_put_that_nobody_reads() {
+    let service = Service::start_on(Wire::Deaf, |_| Answer::Silence);
+    let storage = S3::open(service.config(), quick()).unwrap();
+    let begin = Instant::now();
+    let body = Bytes::from(vec![0; 64 << 20]);
+    let error = run(storage.put(&segment(), body, PutMode::Overwrite)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert!(error.to_string().contains("took no more of the body"), "{error}");
+    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn certificates_are_checked() {
+    let service = Service::start_on(Wire::Tls, |_| stored());
+    let endpoint = format!("https://{}", service.address);
+    fails_quickly(
+        config(&endpoint),
+        ErrorKind::Refused,
+        "TLS: invalid peer certificate",
+        "WALG_S3_CA_CERT_FILE",
+    );
+
+    let mut trusting = config(&endpoint);
+    trusting.ca_bundle = Some(format!("{}/tests/tls/server.pem", env!("CARGO_MANIFEST_DIR")).into());
+    run(retrying(trusting).put(&segment(), Bytes::from_static(b"x"), PutMode::Overwrite)).unwrap();
+    let put = service.requests().pop().unwrap();
+    assert_eq!(put.header("x-amz-content-sha256"), Some("UNSIGNED-PAYLOAD"));
+    assert_eq!(put.header("content-length"), Some("1"));
+    assert_eq!(put.header("transfer-encoding"), None);
+
+    let plain = Service::saying(vec![stored()]);
+    let config = config(&format!("https://{}", plain.address));
+    fails_quickly(config, ErrorKind::Protocol, "TLS:", "scheme and port");
+}
+
+#[test]
+fn certificates_that_cannot_be_used_are_refused_at_once() {
+    for (path, words) in [("/nonexistent/ca.pem", "No such file"), ("/dev/null", "no certificate found")] {
+        let mut config = config("https://127.0.0.1:1");
+        config.ca_bundle = Some(path.into());
+        let error = open(StorageConfig::S3(Box::new(config)), quick()).unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+        assert!(error.hint().unwrap().contains("AWS_CA_BUNDLE"));
+    }
+}
