@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::settings::{Key, Settings, Source, Sourced, Status, Visibility, keys};
+use crate::settings::{Key, Settings, Source, Sourced, Status, Visibility, keys, value};
 
 use super::{Error, printer};
 
@@ -39,12 +39,12 @@ fn text<'a>(settings: &Settings, shown: impl Iterator<Item = &'a Key>) -> String
     for key in shown {
         let mut found = settings.all(key);
         let row = match found.next() {
-            Some(first) => [key.name().to_owned(), value(key, &first), first.source.to_string()],
+            Some(first) => [key.name().to_owned(), shown_value(key, &first), first.source.to_string()],
             None => [key.name(), "-", "unset"].map(str::to_owned),
         };
         rows.push(row);
         for other in found {
-            rows.push([String::new(), value(key, &other), format!("overridden: {}", other.source)]);
+            rows.push([String::new(), shown_value(key, &other), format!("overridden: {}", other.source)]);
         }
         let note = match key.status {
             Status::Ignored(reason) => format!("has no effect: {reason}"),
@@ -58,13 +58,13 @@ fn text<'a>(settings: &Settings, shown: impl Iterator<Item = &'a Key>) -> String
 }
 
 fn as_json<'a>(settings: &Settings, shown: impl Iterator<Item = &'a Key>) -> serde_json::Value {
-    let place = |key: &Key, found: &Sourced<&str>| json!({"value": value(key, found), "source": source(&found.source)});
+    let place = |key: &Key, found: &Sourced<&str>| json!({"value": shown_value(key, found), "source": source(&found.source)});
     let setting = |key: &Key| {
         let mut found = settings.all(key);
         let first = found.next();
         json!({
             "name": key.name(),
-            "value": first.as_ref().map(|first| value(key, first)),
+            "value": first.as_ref().map(|first| shown_value(key, first)),
             "source": first.as_ref().map(|first| source(&first.source)),
             "overrides": found.map(|other| place(key, &other)).collect::<Vec<_>>(),
             "supported": matches!(key.status, Status::Supported),
@@ -83,40 +83,9 @@ fn source(source: &Source) -> serde_json::Value {
 }
 
 /// The value as it may be shown.
-fn value(key: &Key, found: &Sourced<&str>) -> String {
+fn shown_value(key: &Key, found: &Sourced<&str>) -> String {
     match key.visibility {
         Visibility::Secret => "(hidden)".to_owned(),
-        Visibility::Plain => without_credentials(found.value).replace(['\n', '\r'], " "),
-    }
-}
-
-/// A URL without the user and password before its host; any other text as it is.
-fn without_credentials(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
-    let end = rest.find('/').unwrap_or(rest.len());
-    match rest.split_at_checked(end) {
-        Some((authority, path)) => {
-            let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-            format!("{scheme}://{host}{path}")
-        }
-        None => text.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls_lose_their_credentials() {
-        let cases = [
-            ("https://key:secret@host:9000/a@b", "https://host:9000/a@b"),
-            ("https://host", "https://host"),
-            ("s3://bucket/a@b", "s3://bucket/a@b"),
-            ("plain@text", "plain@text"),
-        ];
-        for (text, shown) in cases {
-            assert_eq!(without_credentials(text), shown);
-        }
+        Visibility::Plain => value::without_credentials(found.value).replace(['\n', '\r'], " "),
     }
 }

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::codec;
+
 use super::Source;
 
 /// A setting or a configuration file that cannot be used. No text of it holds a secret.
@@ -50,6 +52,17 @@ pub enum Error {
         /// The variable.
         name: String,
     },
+    /// The file of an encryption key cannot be read.
+    #[error("cannot read key file {path}", path = .path.display())]
+    ReadKeyFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Compression or encryption cannot be as configured.
+    #[error(transparent)]
+    Codec(#[from] codec::Error),
     /// No setting names a storage.
     #[error("no storage configured")]
     NoStorage,
@@ -70,6 +83,8 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Error::BadValue { .. } | Error::ReadFile { .. } | Error::ParseFile { .. } | Error::NotText { .. } => None,
+            Error::ReadKeyFile { .. } => Some("check WALG_LIBSODIUM_KEY_PATH and who may read the file".to_owned()),
+            Error::Codec(error) => error.hint().map(str::to_owned),
             Error::UnknownFormat { .. } => {
                 Some("give it one of the extensions .json, .yaml, .yml, .toml, .env".to_owned())
             }

@@ -198,7 +198,6 @@ const KMS: &str = "use libsodium (WALG_LIBSODIUM_KEY); keys kept by a key servic
 const PACKING: &str = "files are always packed in the order of the directory, which restores the same";
 const METRICS: &str = "no metrics are sent";
 const PROFILING: &str = "there is no profiler inside";
-const SDK: &str = "the S3 client has no such switch";
 
 keys! {
     /// directory that holds the repository; it must exist
@@ -238,7 +237,7 @@ keys! {
     /// put the bucket into the path instead of the host name
     AWS_S3_FORCE_PATH_STYLE in S3 {"AWS_S3_FORCE_PATH_STYLE"}: Bool, default("false");
     /// use Amazon's IPv4 and IPv6 endpoints
-    AWS_DUAL_STACK in S3 {"AWS_DUAL_STACK"}: Bool, default("false"), ignored(SDK);
+    AWS_DUAL_STACK in S3 {"AWS_DUAL_STACK"}: Bool, default("false");
     /// profile of the shared credentials file
     AWS_PROFILE in S3 {"AWS_PROFILE"}: Text;
     /// path of the shared credentials file
@@ -251,7 +250,7 @@ keys! {
     AWS_ROLE_SESSION_NAME in S3 {"AWS_ROLE_SESSION_NAME"}: Text;
     /// file with the token of a Kubernetes service account (web identity)
     AWS_WEB_IDENTITY_TOKEN_FILE in S3 ["AWS_WEB_IDENTITY_TOKEN_FILE"]: Path;
-    /// bundle of certificate authorities to trust, instead of the system's
+    /// bundle of certificate authorities to trust besides the system's
     S3_CA_CERT_FILE in S3 {"S3_CA_CERT_FILE"}: Path;
     /// the same by the name the SDKs know
     AWS_CA_BUNDLE in S3 {"AWS_CA_BUNDLE"}: Path;
@@ -266,7 +265,7 @@ keys! {
     /// largest size of one part of an upload
     S3_MAX_PART_SIZE in S3 {"S3_MAX_PART_SIZE"}: Bytes, default("20971520");
     /// attempts after the first one that a request may take
-    S3_MAX_RETRIES in S3 {"S3_MAX_RETRIES"}: Integer, default("15");
+    S3_MAX_RETRIES in S3 {"S3_MAX_RETRIES"}: Integer, default("9");
     /// first pause, in milliseconds, after the service asked to slow down
     S3_MIN_THROTTLING_RETRY_DELAY in S3 {"S3_MIN_THROTTLING_RETRY_DELAY"}: Integer, default("500"),
         ignored("the pauses between attempts grow from 100 ms to 20 s, and the service's own wish is followed");
@@ -301,9 +300,8 @@ keys! {
     S3_ENDPOINT_PORT in S3 {"S3_ENDPOINT_PORT"}: Text, default("443"), ignored("AWS_ENDPOINT is used as it is");
     /// protocol for that host
     S3_ENDPOINT_PROTOCOL in S3 {"S3_ENDPOINT_PROTOCOL"}: Text, ignored("AWS_ENDPOINT is used as it is");
-    /// headers to add to every request
-    S3_REQUEST_ADDITIONAL_HEADERS in S3 {"S3_REQUEST_ADDITIONAL_HEADERS"}: Text,
-        not_yet("remove it: no headers can be added");
+    /// headers to add to every request: a map from names to values
+    S3_REQUEST_ADDITIONAL_HEADERS in S3 {"S3_REQUEST_ADDITIONAL_HEADERS"}: Yaml, secret();
     /// log of the SDK
     S3_LOG_LEVEL in S3 {"S3_LOG_LEVEL"}: Text, ignored("WALG_LOG_LEVEL=DEVEL shows every request");
     /// do not wait for the service's consent before sending a body
@@ -316,8 +314,8 @@ keys! {
     /// how new objects are compressed; every method can be read
     COMPRESSION_METHOD in Compression ["WALG_COMPRESSION_METHOD"]:
         Choice(&["lz4", "zstd", "brotli", "lzma", "none"]), default("lz4");
-    /// effort of zstd
-    ZSTD_LEVEL in Compression ["WALG_ZSTD_LEVEL"]: Choice(&["fastest", "default", "better", "best"]);
+    /// effort of zstd: `fastest`, `default`, `better`, `best`, or a level of its library, 1 to 19
+    ZSTD_LEVEL in Compression ["WALG_ZSTD_LEVEL"]: Text;
 
     /// key, or several with a comma or a new line between: the first encrypts, each decrypts
     LIBSODIUM_KEY in Encryption ["WALG_LIBSODIUM_KEY"]: Text, secret();
@@ -457,6 +455,8 @@ keys! {
 
     /// host, or directory of the Unix socket
     PGHOST in Postgres ["PGHOST"]: Text;
+    /// address of the host, where its name must not be looked up
+    PGHOSTADDR in Postgres ["PGHOSTADDR"]: Text;
     /// port
     PGPORT in Postgres ["PGPORT"]: Text;
     /// user
@@ -479,6 +479,10 @@ keys! {
     PGSSLKEY in Postgres ["PGSSLKEY"]: Path;
     /// certificate authorities that may vouch for the server
     PGSSLROOTCERT in Postgres ["PGSSLROOTCERT"]: Path;
+    /// whether the password is bound to the TLS channel
+    PGCHANNELBINDING in Postgres ["PGCHANNELBINDING"]: Text;
+    /// server settings for the session
+    PGOPTIONS in Postgres ["PGOPTIONS"]: Text;
     /// name of the session in the server's views
     PGAPPNAME in Postgres ["PGAPPNAME"]: Text, default("wal-g");
     /// seconds to wait for a connection

@@ -2,10 +2,12 @@
 //!
 //! Sources in order: flag, environment, configuration file, default. Nothing below `cli` reads the environment.
 
+mod codec;
 mod error;
 pub mod file;
 pub mod keys;
 mod resolve;
+mod storage;
 pub mod value;
 
 pub use error::Error;

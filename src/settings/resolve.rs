@@ -21,6 +21,7 @@ use super::value::{self, Kind};
 #[derive(Debug)]
 pub struct Settings {
     found: BTreeMap<&'static str, Vec<Found>>,
+    environment: Environment,
     file: Option<PathBuf>,
     notices: Vec<String>,
 }
@@ -97,6 +98,15 @@ impl Environment {
     }
 }
 
+#[cfg(test)]
+impl Environment {
+    /// With one more variable.
+    pub(super) fn with(mut self, name: &str, value: &str) -> Environment {
+        self.0.insert(name.into(), value.into());
+        self
+    }
+}
+
 impl<const N: usize> From<[(&str, &str); N]> for Environment {
     fn from(pairs: [(&str, &str); N]) -> Environment {
         Environment(pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
@@ -115,7 +125,12 @@ impl Settings {
     /// A configuration file that cannot be used and a variable that is not text are errors here; a value that is not
     /// of its kind is one when it is asked for.
     pub fn load(sources: Sources) -> Result<Settings, Error> {
-        let mut settings = Settings { found: BTreeMap::new(), file: None, notices: Vec::new() };
+        let mut settings = Settings {
+            found: BTreeMap::new(),
+            environment: Environment::default(),
+            file: None,
+            notices: Vec::new(),
+        };
         let file = settings.config_file(&sources)?;
         for key in keys::ALL {
             let mut found = Vec::new();
@@ -143,6 +158,7 @@ impl Settings {
         }
         settings.notice_unknown(&sources.environment, file.as_ref());
         settings.file = file.map(|file| file.path);
+        settings.environment = sources.environment;
         Ok(settings)
     }
 
@@ -164,7 +180,13 @@ impl Settings {
 
     /// An error for the first setting of a section that asks for something not done yet.
     pub fn refuse_not_yet(&self, section: Section) -> Result<(), Error> {
-        for key in keys::ALL.iter().filter(|key| key.section == section) {
+        let keys: Vec<_> = keys::ALL.iter().copied().filter(|key| key.section == section).collect();
+        self.refuse_not_yet_of(&keys)
+    }
+
+    /// An error for the first of these settings that is set and asks for something not done yet.
+    pub fn refuse_not_yet_of(&self, keys: &[&Key]) -> Result<(), Error> {
+        for key in keys {
             let Status::NotYet(instead) = key.status else { continue };
             let Some(set) = self.found.get(key.name()).and_then(|found| found.first()) else { continue };
             if Some(set.text.expose_secret()) != key.default {
@@ -187,9 +209,17 @@ impl Settings {
         set.chain(key.default.map(|value| Sourced { value, source: Source::Default }))
     }
 
-    /// The text of a secret setting, with whitespace around it dropped when `trim` says so.
+    /// The text of a secret setting.
     pub fn secret(&self, key: &Key) -> Option<SecretString> {
         self.text(key).map(|text| text.value.into())
+    }
+
+    /// What libpq would see under this name: the setting, else the variable of the environment.
+    pub fn libpq_variable(&self, name: &str) -> Option<String> {
+        match keys::find(name).and_then(|key| self.text(key)) {
+            Some(text) => Some(text.value.to_owned()),
+            None => self.environment.get(name)?.to_str().map(str::to_owned),
+        }
     }
 
     /// The value of a path setting.
@@ -289,7 +319,7 @@ fn entries_of(file: &ConfigFile, key: &'static Key, name: &'static str) -> Resul
         let source = Source::File { path: file.path.clone(), key: entry.key.clone() };
         let text = match &entry.value {
             EntryValue::Text(text) => text,
-            EntryValue::Nested(text) if key.kind == Kind::Json => text,
+            EntryValue::Nested(text) if matches!(key.kind, Kind::Json | Kind::Yaml) => text,
             EntryValue::Fraction(text) if key.visibility == Visibility::Plain => text,
             EntryValue::Nested(_) => {
                 let place = Sourced { value: "", source };
@@ -309,7 +339,7 @@ fn entries_of(file: &ConfigFile, key: &'static Key, name: &'static str) -> Resul
 
 fn bad_value(key: &Key, text: &Sourced<&str>, reason: String) -> Error {
     let shown = match key.visibility {
-        Visibility::Plain => format!("{:?}", text.value),
+        Visibility::Plain => format!("{:?}", value::without_credentials(text.value)),
         Visibility::Secret => "(hidden)".to_owned(),
     };
     Error::BadValue { name: key.name(), shown, origin: text.source.clone(), reason }
@@ -333,8 +363,7 @@ mod tests {
 
     /// Settings from an environment alone, with no home directory.
     fn from_environment<const N: usize>(pairs: [(&str, &str); N]) -> Settings {
-        let mut environment = Environment::from(pairs);
-        environment.0.insert("HOME".into(), "/nonexistent".into());
+        let environment = Environment::from(pairs).with("HOME", "/nonexistent");
         Settings::load(Sources { environment, ..Sources::default() }).unwrap()
     }
 

@@ -27,6 +27,8 @@ pub enum Kind {
     Path,
     /// A JSON document.
     Json,
+    /// A YAML document.
+    Yaml,
     /// One of these words.
     Choice(&'static [&'static str]),
 }
@@ -42,6 +44,7 @@ impl Kind {
             Kind::Duration => "duration",
             Kind::Path => "path",
             Kind::Json => "JSON",
+            Kind::Yaml => "YAML",
             Kind::Choice(_) => "word",
         }
     }
@@ -55,6 +58,7 @@ impl Kind {
             Kind::Bytes => parse_bytes(text).map(drop),
             Kind::Duration => parse_duration(text).map(drop),
             Kind::Json => parse_json(text).map(drop),
+            Kind::Yaml => parse_yaml(text).map(drop),
             Kind::Choice(words) => parse_choice(words, text).map(drop),
         }
     }
@@ -129,6 +133,27 @@ pub fn parse_json(text: &str) -> Result<serde_json::Value, String> {
     })
 }
 
+/// Reads a YAML document.
+pub fn parse_yaml(text: &str) -> Result<serde_json::Value, String> {
+    serde_norway::from_str(text).map_err(|error| match error.location() {
+        Some(at) => format!("expected YAML, which breaks at line {} column {}", at.line(), at.column()),
+        None => "expected YAML".to_owned(),
+    })
+}
+
+/// A URL without the user and password before its host; any other text as it is.
+pub fn without_credentials(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let end = rest.find('/').unwrap_or(rest.len());
+    match rest.split_at_checked(end) {
+        Some((authority, path)) => {
+            let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+            format!("{scheme}://{host}{path}")
+        }
+        None => text.to_owned(),
+    }
+}
+
 /// Finds the word, whatever the case of its letters.
 pub fn parse_choice(words: &'static [&'static str], text: &str) -> Result<&'static str, String> {
     words
@@ -189,10 +214,23 @@ mod tests {
         }
     }
 
+    #[test]
+    fn urls_lose_their_credentials() {
+        let cases = [
+            ("https://key:secret@host:9000/a@b", "https://host:9000/a@b"),
+            ("https://host", "https://host"),
+            ("s3://bucket/a@b", "s3://bucket/a@b"),
+            ("plain@text", "plain@text"),
+        ];
+        for (text, shown) in cases {
+            assert_eq!(without_credentials(text), shown);
+        }
+    }
+
     proptest! {
         #[test]
         fn no_text_panics(text in ".*") {
-            for kind in [Kind::Bool, Kind::Integer, Kind::Bytes, Kind::Duration, Kind::Json, Kind::Choice(&["a"])] {
+            for kind in [Kind::Bool, Kind::Integer, Kind::Bytes, Kind::Duration, Kind::Json, Kind::Yaml, Kind::Choice(&["a"])] {
                 let _ = kind.check(&text);
             }
         }
