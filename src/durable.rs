@@ -55,7 +55,7 @@ impl DurableFile {
     /// The directory is missing or not writable.
     pub fn create(destination: &Path, mode: u32) -> Result<DurableFile, Error> {
         let mut options = OpenOptions::new();
-        options.write(true).create_new(true).mode(mode);
+        options.read(true).write(true).create_new(true).mode(mode);
         loop {
             let temporary = temporary_name(destination);
             match options.open(&temporary) {

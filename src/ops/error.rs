@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::layout::walg::BackupName;
 use crate::pg::{Lsn, SystemIdentifier, TimelineId, WalPageError};
 use crate::storage::{self, Key};
-use crate::{catalog, codec, pg, pipeline};
+use crate::{catalog, codec, durable, pg, pipeline, tarball};
 
 /// Why an operation did not do what it was asked for. One line of text; what helps is in [`Error::hint`].
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +28,9 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// A local file that must be durable.
+    #[error(transparent)]
+    Durable(#[from] durable::Error),
     /// A stored object does not decrypt, decompress or unpack.
     #[error("cannot read the content of `{key}`: {source}")]
     Content {
@@ -94,6 +97,17 @@ pub enum Error {
     /// The data directory could not be walked or read.
     #[error(transparent)]
     DataDir(#[from] pg::data_dir::Error),
+    /// The cluster's control file is not valid.
+    #[error("cannot read `{}`: {source}", path.display())]
+    Control {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: pg::ControlFileError,
+    },
+    /// A file of the cluster could not be read, or cannot be described in a tar.
+    #[error(transparent)]
+    Tar(#[from] tarball::WriteError),
     /// The server was promoted while its backup was taken.
     #[error("the timeline changed from {before} to {after} during the backup, which is useless now")]
     TimelineChanged {
@@ -166,6 +180,8 @@ fn join(names: &[BackupName]) -> String {
     names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
+const DISK_FULL: &str = "the disk is full; nothing was left at the final name";
+
 /// The classes of failure, by which exit codes are chosen (`docs/exit-codes.md`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
@@ -206,8 +222,14 @@ impl Error {
             }
             Error::NotArchived { .. } => Class::Missing,
             Error::NotAWalFile { .. } | Error::TargetNotEmpty { .. } | Error::Request(_) => Class::Usage,
-            Error::Server(_) | Error::OtherDataDirectory { .. } | Error::TimelineChanged { .. } => Class::Server,
-            Error::DataDir(_) | Error::File { .. } => Class::System,
+            Error::Server(_) | Error::OtherDataDirectory { .. } | Error::TimelineChanged { .. } => {
+                Class::Server
+            }
+            Error::DataDir(_)
+            | Error::File { .. }
+            | Error::Durable(_)
+            | Error::Tar(_)
+            | Error::Control { .. } => Class::System,
             Error::Cancelled => Class::Cancelled,
             Error::Panicked { .. } => Class::Internal,
         }
@@ -232,7 +254,9 @@ impl Error {
                 "two clusters may be archiving to the same prefix, or the server was restored and went another way"
                     .to_owned(),
             ),
-            Error::Server(error) => error.hint().map(str::to_owned),
+            Error::Server(_) => {
+                Some("check that the server runs, and PGHOST, PGPORT, PGUSER and the password".to_owned())
+            }
             Error::OtherDataDirectory { .. } => {
                 Some("pass the server's data_directory, or check PGHOST and PGPORT".to_owned())
             }
@@ -240,9 +264,8 @@ impl Error {
             Error::Request(RequestError::TablespaceNotEmpty { .. }) => {
                 Some("empty it, or choose other places with --restore-spec FILE".to_owned())
             }
-            Error::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                Some("the disk is full; nothing was left at the final name".to_owned())
-            }
+            Error::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => Some(DISK_FULL.to_owned()),
+            Error::Durable(error) if error.kind() == io::ErrorKind::StorageFull => Some(DISK_FULL.to_owned()),
             _ => None,
         }
     }

@@ -1,1 +1,35 @@
 //! The operations, each a story read from top to bottom.
+//!
+//! Here and only here the layers meet: PostgreSQL's facts, the layout, the pipeline and the storage. An operation
+//! takes what it needs as typed options, prints nothing and never ends the process.
+
+mod archived;
+pub mod backup_push;
+mod error;
+pub mod segment_check;
+pub mod wal_fetch;
+pub mod wal_prefetch;
+pub mod wal_push;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::codec::{Cipher, Compression};
+use crate::progress::Progress;
+use crate::storage::SharedStorage;
+
+pub use error::{Class, Error};
+
+/// What every operation works with; built once by the command line.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The repository.
+    pub storage: SharedStorage,
+    /// How new objects are compressed; also the form looked for first.
+    pub compression: Compression,
+    /// How objects are encrypted.
+    pub cipher: Cipher,
+    /// Set when the process is asked to end.
+    pub cancel: CancellationToken,
+    /// What has been done so far, for whoever shows it.
+    pub progress: Progress,
+}

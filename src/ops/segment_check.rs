@@ -4,7 +4,7 @@
 //! place in WAL must neither enter an archive nor reach recovery.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::pg::{ControlFile, SegmentHeader, SegmentName, SystemIdentifier, WalSegmentSize};
@@ -20,23 +20,23 @@ pub enum SegmentCheck {
     Skip,
 }
 
-/// Bytes at the front of a segment that hold its long page header (`XLogLongPageHeaderData` is 40 bytes).
-const HEADER_BYTES: usize = 64;
+/// How often `pg_control` is read when the server is just writing it.
+const CONTROL_READS: usize = 5;
 
-/// Checks the segment in the file at `path`, called `name` in WAL; returns its segment size.
+/// Checks that `file` is the segment `name`; returns its segment size.
 ///
 /// With the `cluster` known its identifier must be the same.
-pub fn check_segment_file(
-    path: &Path,
+pub fn check_segment(
+    file: &File,
     name: SegmentName,
     cluster: Option<SystemIdentifier>,
 ) -> Result<WalSegmentSize, Error> {
-    let mut head = Vec::with_capacity(HEADER_BYTES);
-    let file = File::open(path).map_err(Error::file("open", path))?;
-    let length = file.metadata().map_err(Error::file("read", path))?.len();
-    file.take(HEADER_BYTES as u64).read_to_end(&mut head).map_err(Error::file("read", path))?;
+    let read_failed = |source| Error::File { action: "read", path: name.to_string().into(), source };
+    let length = file.metadata().map_err(read_failed)?.len();
+    let mut head = [0; SegmentHeader::LEN];
+    let read = file.read_at(&mut head, 0).map_err(read_failed)?;
     let invalid = |source| Error::Segment { file: name.to_string(), source };
-    let header = SegmentHeader::parse(&head).map_err(invalid)?;
+    let header = SegmentHeader::parse(head.get(..read).unwrap_or_default()).map_err(invalid)?;
     header.check(name, length).map_err(invalid)?;
     match cluster {
         Some(expected) if expected != header.system_identifier => {
@@ -46,22 +46,29 @@ pub fn check_segment_file(
     }
 }
 
+/// Checks the segment in the file at `path`; see [`check_segment`].
+pub fn check_segment_file(
+    path: &Path,
+    name: SegmentName,
+    cluster: Option<SystemIdentifier>,
+) -> Result<WalSegmentSize, Error> {
+    check_segment(&File::open(path).map_err(Error::file("open", path))?, name, cluster)
+}
+
 /// The cluster whose `pg_wal` holds the file at `path`, read from `global/pg_control` beside it.
 ///
 /// `None` when `path` does not lie in a data directory, or when its control file cannot be read just now.
 pub fn cluster_of_wal_file(path: &Path) -> Option<SystemIdentifier> {
-    let control = fs_read_control(&data_dir_of_wal_file(path)?).ok()?;
-    ControlFile::parse(&control).ok().map(|control| control.system_identifier)
+    let control = data_dir_of_wal_file(path)?.join("global/pg_control");
+    (0..CONTROL_READS)
+        .find_map(|_| ControlFile::parse(&std::fs::read(&control).ok()?).ok())
+        .map(|control| control.system_identifier)
 }
 
 /// The data directory of the `pg_wal` that holds the file at `path`.
 ///
 /// Taken from the path as it was written: `pg_wal` may be a link to another volume.
-pub fn data_dir_of_wal_file(path: &Path) -> Option<PathBuf> {
+fn data_dir_of_wal_file(path: &Path) -> Option<PathBuf> {
     let data_dir = std::path::absolute(path).ok()?.parent()?.parent()?.to_owned();
     data_dir.join("global/pg_control").exists().then_some(data_dir)
-}
-
-fn fs_read_control(data_dir: &Path) -> io::Result<Vec<u8>> {
-    std::fs::read(data_dir.join("global/pg_control"))
 }

@@ -15,11 +15,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::durable::DurableFile;
+use crate::durable::{self, DurableFile};
 use crate::pg::{SegmentName, SystemIdentifier, WalFileName};
 use crate::storage::Key;
 
-use super::segment_check::{SegmentCheck, check_segment_file, cluster_of_wal_file};
+use super::segment_check::{SegmentCheck, check_segment, check_segment_file, cluster_of_wal_file};
 use super::wal_prefetch::PrefetchDir;
 use super::{Context, Error, archived};
 
@@ -28,6 +28,9 @@ const PREFETCH_POLL: Duration = Duration::from_millis(5);
 
 /// How long the prefetcher is waited for before the segment is fetched here instead.
 const PREFETCH_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Permissions of a fetched file: PostgreSQL's for its own.
+const FILE_MODE: u32 = 0o600;
 
 /// How `wal-fetch` works.
 #[derive(Debug, Clone)]
@@ -64,7 +67,11 @@ pub async fn run(ctx: &Context, name: &str, destination: &Path, options: Options
         SegmentCheck::Skip => None,
     };
     let fetched = match (segment, &directory) {
-        (Some(segment), Some(directory)) if take_prefetched(directory, segment, destination, check).await? => Ok(()),
+        (Some(segment), Some(directory))
+            if take_prefetched(directory, segment, destination, check).await? =>
+        {
+            Ok(())
+        }
         _ => fetch(ctx, name, destination, segment, check).await,
     };
     match (&fetched, &directory) {
@@ -108,8 +115,9 @@ async fn take_prefetched(
     // Synced by the prefetcher; the rename is synced here. Another file system has to be fetched to anew.
     match fs::rename(&ready, destination) {
         Ok(()) => {
-            let parent = destination.parent().unwrap_or(Path::new("."));
-            crate::durable::sync_dir(parent).map_err(Error::file("sync", parent))?;
+            let parent = destination.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let parent = parent.unwrap_or(Path::new("."));
+            durable::sync_dir(parent)?;
             tracing::info!(segment = %segment, "restored a prefetched segment");
             Ok(true)
         }
@@ -139,15 +147,15 @@ pub(super) async fn fetch(
     };
     let started = Instant::now();
     let key = archived.key.clone();
-    let mut temporary = DurableFile::create(destination).map_err(Error::file("create", destination))?;
+    let mut temporary = DurableFile::create(destination, FILE_MODE)?;
     let written = archived
         .read(ctx, move |content| Ok(copy(content, &mut temporary)?.map(|bytes| (bytes, temporary))))
         .await?;
     let (bytes, temporary) = written.map_err(Error::file("write", destination))?;
     if let (Some(segment), Some(cluster)) = (segment, check) {
-        check_segment_file(temporary.path(), segment, cluster)?;
+        check_segment(temporary.file(), segment, cluster)?;
     }
-    temporary.commit().map_err(Error::file("write", destination))?;
+    temporary.commit()?;
     tracing::info!(file = name, %key, bytes, took = ?started.elapsed(), "restored");
     Ok(())
 }

@@ -111,6 +111,11 @@ pub struct Stored {
 }
 
 impl Stored {
+    /// Blocks the thread until the object is stored, durably; its size in bytes.
+    pub fn wait(self) -> Result<u64, PutError> {
+        self.outcome.blocking_recv().unwrap_or(Err(PutError::Cancelled))
+    }
+
     /// Waits until the object is stored, durably; its size in bytes.
     pub async fn stored(self) -> Result<u64, PutError> {
         self.outcome.await.unwrap_or(Err(PutError::Cancelled))

@@ -64,7 +64,7 @@ impl Marks {
     fn write(&self, name: &str, path: &Path) -> io::Result<()> {
         let state = state_of(path)?;
         fs::create_dir_all(&self.directory)?;
-        let mut mark = DurableFile::create(&self.directory.join(name)).map_err(io::Error::other)?;
+        let mut mark = DurableFile::create(&self.directory.join(name), 0o600).map_err(io::Error::other)?;
         mark.write_all(state.as_bytes())?;
         mark.commit().map_err(io::Error::other)
     }

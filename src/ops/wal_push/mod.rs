@@ -198,15 +198,15 @@ impl<'a> Pusher<'a> {
         {
             check_segment_file(&file.path, name, self.cluster)?;
         }
-        if self.options.overwrite == Overwrite::Prevent || file.is_history() {
-            if let Some(existing) = archived::open(self.ctx, &file.name).await? {
-                let key = existing.key.clone();
-                if !existing.equals(self.ctx, &file.path).await? {
-                    return Err(Error::AlreadyArchived { file: file.name.clone(), key });
-                }
-                tracing::info!(file = file.name, "already archived with equal content, skipping");
-                return Ok(Outcome::AlreadyThere);
+        if (self.options.overwrite == Overwrite::Prevent || file.is_history())
+            && let Some(existing) = archived::open(self.ctx, &file.name).await?
+        {
+            let key = existing.key.clone();
+            if !existing.equals(self.ctx, &file.path).await? {
+                return Err(Error::AlreadyArchived { file: file.name.clone(), key });
             }
+            tracing::info!(file = file.name, "already archived with equal content, skipping");
+            return Ok(Outcome::AlreadyThere);
         }
         let started = std::time::Instant::now();
         let stored = self.upload(file).await?;
@@ -219,8 +219,7 @@ impl<'a> Pusher<'a> {
         let permit = self.codecs.acquire().await;
         let key = names::stored_wal_key(&file.name, self.ctx.compression.method());
         let writer = ObjectWriter::start(&Handle::current(), &self.uploads, key);
-        let (path, compression, cipher) =
-            (file.path.clone(), self.ctx.compression, self.ctx.cipher.clone());
+        let (path, compression, cipher) = (file.path.clone(), self.ctx.compression, self.ctx.cipher.clone());
         let encoded = run_blocking("seawall-codec-0".to_owned(), move || {
             encode_file(&path, writer, compression, &cipher)
         })

@@ -62,7 +62,8 @@ pub(super) async fn upload(
 }
 
 fn describe(name: &str, path: &Path) -> Result<Map<String, Value>, Error> {
-    let modified = path.metadata().and_then(|metadata| metadata.modified()).map_err(Error::file("read", path))?;
+    let modified =
+        path.metadata().and_then(|metadata| metadata.modified()).map_err(Error::file("read", path))?;
     let created = Timestamp::try_from(modified).unwrap_or_default();
     let description = json!({ "created_time": created.to_string(), "date_fmt": "%Y-%m-%dT%H:%M:%S.%fZ" });
     Ok(Map::from_iter([(name.to_owned(), description)]))

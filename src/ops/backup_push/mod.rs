@@ -1,0 +1,403 @@
+//! `backup-push`: a full base backup of a running server's data directory.
+//!
+//! 1. Ask the server who it is; the directory given must be its own.
+//! 2. Start a backup over SQL and hold that session: should it drop, the server forgets the backup and so do we.
+//! 3. Workers walk the data directory and its tablespaces and fill tars, each straight into an object ([`pack`]).
+//! 4. `pg_control` goes up after all data, then the backup is stopped, then the labels the server returned.
+//! 5. The documents are written, the sentinel last of all: only now the backup exists.
+//!
+//! On any failure the uploads are given up, what was stored is deleted, and no sentinel was written.
+
+mod file_reader;
+mod owners;
+mod pack;
+mod tails;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::catalog;
+use crate::layout::walg::files_metadata::{DatabaseDescription, RelationDescription};
+use crate::layout::walg::{Backup, BackupName, FilesMetadata, TablespaceSpec, names};
+use crate::pg::conninfo::ConnInfo;
+use crate::pg::data_dir::{Found, Member, MemberKind, WalkRules, walk};
+use crate::pg::relations::{self, DatabaseRelations};
+use crate::pg::session::{ServerIdentity, Session, StartedBackup};
+use crate::pg::{ControlFile, SegmentName};
+use crate::pipeline::{PartPool, RateLimit, UploadSettings, run_blocking};
+use crate::storage::{self, Depth, Storage};
+
+use super::error::RequestError;
+use super::{Context, Error};
+
+use pack::{Job, Packed};
+
+/// Smallest part of an object; parts grow by doubling for objects that would need too many.
+const PART_BYTES: u64 = 8 << 20;
+
+/// Time for removing what a failed backup had stored.
+const CLEAN_UP_DEADLINE: Duration = Duration::from_secs(30);
+
+/// The same when the process was asked to end.
+const CLEAN_UP_DEADLINE_WHEN_CANCELLED: Duration = Duration::from_secs(4);
+
+/// How `backup-push` works.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The server's data directory.
+    pub data_dir: PathBuf,
+    /// How to reach the server.
+    pub conninfo: ConnInfo,
+    /// Never to be deleted by retention.
+    pub is_permanent: bool,
+    /// What the user attaches.
+    pub user_data: Option<Value>,
+    /// Whether page checksums are verified while reading.
+    pub verify: VerifyPages,
+    /// Whether the list of files is stored; without it no delta can build on the backup.
+    pub with_files_metadata: bool,
+    /// Whether databases and relations are listed, for restores of a part.
+    pub with_relations: bool,
+    /// A tar is closed once it holds more data than this many bytes.
+    pub tar_bytes: u64,
+    /// Threads that read, compress and encrypt.
+    pub workers: usize,
+    /// Requests to the storage at once.
+    pub uploads: usize,
+    /// Bytes per second read from disk.
+    pub disk_rate: Option<u64>,
+    /// Bytes per second sent to the storage.
+    pub network_rate: Option<u64>,
+    /// How long the end of the backup may take on the server; zero means without limit.
+    pub stop_timeout: Duration,
+    /// How often the session is checked.
+    pub alive_check: Duration,
+    /// The archive itself, when it lies in the data directory.
+    pub exclude: Vec<PathBuf>,
+}
+
+/// Whether page checksums are verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VerifyPages {
+    /// They are not.
+    No,
+    /// They are; of each file some corrupt blocks are named.
+    Yes,
+    /// They are; every corrupt block is named.
+    NameAll,
+}
+
+/// Takes a full backup. On return it exists, durably, and can be restored.
+pub async fn run(ctx: &Context, options: Options) -> Result<Backup, Error> {
+    let session = Session::connect(&options.conninfo).await?;
+    let server = session.identify().await?;
+    let data_dir = check_data_dir(&options.data_dir, &server.data_directory)?;
+    let verify = check_verification(options.verify, &server);
+    if !server.in_recovery && !server.archives() {
+        tracing::warn!(
+            "the server does not archive (archive_mode, archive_command): this backup needs WAL that nobody keeps"
+        );
+    }
+    let survey = survey(&data_dir, &server, &options)?;
+    ctx.progress.expect_bytes(survey.bytes);
+
+    let start_time = Timestamp::now();
+    tracing::info!("Calling pg_backup_start()");
+    let started = session.start_backup(&format!("seawall {start_time}")).await?;
+    let name = BackupName::full(start_segment(&started, &server));
+    if ctx.storage.head(&names::sentinel_key(name)).await?.is_some() {
+        return Err(RequestError::BackupExists(name).into());
+    }
+    tracing::info!("Started backup with name {name} at LSN {}", started.lsn);
+
+    let taker =
+        Taker { ctx, options: &options, session: &session, server: &server, data_dir: &data_dir, name };
+    let taken = taker.take(started, start_time, survey, verify).await;
+    if taken.is_err() {
+        // The session ends with this function, and with it the backup on the server.
+        remove_leftovers(ctx, name).await;
+    }
+    taken
+}
+
+/// The directory from the command line, resolved, if it is the server's.
+fn check_data_dir(given: &Path, server: &Path) -> Result<PathBuf, Error> {
+    let resolved = given.canonicalize().map_err(Error::file("open", given))?;
+    let expected = server.canonicalize().map_err(Error::file("open", server))?;
+    if resolved != expected {
+        return Err(Error::OtherDataDirectory { given: resolved, server: expected });
+    }
+    Ok(resolved)
+}
+
+fn check_verification(verify: VerifyPages, server: &ServerIdentity) -> VerifyPages {
+    if verify != VerifyPages::No && !server.data_checksums {
+        tracing::warn!("the cluster has no data checksums; pages are not verified");
+        return VerifyPages::No;
+    }
+    verify
+}
+
+/// On a primary the server names the segment of its start LSN; a standby's is that of the byte before, on the
+/// timeline of the control file (reference section 1).
+fn start_segment(started: &StartedBackup, server: &ServerIdentity) -> SegmentName {
+    started.segment.unwrap_or_else(|| {
+        let before = started.lsn.checked_sub(1).unwrap_or(started.lsn);
+        SegmentName::containing(server.timeline, before, server.segment_size)
+    })
+}
+
+/// What a first walk tells of the data directory.
+#[derive(Debug)]
+struct Survey {
+    bytes: u64,
+    largest_file: u64,
+    rules: WalkRules,
+}
+
+fn survey(data_dir: &Path, server: &ServerIdentity, options: &Options) -> Result<Survey, Error> {
+    let control = tails::read_control(data_dir)?;
+    let rules = walk_rules(&control.parsed, server, options);
+    let mut survey = Survey { bytes: 0, largest_file: 0, rules };
+    for found in walk(data_dir, &survey.rules)? {
+        if let Found::Member(Member { kind: MemberKind::File { size }, .. }) = found? {
+            survey.bytes += size;
+            survey.largest_file = survey.largest_file.max(size);
+        }
+    }
+    Ok(survey)
+}
+
+fn walk_rules(control: &ControlFile, server: &ServerIdentity, options: &Options) -> WalkRules {
+    for path in options.exclude.iter().filter(|path| path.starts_with(&server.data_directory)) {
+        tracing::warn!(path = %path.display(), "the archive lies inside the data directory; it is left out of the backup");
+    }
+    WalkRules {
+        exclude: options.exclude.clone(),
+        tablespace_directory: Some(format!("PG_{}_{}", server.version.major(), control.catalog_version)),
+    }
+}
+
+/// A backup being taken.
+struct Taker<'a> {
+    ctx: &'a Context,
+    options: &'a Options,
+    session: &'a Session,
+    server: &'a ServerIdentity,
+    data_dir: &'a Path,
+    name: BackupName,
+}
+
+impl Taker<'_> {
+    async fn take(
+        &self,
+        started: StartedBackup,
+        start_time: Timestamp,
+        survey: Survey,
+        verify: VerifyPages,
+    ) -> Result<Backup, Error> {
+        let stop = self.ctx.cancel.child_token();
+        let job = self.job(&started, &survey, verify, stop.clone())?;
+        let mut packed = self.copy_data(Arc::clone(&job), &stop).await?;
+
+        let control = tails::store_control(&job, self.data_dir).await?;
+        tracing::info!("Calling pg_backup_stop()");
+        let stopped = self.session.stop_backup(self.options.stop_timeout).await?;
+        let finish_time = Timestamp::now();
+        let labels = tails::store_labels(&job, &stopped, &mut packed).await?;
+        self.check_timeline(&started).await?;
+
+        let backup = Backup {
+            name: self.name,
+            delta: None,
+            start_lsn: Some(started.lsn),
+            finish_lsn: Some(stopped.lsn),
+            pg_version: self.server.version,
+            system_identifier: Some(self.server.system_identifier),
+            start_time,
+            finish_time,
+            hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            data_dir: self.data_dir.to_owned(),
+            is_permanent: self.options.is_permanent,
+            uncompressed_size: signed(packed.data_bytes + control.data_bytes + labels.data_bytes),
+            compressed_size: signed(packed.stored_bytes + control.stored_bytes + labels.stored_bytes),
+            data_catalog_size: signed(survey.bytes),
+            tablespaces: self.tablespaces(&packed),
+            user_data: self.options.user_data.clone(),
+            files_metadata_disabled: !self.options.with_files_metadata,
+        };
+        let files = match self.options.with_files_metadata {
+            true => Some(self.files_metadata(packed).await?),
+            false => None,
+        };
+        catalog::commit(self.ctx.storage.as_ref(), &backup, files.as_ref()).await?;
+        tracing::info!("Wrote backup with name {}", self.name);
+        Ok(backup)
+    }
+
+    fn job(
+        &self,
+        started: &StartedBackup,
+        survey: &Survey,
+        verify: VerifyPages,
+        stop: CancellationToken,
+    ) -> Result<Arc<Job>, Error> {
+        let workers = self.options.workers.max(1);
+        let uploads = self.options.uploads.max(1);
+        let part_bytes = part_bytes(self.options.tar_bytes.saturating_add(survey.largest_file), self.ctx);
+        // Each worker fills one part; about as many more are on their way, which keeps the network busy.
+        let pool = PartPool::new(workers + uploads.min(workers + 2), part_bytes);
+        Ok(Arc::new(Job {
+            runtime: tokio::runtime::Handle::current(),
+            walk: std::sync::Mutex::new(walk(self.data_dir, &survey.rules)?),
+            next_part: 1.into(),
+            backup: self.name,
+            started_at: started.lsn,
+            block_size: self.server.block_size,
+            verify,
+            tar_bytes: self.options.tar_bytes,
+            compression: self.ctx.compression,
+            cipher: self.ctx.cipher.clone(),
+            disk_rate: self.options.disk_rate.map(RateLimit::new),
+            progress: self.ctx.progress.clone(),
+            uploads: UploadSettings {
+                storage: Arc::clone(&self.ctx.storage),
+                pool,
+                in_flight: Arc::new(Semaphore::new(uploads)),
+                network_rate: self.options.network_rate.map(|rate| Arc::new(RateLimit::new(rate))),
+                cancel: stop,
+            },
+        }))
+    }
+
+    /// Lets the workers copy everything but `pg_control`. On failure none of them is left running.
+    async fn copy_data(&self, job: Arc<Job>, stop: &CancellationToken) -> Result<Packed, Error> {
+        let mut workers = JoinSet::new();
+        for number in 0..self.options.workers.max(1) {
+            let job = Arc::clone(&job);
+            workers.spawn(run_blocking(format!("seawall-codec-{number}"), move || pack::work(&job)));
+        }
+        let copied = tokio::select! {
+            copied = gather(&mut workers) => copied,
+            lost = self.session_lost() => Err(lost),
+            () = self.ctx.cancel.cancelled() => Err(Error::Cancelled),
+        };
+        if copied.is_err() {
+            stop.cancel();
+            while workers.join_next().await.is_some() {}
+        }
+        copied
+    }
+
+    /// Returns when the session that holds the backup is gone.
+    async fn session_lost(&self) -> Error {
+        loop {
+            tokio::time::sleep(self.options.alive_check).await;
+            if let Err(error) = self.session.check_alive().await {
+                return error.into();
+            }
+        }
+    }
+
+    /// A promotion during the backup of a standby leaves a backup that belongs to no timeline.
+    async fn check_timeline(&self, started: &StartedBackup) -> Result<(), Error> {
+        if !started.in_recovery {
+            return Ok(());
+        }
+        let after = self.session.timeline().await?;
+        if after != self.server.timeline {
+            return Err(Error::TimelineChanged { before: self.server.timeline, after });
+        }
+        Ok(())
+    }
+
+    fn tablespaces(&self, packed: &Packed) -> Option<TablespaceSpec> {
+        let locations: BTreeMap<String, PathBuf> = packed
+            .tablespaces
+            .iter()
+            .map(|tablespace| (tablespace.oid.to_string(), tablespace.target.clone()))
+            .collect();
+        (!locations.is_empty()).then(|| TablespaceSpec { base_prefix: self.data_dir.to_owned(), locations })
+    }
+
+    async fn files_metadata(&self, packed: Packed) -> Result<FilesMetadata, Error> {
+        let databases = match self.options.with_relations {
+            true => relations::list_relations(&self.options.conninfo, self.session).await?,
+            false => Vec::new(),
+        };
+        Ok(FilesMetadata {
+            files: packed.files,
+            tar_file_sets: packed.tar_file_sets,
+            databases_by_names: databases.into_iter().map(describe_database).collect(),
+        })
+    }
+}
+
+async fn gather(
+    workers: &mut JoinSet<Result<Result<Packed, Error>, crate::pipeline::Panicked>>,
+) -> Result<Packed, Error> {
+    let mut all = Packed::default();
+    while let Some(worker) = workers.join_next().await {
+        let packed = worker.map_err(|error| Error::Panicked { message: error.to_string() })???;
+        all.merge(packed);
+    }
+    Ok(all)
+}
+
+/// The size of all parts of an object: the smallest doubling of 8 MiB with which the largest object needs no more
+/// parts than the storage allows, with room for data that grows when compressed.
+fn part_bytes(largest_object: u64, ctx: &Context) -> usize {
+    let limits = ctx.storage.limits();
+    let largest_object = largest_object.saturating_add(largest_object / 64);
+    let mut part = PART_BYTES.max(limits.min_part_bytes);
+    while part.saturating_mul(u64::from(limits.max_parts)) < largest_object && part < 1 << 40 {
+        part *= 2;
+    }
+    usize::try_from(part).unwrap_or(usize::MAX)
+}
+
+fn describe_database(database: DatabaseRelations) -> (String, DatabaseDescription) {
+    let describe = |file: relations::RelationIdentity| RelationDescription {
+        oid: file.oid.as_u32(),
+        relfilenode: file.filenode.map_or(0, crate::pg::Oid::as_u32),
+        subtables: BTreeMap::new(),
+    };
+    let relations = database.relations.into_iter().map(|(name, relation)| {
+        let subtables = relation.descendants.into_iter().map(|(name, file)| (name, describe(file))).collect();
+        (name, RelationDescription { subtables, ..describe(relation.file) })
+    });
+    (database.name, DatabaseDescription { oid: database.oid.as_u32(), relations: relations.collect() })
+}
+
+/// Deletes what a backup that was not finished has stored. What stays is found by `delete garbage`.
+async fn remove_leftovers(ctx: &Context, name: BackupName) {
+    let deadline = match ctx.cancel.is_cancelled() {
+        true => CLEAN_UP_DEADLINE_WHEN_CANCELLED,
+        false => CLEAN_UP_DEADLINE,
+    };
+    let removed = tokio::time::timeout(deadline, async {
+        let storage: &dyn Storage = ctx.storage.as_ref();
+        let listing = storage::list_all(storage, &names::backup_prefix(name), Depth::All).await?;
+        let keys: Vec<_> = listing.objects.into_iter().map(|object| object.key).collect();
+        storage.delete(&keys).await
+    })
+    .await;
+    match removed {
+        Ok(Ok(report)) if report.failed.is_empty() => {}
+        _ => {
+            tracing::warn!("could not remove everything that backup {name} had stored; `delete garbage` will")
+        }
+    }
+}
+
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,223 @@
+//! Workers that share one walk and fill tars, each straight into an object.
+//!
+//! A worker takes the next member of the walk whenever it is free, so the tars of all workers grow together and none
+//! waits for another. A file is never split; a tar is closed after the file that took it past its size.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use tokio::runtime::Handle;
+
+use crate::codec::{self, Cipher, Compression};
+use crate::layout::walg::files_metadata::FileDescription;
+use crate::layout::walg::{BackupName, names};
+use crate::ops::Error;
+use crate::pg::Lsn;
+use crate::pg::data_dir::{Found, Member, MemberKind, Tablespace, Walk};
+use crate::pipeline::{ObjectWriter, RateLimit, UploadSettings};
+use crate::progress::Progress;
+use crate::tarball::{WriteError, Writer};
+
+use super::VerifyPages;
+use super::file_reader::FileReader;
+use super::owners::Owners;
+
+/// What the workers of one backup share.
+pub(super) struct Job {
+    pub runtime: Handle,
+    pub walk: Mutex<Walk>,
+    pub next_part: AtomicU32,
+    pub backup: BackupName,
+    pub started_at: Lsn,
+    pub block_size: u32,
+    pub verify: VerifyPages,
+    pub tar_bytes: u64,
+    pub compression: Compression,
+    pub cipher: Cipher,
+    pub disk_rate: Option<RateLimit>,
+    pub progress: Progress,
+    pub uploads: UploadSettings,
+}
+
+/// What was packed.
+#[derive(Debug, Default)]
+pub(super) struct Packed {
+    /// Bytes of files, as stored in tars before compression.
+    pub data_bytes: u64,
+    /// Bytes of the objects.
+    pub stored_bytes: u64,
+    /// Every member, by its name in the tar.
+    pub files: BTreeMap<String, FileDescription>,
+    /// The members of each tar.
+    pub tar_file_sets: BTreeMap<String, Vec<String>>,
+    /// What the walk found outside of the data directory.
+    pub tablespaces: Vec<Tablespace>,
+}
+
+impl Packed {
+    pub fn merge(&mut self, other: Packed) {
+        self.data_bytes += other.data_bytes;
+        self.stored_bytes += other.stored_bytes;
+        self.files.extend(other.files);
+        self.tar_file_sets.extend(other.tar_file_sets);
+        self.tablespaces.extend(other.tablespaces);
+    }
+}
+
+/// Packs members until the walk has no more.
+pub(super) fn work(job: &Job) -> Result<Packed, Error> {
+    let mut worker = Worker { job, packed: Packed::default(), owners: Owners::default() };
+    while let Some(first) = worker.next_member()? {
+        worker.pack_tar(first)?;
+    }
+    Ok(worker.packed)
+}
+
+struct Worker<'a> {
+    job: &'a Job,
+    packed: Packed,
+    owners: Owners,
+}
+
+impl Worker<'_> {
+    fn next_member(&mut self) -> Result<Option<Member>, Error> {
+        loop {
+            if self.job.uploads.cancel.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            // The walk does not panic while it is locked.
+            let found = self.job.walk.lock().unwrap_or_else(PoisonError::into_inner).next();
+            match found.transpose()? {
+                None => return Ok(None),
+                Some(Found::Member(member)) => return Ok(Some(member)),
+                Some(Found::Tablespace(tablespace)) => self.packed.tablespaces.push(tablespace),
+            }
+        }
+    }
+
+    /// Packs one tar, from `first` on.
+    fn pack_tar(&mut self, first: Member) -> Result<(), Error> {
+        let tar = names::TarName::Part(self.job.next_part.fetch_add(1, Ordering::Relaxed));
+        let mut members = Vec::new();
+        let job = self.job;
+        let stored_bytes = store_tar(job, tar, |writer| {
+            let mut next = Some(first);
+            let mut tar_bytes = 0;
+            while let Some(member) = next {
+                tar_bytes += self.pack_member(writer, member, &mut members)?;
+                next = if tar_bytes > job.tar_bytes { None } else { self.next_member()? };
+            }
+            Ok(())
+        })?;
+        self.packed.stored_bytes += stored_bytes;
+        self.packed.tar_file_sets.insert(tar.object_name(self.job.compression.method()), members);
+        Ok(())
+    }
+
+    /// Packs one member; returns the bytes of its content.
+    fn pack_member(
+        &mut self,
+        writer: &mut TarWriter<'_>,
+        member: Member,
+        members: &mut Vec<String>,
+    ) -> Result<u64, PackError> {
+        let entry = self.owners.entry(&member);
+        let (size, corrupt_blocks) = match &member.kind {
+            MemberKind::Directory => {
+                writer.directory(&entry)?;
+                (0, None)
+            }
+            MemberKind::Symlink { target } => {
+                writer.symlink(&entry, &target.to_string_lossy())?;
+                (0, None)
+            }
+            MemberKind::File { .. } => {
+                let file = match File::open(&member.path) {
+                    Ok(file) => file,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        tracing::warn!(file = %member.path.display(), "vanished before it was copied");
+                        return Ok(0);
+                    }
+                    Err(error) => return Err(Error::file("open", &member.path)(error).into()),
+                };
+                let mut reader =
+                    FileReader::new(file, &member, self.job).map_err(Error::file("read", &member.path))?;
+                let size = reader.size();
+                writer.file(&entry, size, &mut reader)?;
+                (size, reader.corrupt_blocks())
+            }
+        };
+        self.packed.data_bytes += size;
+        let name = String::from(member.name);
+        members.push(name.clone());
+        self.packed.files.insert(name, FileDescription::whole(member.mtime, corrupt_blocks));
+        Ok(size)
+    }
+}
+
+/// A tar on its way through the codecs into an object.
+pub(super) type TarWriter<'a> = Writer<codec::Encoder<&'a mut ObjectWriter>>;
+
+/// Stores one tar, filled by `fill`; returns the object's size. Durable on return.
+pub(super) fn store_tar(
+    job: &Job,
+    tar: names::TarName,
+    fill: impl FnOnce(&mut TarWriter<'_>) -> Result<(), PackError>,
+) -> Result<u64, Error> {
+    let key = names::tar_key(job.backup, tar, job.compression.method());
+    tracing::info!("Starting {}", key.file_name());
+    let mut object = ObjectWriter::start(&job.runtime, &job.uploads, key.clone());
+    match write_tar(job, &mut object, fill) {
+        Ok(()) => {}
+        // What became of the object says more than that it could not be written to.
+        Err(PackError::Object(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            return Err(object.failure().into());
+        }
+        Err(PackError::Object(error)) => return Err(Error::content(&key)(error)),
+        Err(PackError::Other(error)) => return Err(error),
+    }
+    let stored = object.finish().wait()?;
+    job.progress.add_stored(stored);
+    job.progress.add_pieces(1);
+    tracing::info!(bytes = stored, "Finished {}", key.file_name());
+    Ok(stored)
+}
+
+fn write_tar(
+    job: &Job,
+    object: &mut ObjectWriter,
+    fill: impl FnOnce(&mut TarWriter<'_>) -> Result<(), PackError>,
+) -> Result<(), PackError> {
+    let encoder = codec::encode(object, job.compression, &job.cipher).map_err(PackError::Object)?;
+    let mut writer = Writer::new(encoder);
+    fill(&mut writer)?;
+    writer.finish()?.finish().map_err(PackError::Object)?;
+    Ok(())
+}
+
+/// Why a tar could not be written.
+#[derive(Debug)]
+pub(super) enum PackError {
+    /// The object below did not take the bytes.
+    Object(io::Error),
+    /// Anything else.
+    Other(Error),
+}
+
+impl From<Error> for PackError {
+    fn from(error: Error) -> PackError {
+        PackError::Other(error)
+    }
+}
+
+impl From<WriteError> for PackError {
+    fn from(error: WriteError) -> PackError {
+        match error {
+            WriteError::Write(source) => PackError::Object(source),
+            other => PackError::Other(Error::Tar(other)),
+        }
+    }
+}
