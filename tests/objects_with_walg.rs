@@ -26,7 +26,7 @@ const KEYS: [(&str, &str); 5] = [
 const SIZES: [usize; 6] = [1, 8191, 8192, 3 * 8192 + 5, 4 << 20, (4 << 20) + 1];
 
 fn content(size: usize) -> Vec<u8> {
-    (0..size).map(|i| u8::try_from((i * i >> 7) % 251).unwrap()).collect()
+    (0..size).map(|i| u8::try_from(((i * i) >> 7) % 251).unwrap()).collect()
 }
 
 fn cipher(text: &str, transform: &str) -> Cipher {
