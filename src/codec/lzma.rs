@@ -15,8 +15,11 @@ use liblzma::stream::{Action, LzmaOptions, Status, Stream};
 use super::method::Method;
 use super::step::{self, Another, End, Input, Step};
 
-/// Level whose dictionary is wal-g's 8 MiB; see `docs/benchmarks/codecs.md` for the choice.
-const PRESET: u32 = 6;
+/// The fastest preset that stores no more than wal-g, see `docs/benchmarks/codecs.md`.
+const PRESET: u32 = 3;
+
+/// wal-g's dictionary.
+const DICTIONARY_BYTES: u32 = 8 * 1024 * 1024;
 
 /// Memory a reader may be made to use: enough for every preset (the largest dictionary is 64 MiB), and a bound
 /// against a damaged header that asks for gigabytes.
@@ -27,7 +30,8 @@ pub(super) struct Deflate(Stream);
 
 impl Deflate {
     pub fn new() -> io::Result<Self> {
-        let options = LzmaOptions::new_preset(PRESET)?;
+        let mut options = LzmaOptions::new_preset(PRESET)?;
+        options.dict_size(DICTIONARY_BYTES);
         Ok(Deflate(Stream::new_lzma_encoder(&options)?))
     }
 }

@@ -75,7 +75,7 @@ pub enum Compression {
     Lz4,
     /// Zstandard.
     Zstd(ZstdLevel),
-    /// Brotli, quality 3.
+    /// Brotli.
     Brotli,
     /// The legacy `.lzma` format.
     Lzma,
@@ -130,10 +130,11 @@ impl Default for Compression {
 pub struct ZstdLevel(u8);
 
 impl ZstdLevel {
+    // Chosen by what wal-g stores at its level of that name, see `docs/benchmarks/codecs.md`.
     const FASTEST: ZstdLevel = ZstdLevel(1);
     pub(super) const DEFAULT: ZstdLevel = ZstdLevel(3);
-    const BETTER: ZstdLevel = ZstdLevel(7);
-    const BEST: ZstdLevel = ZstdLevel(11);
+    const BETTER: ZstdLevel = ZstdLevel(6);
+    const BEST: ZstdLevel = ZstdLevel(16);
     const HIGHEST: u8 = 19;
 
     /// Understands wal-g's four names in any case, and a number as the library's own level.
@@ -185,8 +186,8 @@ mod tests {
             ("lz4", None, Ok(Compression::Lz4)),
             ("zstd", None, Ok(Compression::Zstd(ZstdLevel(3)))),
             ("zstd", Some("Fastest"), Ok(Compression::Zstd(ZstdLevel(1)))),
-            ("zstd", Some("BETTER"), Ok(Compression::Zstd(ZstdLevel(7)))),
-            ("zstd", Some("best"), Ok(Compression::Zstd(ZstdLevel(11)))),
+            ("zstd", Some("BETTER"), Ok(Compression::Zstd(ZstdLevel(6)))),
+            ("zstd", Some("best"), Ok(Compression::Zstd(ZstdLevel(16)))),
             ("zstd", Some("19"), Ok(Compression::Zstd(ZstdLevel(19)))),
             (
                 "zstd",

@@ -118,7 +118,7 @@ impl KeyRing {
 /// Shows how many keys there are, and nothing of them.
 impl std::fmt::Debug for KeyRing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "KeyRing({} keys)", self.all().count())
+        f.debug_struct("KeyRing").field("keys", &self.all().count()).finish()
     }
 }
 
@@ -371,5 +371,141 @@ impl<R: Read> Read for Opener<R> {
         let count = self.fill_buf()?.read(out)?;
         self.consume(count);
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RAW: &[u8] = b"0123456789abcdef0123456789abcdef";
+    const OTHER: &[u8] = b"fedcba9876543210fedcba9876543210";
+
+    fn ring(text: &[u8], transform: KeyTransform, source: KeySource) -> Result<Vec<Vec<u8>>, String> {
+        let ring = KeyRing::parse(text, transform, source).map_err(|e| e.to_string())?;
+        Ok(ring.all().map(|key| key.as_ref().to_vec()).collect())
+    }
+
+    fn inline(text: &[u8]) -> KeyRing {
+        KeyRing::parse(text, KeyTransform::None, KeySource::Inline).unwrap()
+    }
+
+    fn sealed(plain: &[u8], keys: &KeyRing) -> Vec<u8> {
+        let mut sealer = Sealer::new(Vec::new(), keys).unwrap();
+        sealer.write_all(plain).unwrap();
+        sealer.finish().unwrap()
+    }
+
+    fn opened(sealed: &[u8], keys: &KeyRing) -> Result<Vec<u8>, String> {
+        let mut plain = Vec::new();
+        match Opener::new(sealed, keys.clone()).read_to_end(&mut plain) {
+            Ok(_) => Ok(plain),
+            Err(e) => Err(e.to_string()),
+        }
+    }
+
+    #[test]
+    fn raw_keys_are_cut_and_filled_up_as_walg_does() {
+        let none = |text: &[u8], source| ring(text, KeyTransform::None, source);
+        let filled = [b"0123456789abcdef012345678".to_vec(), vec![0; 7]].concat();
+        assert_eq!(none(b"0123456789abcdef012345678", KeySource::Inline).unwrap(), [filled.clone()]);
+        assert_eq!(none(b" 0123456789abcdef012345678\n", KeySource::File).unwrap(), [filled]);
+        assert_eq!(none(&[RAW, b"more"].concat(), KeySource::Inline).unwrap(), [RAW]);
+        // Not trimmed inline: the line break is a byte of the key.
+        let with_break = [b"0123456789abcdef012345678\n".to_vec(), vec![0; 6]].concat();
+        assert_eq!(none(b"0123456789abcdef012345678\n", KeySource::Inline).unwrap(), [with_break]);
+        // A comma, and a line break before 32 bytes, are bytes of one key.
+        let binary = b"0123,56789abcdef\n123456789abcdef,0123456789abcdef0123456789abcdef";
+        assert_eq!(none(binary, KeySource::Inline).unwrap(), [&binary[..32]]);
+        assert_eq!(
+            none(b"0123456789abcdef01234567", KeySource::Inline).unwrap_err(),
+            "WALG_LIBSODIUM_KEY holds no usable libsodium key: it has 24 bytes, at least 25 are needed"
+        );
+        assert_eq!(
+            none(b"\n", KeySource::File).unwrap_err(),
+            "WALG_LIBSODIUM_KEY_PATH holds no usable libsodium key: it has 0 bytes, at least 25 are needed"
+        );
+    }
+
+    #[test]
+    fn several_keys() {
+        let lines = [RAW, b"\r\n", OTHER, b"\n"].concat();
+        for source in [KeySource::Inline, KeySource::File] {
+            assert_eq!(ring(&lines, KeyTransform::None, source).unwrap(), [RAW, OTHER]);
+        }
+        let spelled = format!("{}, {}\n{}", hex::encode(RAW), hex::encode(OTHER), hex::encode(RAW));
+        assert_eq!(
+            ring(spelled.as_bytes(), KeyTransform::Hex, KeySource::Inline).unwrap(),
+            [RAW, OTHER, RAW]
+        );
+        let spelled = format!("{},{}", BASE64.encode(RAW), BASE64.encode(OTHER));
+        assert_eq!(ring(spelled.as_bytes(), KeyTransform::Base64, KeySource::File).unwrap(), [RAW, OTHER]);
+    }
+
+    #[test]
+    fn errors_do_not_show_the_key() {
+        let cases: [(&[u8], KeyTransform, &str); 5] = [
+            (b"SECRETZZ", KeyTransform::Hex, "it is not valid hexadecimal"),
+            (b"5ec4e7", KeyTransform::Hex, "it spells 3 bytes, 32 are needed"),
+            (b"SECRET*", KeyTransform::Base64, "it is not valid base64"),
+            (b"U0VDUkVU", KeyTransform::Base64, "it spells 6 bytes, 32 are needed"),
+            (b" ,\n", KeyTransform::Base64, "it is empty"),
+        ];
+        for (text, transform, reason) in cases {
+            let expected = format!("WALG_LIBSODIUM_KEY holds no usable libsodium key: {reason}");
+            assert_eq!(ring(text, transform, KeySource::Inline).unwrap_err(), expected);
+        }
+        assert_eq!(format!("{:?}", inline(RAW)), "KeyRing { keys: 1 }");
+    }
+
+    #[test]
+    fn the_last_chunk_is_never_full() {
+        let keys = inline(RAW);
+        let sizes =
+            [(0, 24 + 17), (1, 24 + 18), (8191, 24 + 8208), (8192, 24 + 8209 + 17), (8193, 24 + 8209 + 18)];
+        for (plain, stored) in sizes {
+            let object = sealed(&vec![7; plain], &keys);
+            assert_eq!(object.len(), stored);
+            assert_eq!(opened(&object, &keys).unwrap(), vec![7; plain]);
+        }
+    }
+
+    #[test]
+    fn a_cut_between_chunks_is_found() {
+        let keys = inline(RAW);
+        let object = sealed(&[7; 3 * 8192], &keys);
+        for chunks in 0..=3 {
+            let cut = &object[..24 + chunks * 8209];
+            assert_eq!(opened(cut, &keys).unwrap_err(), "libsodium data ends too early", "{chunks} chunks");
+        }
+        assert_eq!(opened(&[], &keys).unwrap_err(), "libsodium data ends too early");
+    }
+
+    #[test]
+    fn a_final_mark_belongs_on_a_short_chunk_and_only_there() {
+        let keys = inline(RAW);
+        for (tag, size, expected) in [
+            (Tag::Final, 8192, "libsodium data is damaged: a full chunk is marked as the last one"),
+            (Tag::Message, 100, "libsodium data is damaged: a short chunk is not marked as the last one"),
+        ] {
+            let (mut stream, header) = Stream::init_push(&keys.0.first).unwrap();
+            let chunk = stream.push(&vec![7; size], None, tag).unwrap();
+            let object = [header.as_ref(), &chunk].concat();
+            assert_eq!(opened(&object, &keys).unwrap_err(), expected);
+        }
+    }
+
+    #[test]
+    fn every_key_of_the_ring_opens() {
+        let old = sealed(b"old", &inline(RAW));
+        let new = sealed(b"new", &inline(OTHER));
+        let both = inline(&[OTHER, b"\n", RAW].concat());
+        assert_eq!(opened(&old, &both).unwrap(), b"old");
+        assert_eq!(opened(&new, &both).unwrap(), b"new");
+        assert_eq!(opened(&sealed(b"x", &both), &inline(OTHER)).unwrap(), b"x");
+        let expected = "cannot decrypt with the configured libsodium key (1 tried)";
+        assert_eq!(opened(&old, &inline(OTHER)).unwrap_err(), expected);
+        let plain_object = b"an object that was never encrypted, long enough to have a header and a chunk";
+        assert_eq!(opened(plain_object, &inline(OTHER)).unwrap_err(), expected);
     }
 }
