@@ -61,10 +61,13 @@ pub fn find_in_home(home: &Path) -> io::Result<Option<PathBuf>> {
     Ok(None)
 }
 
+/// The entries of a text, or why it cannot be parsed.
+type Parse = fn(&str) -> Result<Vec<Entry>, String>;
+
 /// Reads and parses a configuration file.
 pub fn read(path: &Path) -> Result<ConfigFile, Error> {
     let extension = path.extension().and_then(|extension| extension.to_str()).map(str::to_ascii_lowercase);
-    let (format, parse): (_, fn(&str) -> Result<Vec<Entry>, String>) = match extension.as_deref() {
+    let (format, parse): (_, Parse) = match extension.as_deref() {
         Some("json") => ("JSON", parse_json),
         Some("yaml" | "yml") => ("YAML", parse_yaml),
         Some("toml") => ("TOML", parse_toml),
