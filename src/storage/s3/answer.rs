@@ -73,9 +73,12 @@ impl Call<'_> {
         }
         detail.push(')');
         let asked = header(raw, "retry-after").and_then(|wait| wait.parse().ok()).map(Duration::from_secs);
-        let hint = match (kind, status) {
-            (ErrorKind::Protocol, 404) => Some("no S3 service answered here: check AWS_ENDPOINT"),
-            _ => hint(kind, code),
+        let foreign = code.is_none() && raw.body().bytes().is_some_and(|body| !body.is_empty());
+        let hint = match foreign {
+            true => Some(
+                "something else than an S3 service answered: check AWS_ENDPOINT, http_proxy, https_proxy, no_proxy",
+            ),
+            false => hint(kind, code),
         };
         with_hint(self.error(kind, detail).with_retry_after(asked), hint)
     }
@@ -100,6 +103,10 @@ impl Call<'_> {
         if text.contains("dns error") || text.contains("failed to lookup address") {
             let hint = "the host's name could not be resolved: check AWS_ENDPOINT, AWS_S3_FORCE_PATH_STYLE (without it the \
                         bucket is a part of the host's name) and the name service";
+            return self.error(ErrorKind::Network, text).with_hint(hint);
+        }
+        if text.contains("tunnel") {
+            let hint = "the proxy makes no connection there: check https_proxy and no_proxy";
             return self.error(ErrorKind::Network, text).with_hint(hint);
         }
         if refused {

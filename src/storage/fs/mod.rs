@@ -14,29 +14,32 @@
 //! Deleting removes parent directories that became empty, up to the root. Blocking calls run on tokio's blocking
 //! threads.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{DirBuilder, File, Metadata, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
+mod new_file;
+mod upload;
+
+use std::collections::BTreeSet;
+use std::fs::{DirBuilder, File, Metadata};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt};
 
+use self::new_file::{NewFile, is_temporary, sync_directory};
+use self::upload::FileUpload;
 use super::{
     Body, DeleteReport, Depth, ETag, Error, ErrorKind, Key, Limits, ListPage, Location, ObjectMeta,
-    PageToken, Part, PartReceipt, Prefix, PutMode, PutOutcome, Result, Storage, Upload,
+    PageToken, Prefix, PutMode, PutOutcome, Result, Storage, Upload,
 };
 
 /// Bytes of one chunk of a body.
 const CHUNK_BYTES: usize = 256 * 1024;
 /// A page of a listing is full when it has this many entries; the directory being read is still finished.
 const PAGE_ENTRIES: usize = 1000;
-/// How often a put starts over when another process prunes the directory it has just created.
-const PRUNE_RACES: u32 = 10;
 
 /// A directory that keeps objects as files.
 #[derive(Debug, Clone)]
@@ -103,8 +106,7 @@ impl Storage for Directory {
         let (place, key) = (self.place.clone(), key.clone());
         blocking(move || {
             let mut new = NewFile::create(place, key, "put")?;
-            let written = new.file.write_all(&body);
-            new.check(written)?;
+            new.write(&body)?;
             new.publish(mode)
         })
         .boxed()
@@ -113,10 +115,8 @@ impl Storage for Directory {
     fn start_upload<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Box<dyn Upload>>> {
         let (place, key) = (self.place.clone(), key.clone());
         blocking(move || {
-            let new = NewFile::create(place.clone(), key.clone(), "upload")?;
-            let file = Arc::new(new.file.try_clone().map_err(|error| new.failed(&error))?);
-            let state = Arc::new(Mutex::new(UploadState { new: Some(new), parts: BTreeMap::new() }));
-            Ok(Box::new(FileUpload { place, key, file, state }) as Box<dyn Upload>)
+            let upload = FileUpload::start(place, key)?;
+            Ok(Box::new(upload) as Box<dyn Upload>)
         })
         .boxed()
     }
@@ -411,204 +411,10 @@ fn meta(key: Key, metadata: &Metadata) -> ObjectMeta {
     ObjectMeta { key, size: metadata.size(), modified, etag: Some(ETag(etag)) }
 }
 
-/// Whether the name ends in `.tmp.<YYYYMMDDTHHMMSSZ>-<16 hex>`.
-fn is_temporary(name: &str) -> bool {
-    let Some((_, suffix)) = name.rsplit_once(".tmp.") else { return false };
-    let bytes = suffix.as_bytes();
-    bytes.len() == TEMPORARY_PATTERN.len()
-        && bytes.iter().zip(TEMPORARY_PATTERN).all(|(byte, class)| match class {
-            b'9' => byte.is_ascii_digit(),
-            b'x' => byte.is_ascii_hexdigit(),
-            literal => byte == literal,
-        })
-}
-
-/// `9` is a digit, `x` a hexadecimal digit, the rest stands for itself.
-const TEMPORARY_PATTERN: &[u8] = b"99999999T999999Z-xxxxxxxxxxxxxxxx";
-
-fn temporary_name(name: &str) -> io::Result<String> {
-    let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
-    let random = getrandom::u64().map_err(io::Error::from)?;
-    Ok(format!("{name}.tmp.{now}-{random:016x}"))
-}
-
-fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
-}
-
-/// A file that is being written beside its final place. Dropped without [`NewFile::publish`], it is removed.
-struct NewFile {
-    place: Arc<Place>,
-    action: &'static str,
-    key: Key,
-    file: File,
-    temporary: PathBuf,
-    path: PathBuf,
-    /// Directories with new entries, see [`Place::create_parents`].
-    changed: Vec<PathBuf>,
-}
-
-impl NewFile {
-    fn create(place: Arc<Place>, key: Key, action: &'static str) -> Result<NewFile> {
-        let step = Step { action, key: Some(&key) };
-        let path = place.checked_path(step, &key)?;
-        let name = temporary_name(key.file_name()).map_err(|error| place.failed(step, &path, &error))?;
-        let temporary = path.with_file_name(name);
-        let mut changed = Vec::new();
-        let mut races = 0;
-        let file = loop {
-            changed.extend(place.create_parents(step, &path)?);
-            match OpenOptions::new().write(true).create_new(true).open(&temporary) {
-                Ok(file) => break file,
-                Err(error) if error.kind() == io::ErrorKind::NotFound && races < PRUNE_RACES => races += 1,
-                Err(error) => return Err(place.failed_or_no_root(step, &temporary, &error)),
-            }
-        };
-        Ok(NewFile { place, action, key, file, temporary, path, changed })
-    }
-
-    /// Makes the file durable, then visible, then its name durable.
-    fn publish(self, mode: PutMode) -> Result<PutOutcome> {
-        self.check(self.file.sync_all())?;
-        let outcome = self.check(self.give_name(mode))?;
-        if outcome == PutOutcome::Stored {
-            self.check(self.path.parent().map_or(Ok(()), sync_directory))?;
-            self.changed.iter().try_for_each(|directory| self.check(sync_directory(directory)))?;
-        }
-        Ok(outcome)
-    }
-
-    fn give_name(&self, mode: PutMode) -> io::Result<PutOutcome> {
-        let created = match mode {
-            PutMode::Overwrite => std::fs::rename(&self.temporary, &self.path),
-            PutMode::CreateOnly => match std::fs::hard_link(&self.temporary, &self.path) {
-                // Some network file systems have no hard links.
-                Err(error) if is_unsupported(&error) => rename_to_free_name(&self.temporary, &self.path),
-                linked => linked,
-            },
-        };
-        match created {
-            Ok(()) => Ok(PutOutcome::Stored),
-            Err(error) if mode == PutMode::CreateOnly && error.kind() == io::ErrorKind::AlreadyExists => {
-                Ok(PutOutcome::AlreadyExists)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    fn check<T>(&self, result: io::Result<T>) -> Result<T> {
-        result.map_err(|error| self.failed(&error))
-    }
-
-    fn failed(&self, error: &io::Error) -> Error {
-        self.place.failed(Step { action: self.action, key: Some(&self.key) }, &self.path, error)
-    }
-}
-
-impl Drop for NewFile {
-    fn drop(&mut self) {
-        // Gone already after a rename; a second name after a link.
-        let _ = std::fs::remove_file(&self.temporary);
-    }
-}
-
-fn is_unsupported(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported)
-}
-
-fn rename_to_free_name(from: &Path, to: &Path) -> io::Result<()> {
-    use rustix::fs::{CWD, RenameFlags, renameat_with};
-    Ok(renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
-}
-
-/// An object written in parts: one file, each part at its offset.
-struct FileUpload {
-    place: Arc<Place>,
-    key: Key,
-    file: Arc<File>,
-    state: Arc<Mutex<UploadState>>,
-}
-
-struct UploadState {
-    /// `None` once it was completed or aborted.
-    new: Option<NewFile>,
-    /// Offset and length of each part by number.
-    parts: BTreeMap<u32, (u64, u64)>,
-}
-
-impl FileUpload {
-    fn state(&self) -> MutexGuard<'_, UploadState> {
-        lock(&self.state)
-    }
-}
-
-fn lock(state: &Mutex<UploadState>) -> MutexGuard<'_, UploadState> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Upload for FileUpload {
-    fn put_part<'a>(&'a self, part: Part) -> BoxFuture<'a, Result<PartReceipt>> {
-        async move {
-            let file = self.file.clone();
-            let (number, offset, length) = (part.number, part.offset, part.body.len() as u64);
-            let written = blocking(move || file.write_all_at(&part.body, part.offset)).await;
-            let step = Step { action: "upload", key: Some(&self.key) };
-            written.map_err(|error| self.place.failed(step, &self.place.path(&self.key), &error))?;
-            self.state().parts.insert(number, (offset, length));
-            Ok(PartReceipt { number, tag: ETag(format!("{offset}-{length}")) })
-        }
-        .boxed()
-    }
-
-    fn complete<'a>(&'a self, receipts: &'a [PartReceipt]) -> BoxFuture<'a, Result<()>> {
-        async move {
-            let invalid = |kind, detail: String| {
-                Err(Error::new(kind, "upload", Some(&self.key), &self.place.location, detail))
-            };
-            let new = {
-                let mut state = self.state();
-                if let Some(number) = first_gap(&state.parts, receipts) {
-                    return invalid(ErrorKind::Invalid, format!("part {number} is missing or does not fit"));
-                }
-                state.new.take()
-            };
-            let Some(new) = new else {
-                return invalid(ErrorKind::Changed, "the upload has ended already".to_owned());
-            };
-            blocking(move || new.publish(PutMode::Overwrite)).await.map(|_| ())
-        }
-        .boxed()
-    }
-
-    fn is_complete<'a>(&'a self, _receipts: &'a [PartReceipt]) -> BoxFuture<'a, Result<bool>> {
-        // An answer of the file system is not lost: `complete` has said all there is to say.
-        async { Ok(false) }.boxed()
-    }
-
-    fn abort<'a>(&'a self) -> BoxFuture<'a, Result<()>> {
-        let new = self.state().new.take();
-        blocking(move || drop(new)).map(Ok).boxed()
-    }
-}
-
-/// The first part that does not follow the one before it, or that was not stored, or that has no receipt.
-fn first_gap(parts: &BTreeMap<u32, (u64, u64)>, receipts: &[PartReceipt]) -> Option<u32> {
-    let mut end = 0u64;
-    for (expected, receipt) in (1..).zip(receipts) {
-        match parts.get(&receipt.number) {
-            Some((offset, length)) if receipt.number == expected && *offset == end => {
-                end = end.saturating_add(*length);
-            }
-            _ => return Some(expected),
-        }
-    }
-    parts.keys().nth(receipts.len()).copied()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::{get_bytes, list_all};
+    use crate::storage::{Part, PartReceipt, get_bytes, list_all};
     use std::os::unix::fs::PermissionsExt;
 
     fn runtime() -> tokio::runtime::Runtime {
@@ -740,18 +546,5 @@ mod tests {
             format!("put `wal_005/x` in {shown}: `{shown}/wal_005/x`: No space left on device (os error 28)")
         );
         assert_eq!(error.hint(), Some(format!("free space on the file system of `{shown}`").as_str()));
-    }
-
-    #[test]
-    fn knows_unfinished_names() {
-        for (name, expected) in [
-            ("part_001.tar.br.tmp.20240102T030405Z-0123456789abcdef", true),
-            (&temporary_name("x").unwrap(), true),
-            ("x.tmp.20240102T030405Z-0123456789abcde", false),
-            ("x.tmp.", false),
-            ("20240102T030405Z-0123456789abcdef", false),
-        ] {
-            assert_eq!(is_temporary(name), expected, "{name}");
-        }
     }
 }
