@@ -116,6 +116,12 @@ pub enum Error {
         /// At the end.
         after: TimelineId,
     },
+    /// A tar of a backup is gone.
+    #[error("the backup is incomplete: `{key}` is missing")]
+    MissingTar {
+        /// The tar.
+        key: Key,
+    },
     /// A backup needs the directory that it is restored into for itself.
     #[error("directory `{}` is not empty", path.display())]
     TargetNotEmpty {
@@ -155,6 +161,14 @@ pub enum RequestError {
     /// A delta cannot be restored without the list of its files.
     #[error("backup `{0}` is a delta and has no usable files_metadata.json, so it cannot be restored")]
     DeltaWithoutFiles(BackupName),
+    /// A delta builds on a file that its parent does not have.
+    #[error("the chain of deltas is broken: backup `{backup}` does not describe the file `{file}`")]
+    BrokenChain {
+        /// The parent.
+        backup: BackupName,
+        /// The file.
+        file: String,
+    },
     /// A backup lacks the tar without which it is none.
     #[error("backup `{0}` is incomplete: it has no pg_control tar")]
     NoControlTar(BackupName),
@@ -217,9 +231,15 @@ impl Error {
                 Some(_) => Class::Storage,
                 None => Class::Integrity,
             },
-            Error::Segment { .. } | Error::ForeignSegment { .. } | Error::AlreadyArchived { .. } => {
-                Class::Integrity
-            }
+            Error::Segment { .. }
+            | Error::ForeignSegment { .. }
+            | Error::AlreadyArchived { .. }
+            | Error::MissingTar { .. }
+            | Error::Request(
+                RequestError::BrokenChain { .. }
+                | RequestError::DeltaWithoutFiles(_)
+                | RequestError::NoControlTar(_),
+            ) => Class::Integrity,
             Error::NotArchived { .. } => Class::Missing,
             Error::NotAWalFile { .. } | Error::TargetNotEmpty { .. } | Error::Request(_) => Class::Usage,
             Error::Server(_) | Error::OtherDataDirectory { .. } | Error::TimelineChanged { .. } => {
@@ -240,7 +260,7 @@ impl Error {
         match self {
             Error::Storage(error) => error.hint().map(str::to_owned),
             Error::Catalog(error) => error.hint(),
-            Error::Content { source, .. } => codec::Error::of(source)
+            Error::Content { source, .. } => cause::<codec::Error>(source)
                 .and_then(codec::Error::hint)
                 .or_else(|| storage_error(source).and_then(storage::Error::hint))
                 .map(str::to_owned),
@@ -283,9 +303,25 @@ impl Error {
     }
 }
 
-/// The storage's error inside an error of a decoder, when the object's bytes did not arrive.
+/// The storage's error behind an error of a decoder, when the object's bytes did not arrive.
 fn storage_error(error: &io::Error) -> Option<&storage::Error> {
-    error.get_ref()?.downcast_ref()
+    cause(error)
+}
+
+/// The first error of type `T` in the chain of causes; those that an [`io::Error`] carries are looked into.
+fn cause<'a, T: std::error::Error + 'static>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a T> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        let carried = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = match carried {
+            Some(carried) => Some(carried),
+            None => error.source(),
+        };
+    }
+    None
 }
 
 impl From<pipeline::PutError> for Error {

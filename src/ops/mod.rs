@@ -4,6 +4,8 @@
 //! takes what it needs as typed options, prints nothing and never ends the process.
 
 mod archived;
+pub mod backup_choice;
+pub mod backup_fetch;
 pub mod backup_push;
 mod error;
 pub mod segment_check;

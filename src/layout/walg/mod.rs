@@ -6,6 +6,7 @@ mod backup_name;
 pub mod documents;
 pub mod files_metadata;
 pub mod go_json;
+pub mod increment;
 pub mod names;
 
 pub use backup_name::{BackupName, InvalidBackupName};

@@ -1,0 +1,157 @@
+//! `backup-fetch`: restores a base backup, and the chain it builds on, into an empty directory.
+//!
+//! 1. Choose the backup, read the documents of its chain and list its tars ([`plan`]): what is missing is said before
+//!    anything is written.
+//! 2. The directory and the places of the tablespaces must be empty or absent ([`target`]).
+//! 3. Extract, the full backup first; the tars of one backup in parallel, those with the labels last ([`extract`]).
+//! 4. Link the tablespaces, sync everything, and write `pg_control` last of all: without it no server starts on the
+//!    directory, so an interrupted restore can never be mistaken for a cluster.
+//!
+//! Recovery settings are the caller's: no signal file is written and no configuration touched.
+
+mod extract;
+mod plan;
+mod target;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use crate::catalog;
+use crate::layout::walg::{Backup, TablespaceSpec};
+use crate::pg::ControlFile;
+use crate::pipeline::{RateLimit, open_object, run_blocking};
+use crate::storage::Key;
+
+use super::backup_choice::{BackupChoice, choose};
+use super::error::RequestError;
+use super::{Context, Error};
+
+use extract::{Extraction, extract};
+use plan::{Level, plan};
+use target::Target;
+
+/// How `backup-fetch` works.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The directory to restore into.
+    pub target: PathBuf,
+    /// What to restore.
+    pub choice: BackupChoice,
+    /// Where tablespaces go instead of where they were (`--restore-spec`).
+    pub restore_spec: Option<TablespaceSpec>,
+    /// Tars at once.
+    pub concurrency: usize,
+    /// Bytes per second taken from the storage.
+    pub network_rate: Option<u64>,
+    /// Whether the restored files are made durable before `pg_control` is written.
+    pub sync: SyncFiles,
+}
+
+/// Whether restored files are synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyncFiles {
+    /// They are.
+    Yes,
+    /// Only `pg_control` is (`WALG_TAR_DISABLE_FSYNC`).
+    No,
+}
+
+/// Restores a backup. On return it is complete and, unless switched off, durable.
+///
+/// On failure everything that was written is removed again; a target that was refused is untouched.
+pub async fn run(ctx: &Context, options: Options) -> Result<Backup, Error> {
+    let name = choose(ctx, &options.choice).await?;
+    let chain = catalog::chain(ctx.storage.as_ref(), name).await?;
+    let levels = plan(ctx, &chain).await?;
+    let Some(backup) = chain.last() else { return Err(Error::Cancelled) };
+    let tablespaces = options.restore_spec.as_ref().or(backup.tablespaces.as_ref());
+    let locations = tablespaces.map_or_else(BTreeMap::new, |spec| spec.locations.clone());
+
+    tracing::info!("Restoring backup {name} into {}", options.target.display());
+    let target = Arc::new(Target::prepare(&options.target, locations)?);
+    let restored = restore(ctx, &options, levels, &target).await;
+    match &restored {
+        Ok(()) => tracing::info!("Backup extraction complete."),
+        Err(_) => target.remove_everything(),
+    }
+    restored?;
+    Ok(backup.clone())
+}
+
+async fn restore(
+    ctx: &Context,
+    options: &Options,
+    levels: Vec<Level>,
+    target: &Arc<Target>,
+) -> Result<(), Error> {
+    let control = Arc::new(Mutex::new(None));
+    let network_rate = options.network_rate.map(|rate| Arc::new(RateLimit::new(rate)));
+    let mut newest = None;
+    for level in levels {
+        ctx.progress.expect_pieces((level.tars.len() + level.tails.len()) as u64);
+        let extraction = Arc::new(Extraction {
+            target: Arc::clone(target),
+            wanted: level.wanted,
+            takes_labels: level.is_newest,
+            takes_tablespace_map: options.restore_spec.is_none(),
+            control: Arc::clone(&control),
+            progress: ctx.progress.clone(),
+        });
+        // The tars at the end may replace what is in the others.
+        for tars in [level.tars, level.tails] {
+            let extractions = tars.into_iter().map(|tar| {
+                let (extraction, network_rate) = (Arc::clone(&extraction), network_rate.clone());
+                extract_tar(ctx, tar, extraction, network_rate)
+            });
+            let mut extractions = stream::iter(extractions).buffer_unordered(options.concurrency.max(1));
+            while extractions.try_next().await?.is_some() {}
+        }
+        newest = Some(level.name);
+    }
+
+    let control = control.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let (Some(name), Some(control)) = (newest, control) else {
+        return Err(newest.map_or(Error::Cancelled, |name| RequestError::NoControlTar(name).into()));
+    };
+    let path = target.root().join("global/pg_control");
+    if let Err(source) = ControlFile::parse(&control) {
+        return Err(Error::Control { path, source });
+    }
+    tracing::debug!("Completing backup {name}");
+    let (target, sync) = (Arc::clone(target), options.sync);
+    run_blocking("seawall-sync".to_owned(), move || target.complete(&control, sync)).await?
+}
+
+async fn extract_tar(
+    ctx: &Context,
+    tar: plan::Tar,
+    extraction: Arc<Extraction>,
+    network_rate: Option<Arc<RateLimit>>,
+) -> Result<(), Error> {
+    let plan::Tar { key, method } = tar;
+    let Some(reader) = open_object(&ctx.storage, &key, network_rate, &ctx.cancel).await? else {
+        return Err(Error::MissingTar { key });
+    };
+    let stored = reader.meta().size;
+    let cipher = ctx.cipher.clone();
+    let extracted = run_blocking(thread_name(&key), {
+        let key = key.clone();
+        move || extract(reader, &key, method, &cipher, &extraction)
+    })
+    .await?;
+    if ctx.cancel.is_cancelled() {
+        return Err(Error::Cancelled);
+    }
+    extracted?;
+    ctx.progress.add_stored(stored);
+    ctx.progress.add_pieces(1);
+    tracing::info!("Finished extraction of {}", key.file_name());
+    Ok(())
+}
+
+fn thread_name(key: &Key) -> String {
+    format!("seawall-{}", key.file_name())
+}

@@ -1,0 +1,208 @@
+//! The directory that a backup is restored into.
+//!
+//! While tars are extracted there is no symbolic link below it that was not there before, and it was empty: so a checked
+//! relative path cannot lead out. Links are made when everything else is in place.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use crate::durable::{self, DurableFile};
+use crate::layout::walg::TablespaceSpec;
+use crate::ops::Error;
+use crate::ops::error::RequestError;
+
+use super::SyncFiles;
+
+/// Permissions of a data directory and of those in it (`PG_DIR_MODE_OWNER`, `common/file_perm.h`).
+const DIRECTORY_MODE: u32 = 0o700;
+
+/// An empty data directory, and empty places for its tablespaces.
+#[derive(Debug)]
+pub(super) struct Target {
+    root: PathBuf,
+    /// By OID.
+    tablespaces: BTreeMap<String, PathBuf>,
+    /// Links to make at the end.
+    links: Mutex<BTreeMap<PathBuf, PathBuf>>,
+}
+
+impl Target {
+    /// Makes sure that the directory and the places of the tablespaces are there and empty. Nothing is changed when
+    /// one of them is not empty.
+    pub fn prepare(root: &Path, tablespaces: BTreeMap<String, PathBuf>) -> Result<Target, Error> {
+        let root = std::path::absolute(root).map_err(Error::file("open", root))?;
+        if !is_empty_or_absent(&root)? {
+            return Err(Error::TargetNotEmpty { path: root });
+        }
+        for (oid, location) in &tablespaces {
+            if !is_empty_or_absent(location)? {
+                let (oid, location) = (oid.clone(), location.clone());
+                return Err(RequestError::TablespaceNotEmpty { oid, location }.into());
+            }
+        }
+        for directory in std::iter::once(&root).chain(tablespaces.values()) {
+            durable::create_dir_all(directory, DIRECTORY_MODE)?;
+            // PostgreSQL refuses a directory that others may enter.
+            fs::set_permissions(directory, Permissions::from_mode(DIRECTORY_MODE))
+                .map_err(Error::file("set the permissions of", directory))?;
+        }
+        Ok(Target { root, tablespaces, links: Mutex::default() })
+    }
+
+    /// The data directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where a member with this checked relative path goes.
+    pub fn place(&self, path: &Path) -> PathBuf {
+        let in_tablespace = path.strip_prefix("pg_tblspc").ok().and_then(|rest| {
+            let oid = rest.iter().next()?.to_str()?;
+            Some(self.tablespaces.get(oid)?.join(rest.strip_prefix(oid).ok()?))
+        });
+        in_tablespace.unwrap_or_else(|| self.root.join(path))
+    }
+
+    /// Remembers a link.
+    pub fn link(&self, path: &Path, to: PathBuf) {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), to);
+    }
+
+    /// Makes the links, syncs everything and writes `pg_control`, last and durably.
+    pub fn complete(&self, control: &[u8], sync: SyncFiles) -> Result<(), Error> {
+        self.make_links()?;
+        // wal-g omits it when it was a link to another volume.
+        for needed in ["pg_wal", "pg_tblspc", "global"] {
+            let path = self.root.join(needed);
+            durable::create_dir_all(&path, DIRECTORY_MODE)?;
+        }
+        if sync == SyncFiles::Yes {
+            self.sync_file_systems()?;
+        }
+        let path = self.root.join("global/pg_control");
+        let mut file = DurableFile::create(&path, 0o600)?;
+        file.write_all(control).map_err(Error::file("write", &path))?;
+        file.commit()?;
+        Ok(())
+    }
+
+    fn make_links(&self) -> Result<(), Error> {
+        for (oid, location) in &self.tablespaces {
+            let link = self.root.join(TablespaceSpec::link(oid));
+            durable::create_dir_all(&self.root.join("pg_tblspc"), DIRECTORY_MODE)?;
+            symlink(location, &link).map_err(Error::file("link", &link))?;
+        }
+        for (path, to) in &*self.links.lock().unwrap_or_else(PoisonError::into_inner) {
+            let link = self.root.join(path);
+            // wal-g stores a link's own name for its target: where it led is lost.
+            if Some(to.as_os_str()) == path.file_name() {
+                tracing::warn!(link = %path.display(), "not restored: the backup does not tell where the link led");
+                continue;
+            }
+            match symlink(to, &link) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    tracing::warn!(link = %path.display(), "not restored: something else is there");
+                }
+                Err(error) => return Err(Error::file("link", &link)(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes everything back to disk, one call for each file system.
+    fn sync_file_systems(&self) -> Result<(), Error> {
+        use std::os::unix::fs::MetadataExt;
+        let mut synced = BTreeSet::new();
+        for directory in std::iter::once(&self.root).chain(self.tablespaces.values()) {
+            let file = fs::File::open(directory).map_err(Error::file("open", directory))?;
+            let device = file.metadata().map_err(Error::file("read", directory))?.dev();
+            if synced.insert(device) {
+                rustix::fs::syncfs(&file)
+                    .map_err(io::Error::from)
+                    .map_err(Error::file("sync the file system of", directory))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves the directory and the places of the tablespaces empty, as they were found.
+    pub fn remove_everything(&self) {
+        for directory in std::iter::once(&self.root).chain(self.tablespaces.values()) {
+            if let Err(error) = remove_content(directory) {
+                tracing::warn!("cannot remove what was restored into {}: {error}", directory.display());
+            }
+        }
+    }
+}
+
+fn is_empty_or_absent(directory: &Path) -> Result<bool, Error> {
+    match fs::read_dir(directory) {
+        Ok(mut entries) => Ok(entries.next().is_none()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(Error::file("read", directory)(error)),
+    }
+}
+
+fn remove_content(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_of_tablespaces_go_to_their_places() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, space) = (dir.path().join("data"), dir.path().join("space"));
+        let target = Target::prepare(&root, BTreeMap::from([("16384".to_owned(), space.clone())])).unwrap();
+        for (path, place) in [
+            ("base/1/2", root.join("base/1/2")),
+            ("pg_tblspc/16384/PG_15/5/1", space.join("PG_15/5/1")),
+            ("pg_tblspc/16384", space.join("")),
+            ("pg_tblspc/16385/PG_15/5/1", root.join("pg_tblspc/16385/PG_15/5/1")),
+            ("pg_tblspc", root.join("pg_tblspc")),
+        ] {
+            assert_eq!(target.place(Path::new(path)), place, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_empty_is_refused_and_untouched() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, space) = (dir.path().join("data"), dir.path().join("space"));
+        fs::create_dir(&space).unwrap();
+        fs::write(space.join("file"), b"x").unwrap();
+        let tablespaces = BTreeMap::from([("16384".to_owned(), space.clone())]);
+        assert!(matches!(
+            Target::prepare(&root, tablespaces),
+            Err(Error::Request(RequestError::TablespaceNotEmpty { .. }))
+        ));
+        assert!(!root.exists());
+        assert!(matches!(Target::prepare(&space, BTreeMap::new()), Err(Error::TargetNotEmpty { .. })));
+        assert_eq!(fs::read(space.join("file")).unwrap(), b"x");
+    }
+
+    #[test]
+    fn a_failed_restore_leaves_the_directory_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = Target::prepare(dir.path(), BTreeMap::new()).unwrap();
+        fs::create_dir_all(dir.path().join("base/1")).unwrap();
+        fs::write(dir.path().join("base/1/2"), b"x").unwrap();
+        target.remove_everything();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+}
