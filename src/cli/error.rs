@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::settings;
+use crate::{ops, pg, settings};
 
 /// Why the program did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +14,12 @@ pub enum Error {
     /// A setting or the configuration file cannot be used.
     #[error(transparent)]
     Settings(#[from] settings::Error),
+    /// The operation failed.
+    #[error(transparent)]
+    Operation(#[from] ops::Error),
+    /// The connection's settings cannot be used.
+    #[error(transparent)]
+    Connection(#[from] pg::conninfo::Error),
     /// A flag or argument asks for something that is not done yet.
     #[error("{what} is not supported")]
     Unsupported {
@@ -51,6 +57,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Error::Settings(error) => error.hint(),
+            Error::Operation(error) => error.hint(),
             Error::Unsupported { hint, .. } => Some((*hint).to_owned()),
             _ => None,
         }

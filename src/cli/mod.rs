@@ -3,78 +3,55 @@
 //! Only here are the environment and the arguments read, standard output written, and the process ended.
 
 mod arguments;
+mod commands;
 mod error;
 mod exit;
 mod log;
 pub mod printer;
 pub mod progress;
 pub mod reference;
+mod session;
 mod show;
 pub mod signal;
 pub mod walg;
 
 use std::ffi::OsString;
 use std::panic;
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Mutex;
 
 use indicatif::MultiProgress;
 
-use crate::settings::{Environment, Settings, Sources};
-
-use self::arguments::Invocation;
-use self::walg::{Command, ConfigCommand};
+use self::exit::{Codes, Recovery};
 
 pub use error::Error;
 
 /// Runs the program; what it returns is the process's exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
     panic::set_hook(Box::new(|panic| {
         log::start(log::LogConfig::default(), MultiProgress::new());
         tracing::error!("internal error: {panic}\nhint: this is a bug in seawall, please report it");
     }));
+    // Known before anything can fail, also the parser: restore_command must never end a recovery by mistake.
+    let codes = Mutex::new(match arguments.iter().any(|argument| argument == "wal-fetch") {
+        true => Codes::WalFetch { recovery: Recovery::of(Path::new(".")) },
+        false => Codes::Plain,
+    });
     let outcome = panic::catch_unwind(panic::AssertUnwindSafe(|| {
         let invocation = arguments::parse(arguments)?;
-        run(invocation)
+        commands::run(invocation, |other| *codes.lock().unwrap_or_else(|locked| locked.into_inner()) = other)
     }));
+    let codes = codes.into_inner().unwrap_or_else(|locked| locked.into_inner());
     match outcome {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
             report(&error);
-            exit::code(&error)
+            exit::code(&error, codes)
         }
         // The panic hook has told it.
-        Err(_) => exit::panicked(),
-    }
-}
-
-fn run(invocation: Invocation) -> Result<(), Error> {
-    // These need no settings, so that a broken configuration file does not stand in their way.
-    match &invocation.arguments.command {
-        Command::Flags => return printer::print(&reference::flags()),
-        Command::Completion(completion) => return printer::print(&reference::completion(completion.shell)),
-        Command::Man => return printer::print(&reference::manual()?),
-        Command::Config(_) => {}
-    }
-    let bars = MultiProgress::new();
-    let settings = Settings::load(Sources {
-        flags: invocation.settings,
-        environment: Environment::of_process(),
-        config: invocation.arguments.config,
-    })?;
-    log::start(log::LogConfig::from_settings(&settings)?, bars);
-    match invocation.arguments.command {
-        Command::Config(ConfigCommand::Show(show)) => {
-            warn(&settings, &[]);
-            show::run(&settings, if show.json { show::Format::Json } else { show::Format::Text })
-        }
-        Command::Flags | Command::Completion(_) | Command::Man => Ok(()),
-    }
-}
-
-/// Tells what is odd about the settings of these sections.
-fn warn(settings: &Settings, sections: &[crate::settings::Section]) {
-    for warning in settings.warnings(sections) {
-        tracing::warn!("{warning}");
+        Err(_) => exit::panicked(codes),
     }
 }
 

@@ -366,7 +366,7 @@ keys! {
     PG_READY_RENAME in Wal ["PG_READY_RENAME"]: Bool, default("false");
     /// a JSON object beside the WAL with its times: `NOMETADATA`, `INDIVIDUAL`, `BULK`
     UPLOAD_WAL_METADATA in Wal ["WALG_UPLOAD_WAL_METADATA"]: Choice(&["NOMETADATA", "INDIVIDUAL", "BULK"]),
-        default("NOMETADATA"), ignored("the objects beside the WAL are not written");
+        default("NOMETADATA");
     /// directory for WAL fetched ahead, instead of the one that the segment is wanted in
     PREFETCH_DIR in Wal ["WALG_PREFETCH_DIR"]: Path;
     /// size of a WAL segment in MiB, where neither the server nor the segment itself tells
@@ -381,6 +381,8 @@ keys! {
     /// longest time of an upload by the daemon
     DAEMON_WAL_UPLOAD_TIMEOUT in Wal ["WALG_DAEMON_WAL_UPLOAD_TIMEOUT"]: Duration, default("60s"),
         ignored("there is no daemon yet");
+    /// check that WAL files have their names and headers before they are archived and after they were fetched
+    CHECK_WAL in Wal ["SEAWALL_CHECK_WAL"]: Bool, default("true");
     /// stop recovery (exit code 126) instead of ending it when wal-fetch could not ask the storage
     RECOVERY_EXIT_126 in Wal ["SEAWALL_RECOVERY_EXIT_126"]: Bool, default("true");
 
@@ -415,9 +417,8 @@ keys! {
     USE_COPY_COMPOSER in Backup ["WALG_USE_COPY_COMPOSER"]: Bool, default("false"), ignored(PACKING);
     /// pack each database apart
     USE_DATABASE_COMPOSER in Backup ["WALG_USE_DATABASE_COMPOSER"]: Bool, default("false"), ignored(PACKING);
-    /// do not store the list of files
-    WITHOUT_FILES_METADATA in Backup ["WALG_WITHOUT_FILES_METADATA"]: Bool, default("false"),
-        ignored("the list of files is always stored; it makes delta and partial restores possible");
+    /// do not store the list of files; no delta can build on the backup then
+    WITHOUT_FILES_METADATA in Backup ["WALG_WITHOUT_FILES_METADATA"]: Bool, default("false");
     /// verify page checksums while reading
     VERIFY_PAGE_CHECKSUMS in Backup ["WALG_VERIFY_PAGE_CHECKSUMS"]: Bool, default("false");
     /// record every corrupt block, not only ten of a file

@@ -1,0 +1,112 @@
+//! Each command: its settings, its operation, its output.
+
+use std::ffi::OsString;
+
+use indicatif::MultiProgress;
+use secrecy::ExposeSecret;
+
+use crate::ops::{backup_push, wal_fetch, wal_prefetch, wal_push};
+use crate::settings::{Environment, Section, Settings, Sources, keys};
+
+use super::arguments::Invocation;
+use super::exit::{Codes, Recovery};
+use super::session::{Content, Session, Threads};
+use super::walg::{Arguments, Command, ConfigCommand, RateLimits};
+use super::{Error, log, printer, reference, show};
+
+/// Those that concern commands which read and write content.
+const WAL: [Section; 6] = [
+    Section::Storage,
+    Section::S3,
+    Section::Program,
+    Section::Compression,
+    Section::Encryption,
+    Section::Wal,
+];
+
+/// Those that concern taking a backup.
+const BACKUP: [Section; 6] = [
+    Section::Storage,
+    Section::S3,
+    Section::Program,
+    Section::Compression,
+    Section::Encryption,
+    Section::Backup,
+];
+
+/// Runs a command. `set_codes` is told when its exit codes are other than the command line made believe.
+pub fn run(invocation: Invocation, set_codes: impl FnOnce(Codes)) -> Result<(), Error> {
+    // These need no settings, so that a broken configuration file does not stand in their way.
+    match &invocation.arguments.command {
+        Command::Flags => return printer::print(&reference::flags()),
+        Command::Completion(completion) => return printer::print(&reference::completion(completion.shell)),
+        Command::Man => return printer::print(&reference::manual()?),
+        _ => {}
+    }
+    let program = program(&invocation);
+    let Arguments { config, command, turbo, .. } = invocation.arguments;
+    let limits = if turbo { RateLimits::Ignore } else { RateLimits::Respect };
+    let environment = Environment::of_process();
+    let settings = Settings::load(Sources { flags: invocation.settings, environment, config })?;
+    let bars = MultiProgress::new();
+    log::start(log::LogConfig::from_settings(&settings)?, bars.clone());
+    if !settings.bool(&keys::RECOVERY_EXIT_126)? {
+        set_codes(match command {
+            Command::WalFetch(_) => Codes::WalFetch { recovery: Recovery::AsksAgain },
+            _ => Codes::Plain,
+        });
+    }
+    let session = Session { settings, bars, program };
+    match command {
+        Command::WalPush(arguments) => {
+            session.warn(&WAL);
+            let options = arguments.options(&session.settings)?;
+            session.run(Threads::One, Content::Coded, async |context| {
+                wal_push::run(&context, &arguments.file, options).await
+            })?;
+            Ok(())
+        }
+        Command::WalFetch(arguments) => {
+            session.warn(&WAL);
+            let options = arguments.options(&session.settings, session.program.clone())?;
+            session.run(Threads::One, Content::Coded, async |context| {
+                wal_fetch::run(&context, &arguments.name, &arguments.destination, options).await
+            })
+        }
+        Command::WalPrefetch(arguments) => {
+            // A signal to PostgreSQL's process group must not leave half a segment; it fails when it leads one already.
+            let _ = rustix::process::setsid();
+            let options = arguments.options(&session.settings)?;
+            session.run(Threads::One, Content::Coded, async |context| {
+                wal_prefetch::run(&context, arguments.segment, &arguments.destination, options).await
+            })
+        }
+        Command::BackupPush(arguments) => {
+            session.warn(&BACKUP);
+            let options = arguments.options(&session.settings, limits)?;
+            session.run_shown("backup-push", Content::Coded, async |context| {
+                backup_push::run(&context, options).await
+            })?;
+            Ok(())
+        }
+        Command::Config(ConfigCommand::Show(arguments)) => {
+            session.warn(&[]);
+            let format = if arguments.json { show::Format::Json } else { show::Format::Text };
+            show::run(&session.settings, format)
+        }
+        Command::Flags | Command::Completion(_) | Command::Man => Ok(()),
+    }
+}
+
+/// How to start this program with the same settings.
+fn program(invocation: &Invocation) -> Vec<OsString> {
+    let path = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
+    let mut program = vec![path.into_os_string()];
+    if let Some(config) = &invocation.arguments.config {
+        program.extend(["--config".into(), config.into()]);
+    }
+    for (flag, text) in &invocation.settings {
+        program.push(format!("--{flag}={}", text.expose_secret()).into());
+    }
+    program
+}

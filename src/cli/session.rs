@@ -1,0 +1,121 @@
+//! What a command that works on the repository needs: the settings, the operation's context, a runtime, and signals.
+
+use std::ffi::OsString;
+use std::future::Future;
+
+use indicatif::MultiProgress;
+use tokio::runtime::{Builder, Runtime};
+use tokio_util::sync::CancellationToken;
+
+use crate::ops::{self, Context};
+use crate::progress::Progress;
+use crate::settings::{Section, Settings};
+use crate::{codec, storage};
+
+use super::progress::Display;
+use super::{Error, signal};
+
+/// The settings of this run, and what is made from them when a command asks for it.
+pub struct Session {
+    /// The settings.
+    pub settings: Settings,
+    /// Progress bars, hidden while a log line is written.
+    pub bars: MultiProgress,
+    /// How to start this program with the same settings: its path, then its flags.
+    pub program: Vec<OsString>,
+}
+
+/// How much of the runtime a command needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Threads {
+    /// Requests one at a time or a few: everything on this thread, which starts at once.
+    One,
+    /// Many requests at a time: two threads of their own.
+    Two,
+}
+
+/// Whether a command reads or writes what may be encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// It does; the cipher's settings must be right.
+    Coded,
+    /// It lists, reads documents or deletes; these are never encrypted.
+    Plain,
+}
+
+impl Session {
+    /// Tells what is odd about the settings that concern a command.
+    pub fn warn(&self, sections: &[Section]) {
+        for warning in self.settings.warnings(sections) {
+            tracing::warn!("{warning}");
+        }
+    }
+
+    /// Runs an operation to its end, or until a signal; then the process dies by that signal.
+    pub fn run<T, F>(
+        &self,
+        threads: Threads,
+        content: Content,
+        operation: impl FnOnce(Context) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, ops::Error>>,
+    {
+        let context = self.context(content)?;
+        let runtime = runtime(threads)?;
+        let received = signal::watch(context.cancel.clone())
+            .map_err(|source| Error::System { action: "watch for signals", source })?;
+        let outcome = runtime.block_on(operation(context));
+        // A codec thread that is still busy must not keep the process.
+        runtime.shutdown_background();
+        if outcome.is_err() {
+            received.die();
+        }
+        Ok(outcome?)
+    }
+
+    /// The same, with its progress shown.
+    pub fn run_shown<T, F>(
+        &self,
+        title: &'static str,
+        content: Content,
+        operation: impl FnOnce(Context) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, ops::Error>>,
+    {
+        self.run(Threads::Two, content, |context| {
+            let display = Display::start(title, context.progress.clone(), &self.bars);
+            let operation = operation(context);
+            async move {
+                let outcome = operation.await;
+                drop(display);
+                outcome
+            }
+        })
+    }
+
+    fn context(&self, content: Content) -> Result<Context, Error> {
+        let settings = &self.settings;
+        let storage = settings.storage_config()?;
+        let (compression, cipher) = match content {
+            Content::Coded => (settings.compression()?, settings.cipher()?),
+            Content::Plain => (codec::Compression::default(), codec::Cipher::None),
+        };
+        let storage = storage::open(storage, settings.retry_policy()?).map_err(ops::Error::from)?;
+        let (cancel, progress) = (CancellationToken::new(), Progress::new());
+        Ok(Context { storage, compression, cipher, cancel, progress })
+    }
+}
+
+fn runtime(threads: Threads) -> Result<Runtime, Error> {
+    let mut builder = match threads {
+        Threads::One => Builder::new_current_thread(),
+        Threads::Two => Builder::new_multi_thread(),
+    };
+    if threads == Threads::Two {
+        builder.worker_threads(2).thread_name("seawall-net");
+    }
+    let runtime = builder.enable_all().build();
+    runtime.map_err(|source| Error::System { action: "start the runtime", source })
+}
