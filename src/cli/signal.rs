@@ -30,7 +30,7 @@ impl Received {
     }
 }
 
-/// Cancels `token` at the first signal. The process dies by it, at the latest after [`CLEAN_UP`] or at the next one.
+/// Cancels `token` at the first signal. The process dies by it, at the latest after `CLEAN_UP` or at the next one.
 pub fn watch(token: CancellationToken) -> std::io::Result<Received> {
     let ignored = ignored_signals();
     let wanted = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];

@@ -2,7 +2,7 @@
 //!
 //! 1. Ask the server who it is; the directory given must be its own.
 //! 2. Start a backup over SQL and hold that session: should it drop, the server forgets the backup and so do we.
-//! 3. Workers walk the data directory and its tablespaces and fill tars, each straight into an object ([`pack`]).
+//! 3. Workers walk the data directory and its tablespaces and fill tars, each straight into an object (`pack`).
 //! 4. `pg_control` goes up after all data, then the backup is stopped, then the labels the server returned.
 //! 5. The documents are written, the sentinel last of all: only now the backup exists.
 //!

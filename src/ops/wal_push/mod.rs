@@ -2,7 +2,7 @@
 //!
 //! PostgreSQL starts a process per file and waits for it. Most of what such a process costs is the codec and one or
 //! two round trips, so while the file it was called for is on its way, the files that PostgreSQL will ask for next
-//! (those with a `.ready` in `archive_status`) go up too. Each leaves a mark ([`marks`]); the later call finds
+//! (those with a `.ready` in `archive_status`) go up too. Each leaves a mark (`marks`); the later call finds
 //! it, removes it and returns at once.
 
 mod marks;
