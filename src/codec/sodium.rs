@@ -408,8 +408,12 @@ mod tests {
     fn raw_keys_are_cut_and_filled_up_as_walg_does() {
         let none = |text: &[u8], source| ring(text, KeyTransform::None, source);
         let filled = [b"0123456789abcdef012345678".to_vec(), vec![0; 7]].concat();
-        assert_eq!(none(b"0123456789abcdef012345678", KeySource::Inline).unwrap(), [filled.clone()]);
-        assert_eq!(none(b" 0123456789abcdef012345678\n", KeySource::File).unwrap(), [filled]);
+        for (text, source) in [
+            (&b"0123456789abcdef012345678"[..], KeySource::Inline),
+            (b" 0123456789abcdef012345678\n", KeySource::File),
+        ] {
+            assert_eq!(none(text, source).unwrap()[0], filled);
+        }
         assert_eq!(none(&[RAW, b"more"].concat(), KeySource::Inline).unwrap(), [RAW]);
         // Not trimmed inline: the line break is a byte of the key.
         let with_break = [b"0123456789abcdef012345678\n".to_vec(), vec![0; 6]].concat();

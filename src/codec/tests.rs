@@ -258,7 +258,7 @@ fn an_encoder_does_not_finish_after_a_failed_write() {
     }
     for compression in WRITABLE {
         let mut encoder = encode(Full(2), compression, &ciphers()[1]).unwrap();
-        let noise = page_like(3_000_000);
+        let noise = page_like(9_000_000);
         let error = encoder.write_all(&noise).expect_err(&format!("{compression:?}"));
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
         assert!(encoder.finish().is_err(), "{compression:?}");
