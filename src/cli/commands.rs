@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use indicatif::MultiProgress;
 use secrecy::ExposeSecret;
 
-use crate::ops::{backup_push, wal_fetch, wal_prefetch, wal_push};
+use crate::ops::{backup_fetch, backup_push, wal_fetch, wal_prefetch, wal_push};
 use crate::settings::{Environment, Section, Settings, Sources, keys};
 
 use super::arguments::Invocation;
@@ -33,6 +33,10 @@ const BACKUP: [Section; 6] = [
     Section::Encryption,
     Section::Backup,
 ];
+
+/// Those that concern restoring one.
+const RESTORE: [Section; 5] =
+    [Section::Storage, Section::S3, Section::Program, Section::Encryption, Section::Restore];
 
 /// Runs a command. `set_codes` is told when its exit codes are other than the command line made believe.
 pub fn run(invocation: Invocation, set_codes: impl FnOnce(Codes)) -> Result<(), Error> {
@@ -86,6 +90,14 @@ pub fn run(invocation: Invocation, set_codes: impl FnOnce(Codes)) -> Result<(), 
             let options = arguments.options(&session.settings, limits)?;
             session.run_shown("backup-push", Content::Coded, async |context| {
                 backup_push::run(&context, options).await
+            })?;
+            Ok(())
+        }
+        Command::BackupFetch(arguments) => {
+            session.warn(&RESTORE);
+            let options = arguments.options(&session.settings, limits)?;
+            session.run_shown("backup-fetch", Content::Coded, async |context| {
+                backup_fetch::run(&context, options).await
             })?;
             Ok(())
         }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::layout::walg::InvalidBackupName;
 use crate::{ops, pg, settings};
 
 /// Why the program did not do what it was asked for.
@@ -20,6 +21,9 @@ pub enum Error {
     /// The connection's settings cannot be used.
     #[error(transparent)]
     Connection(#[from] pg::conninfo::Error),
+    /// What was given as the name of a backup is none.
+    #[error(transparent)]
+    BackupName(#[from] InvalidBackupName),
     /// A flag or argument asks for something that is not done yet.
     #[error("{what} is not supported")]
     Unsupported {
@@ -27,6 +31,14 @@ pub enum Error {
         what: String,
         /// What to do instead.
         hint: &'static str,
+    },
+    /// The file of `--restore-spec` cannot be used.
+    #[error("cannot read restore spec `{}`", path.display())]
+    RestoreSpec {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
     },
     /// The log file cannot be opened.
     #[error("cannot open log file `{}`", path.display())]
@@ -58,6 +70,7 @@ impl Error {
         match self {
             Error::Settings(error) => error.hint(),
             Error::Operation(error) => error.hint(),
+            Error::BackupName(_) => Some("`backup-list` shows the backups; LATEST is the newest".to_owned()),
             Error::Unsupported { hint, .. } => Some((*hint).to_owned()),
             _ => None,
         }

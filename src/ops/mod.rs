@@ -19,7 +19,7 @@ use crate::codec::{Cipher, Compression};
 use crate::progress::Progress;
 use crate::storage::SharedStorage;
 
-pub use error::{Class, Error};
+pub use error::{Class, Error, RequestError};
 
 /// What every operation works with; built once by the command line.
 #[derive(Debug, Clone)]

@@ -1,5 +1,6 @@
 //! wal-g's command line: commands, flags and short forms as wal-g 3.0.9 has them.
 
+mod backup_fetch;
 mod backup_push;
 mod wal;
 
@@ -10,8 +11,11 @@ use clap_complete::Shell;
 
 use crate::settings::{Key, Settings, keys};
 
+use crate::ops::backup_choice::BackupChoice;
+
 use super::Error;
 
+pub use backup_fetch::BackupFetchArgs;
 pub use backup_push::BackupPushArgs;
 pub use wal::{WalFetchArgs, WalPrefetchArgs, WalPushArgs};
 
@@ -54,6 +58,8 @@ pub enum Command {
     WalPrefetch(WalPrefetchArgs),
     /// Take a base backup
     BackupPush(BackupPushArgs),
+    /// Restore a base backup
+    BackupFetch(BackupFetchArgs),
     /// Show the settings
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -106,6 +112,14 @@ impl StorageArgs {
                 hint: "there is one storage, called default",
             }),
         }
+    }
+}
+
+/// `LATEST` or the name of a backup.
+fn backup_choice(text: &str) -> Result<BackupChoice, Error> {
+    match text {
+        "LATEST" => Ok(BackupChoice::Latest),
+        name => Ok(BackupChoice::Name(name.parse()?)),
     }
 }
 
