@@ -3,6 +3,7 @@
 //! Only here are the environment and the arguments read, standard output written, and the process ended.
 
 mod arguments;
+pub mod backup_output;
 mod commands;
 mod error;
 mod exit;
@@ -13,6 +14,8 @@ pub mod reference;
 mod session;
 mod show;
 pub mod signal;
+pub mod table;
+pub mod wal_output;
 pub mod walg;
 
 use std::ffi::OsString;

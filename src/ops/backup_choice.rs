@@ -1,12 +1,16 @@
 //! Which backup is meant.
 
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde_json::Value;
 
 use crate::catalog;
-use crate::layout::walg::BackupName;
+use crate::layout::walg::{Backup, BackupName};
 
 use super::error::RequestError;
 use super::{Context, Error};
+
+/// Documents of backups that are read at a time.
+pub(super) const DOCUMENTS_AT_ONCE: usize = 8;
 
 /// How a backup is named on the command line.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,24 +23,41 @@ pub enum BackupChoice {
     UserData(Value),
 }
 
+impl BackupChoice {
+    /// Reads `LATEST` or the name of a backup.
+    pub fn parse(text: &str) -> Result<BackupChoice, RequestError> {
+        match text {
+            "LATEST" => Ok(BackupChoice::Latest),
+            name => Ok(BackupChoice::Name(name.parse()?)),
+        }
+    }
+}
+
 /// The backup that is meant. It is known to exist, unless it was given by name.
 pub async fn choose(ctx: &Context, choice: &BackupChoice) -> Result<BackupName, Error> {
-    let storage = ctx.storage.as_ref();
     match choice {
         BackupChoice::Name(name) => Ok(*name),
-        BackupChoice::Latest => Ok(catalog::latest(storage).await?.name),
-        BackupChoice::UserData(wanted) => {
-            let mut found = Vec::new();
-            for entry in catalog::list(storage).await? {
-                if catalog::describe(storage, entry.name).await?.user_data.as_ref() == Some(wanted) {
-                    found.push(entry.name);
-                }
-            }
-            match found.as_slice() {
-                [] => Err(RequestError::NoUserData.into()),
-                [name] => Ok(*name),
-                _ => Err(RequestError::AmbiguousUserData(found).into()),
-            }
+        BackupChoice::Latest => {
+            let latest = catalog::latest(ctx.storage.as_ref()).await?.name;
+            tracing::info!("LATEST backup is: '{latest}'");
+            Ok(latest)
         }
+        BackupChoice::UserData(wanted) => by_user_data(ctx, wanted).await,
+    }
+}
+
+async fn by_user_data(ctx: &Context, wanted: &Value) -> Result<BackupName, Error> {
+    let storage = ctx.storage.as_ref();
+    let described: Vec<_> = stream::iter(catalog::list(storage).await?)
+        .map(|entry| catalog::describe(storage, entry.name))
+        .buffered(DOCUMENTS_AT_ONCE)
+        .try_collect()
+        .await?;
+    let carries = |backup: &&Backup| backup.user_data.as_ref() == Some(wanted);
+    let found: Vec<BackupName> = described.iter().filter(carries).map(|backup| backup.name).collect();
+    match found.as_slice() {
+        [] => Err(RequestError::NoUserData.into()),
+        [name] => Ok(*name),
+        _ => Err(RequestError::AmbiguousUserData(found).into()),
     }
 }

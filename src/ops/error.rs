@@ -3,8 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::layout::walg::BackupName;
+use crate::layout::walg::{BackupName, InvalidBackupName};
 use crate::pg::{Lsn, SystemIdentifier, TimelineId, WalPageError};
+use crate::retention::Refusal;
 use crate::storage::{self, Key};
 use crate::{catalog, codec, durable, pg, pipeline, tarball};
 
@@ -149,12 +150,34 @@ pub enum RequestError {
     /// A backup is chosen by its name or by user data.
     #[error("either a backup name or user data must be given to choose a backup, not both and not neither")]
     BackupChoice,
+    /// What was given as a name is none.
+    #[error(transparent)]
+    BackupName(#[from] InvalidBackupName),
     /// No backup carries the user data.
     #[error("no backup has the given user data")]
     NoUserData,
     /// Several backups carry the user data.
     #[error("{} backups have the given user data: {}", .0.len(), join(.0))]
     AmbiguousUserData(Vec<BackupName>),
+    /// A permanent delta builds on the backup.
+    #[error("backup `{name}` cannot be marked as impermanent: the permanent delta `{child}` builds on it")]
+    PermanentChild {
+        /// The backup.
+        name: BackupName,
+        /// The delta.
+        child: BackupName,
+    },
+    /// Recovery from the backup cannot reach the timeline.
+    #[error("backup `{name}` is not in the history of timeline {timeline}")]
+    NotInHistory {
+        /// The backup.
+        name: BackupName,
+        /// The timeline.
+        timeline: TimelineId,
+    },
+    /// Retention refuses.
+    #[error(transparent)]
+    Retention(#[from] Refusal),
     /// Two backups would have the same name.
     #[error("backup `{0}` already exists")]
     BackupExists(BackupName),
@@ -281,6 +304,13 @@ impl Error {
                 Some("pass the server's data_directory, or check PGHOST and PGPORT".to_owned())
             }
             Error::TargetNotEmpty { .. } => Some("restore into an empty or a new directory".to_owned()),
+            Error::Request(RequestError::Retention(refusal)) => Some(refusal.hint().to_owned()),
+            Error::Request(RequestError::PermanentChild { .. }) => {
+                Some("mark the delta as impermanent first".to_owned())
+            }
+            Error::Request(RequestError::BackupName(_)) => {
+                Some("`backup-list` shows the backups that exist; LATEST is the newest one".to_owned())
+            }
             Error::Request(RequestError::TablespaceNotEmpty { .. }) => {
                 Some("empty it, or choose other places with --restore-spec FILE".to_owned())
             }

@@ -6,12 +6,20 @@
 mod archived;
 pub mod backup_choice;
 pub mod backup_fetch;
+pub mod backup_list;
+pub mod backup_mark;
 pub mod backup_push;
+pub mod backup_show;
+pub mod delete;
 mod error;
 pub mod segment_check;
+mod segment_size;
+mod wal_archive;
 pub mod wal_fetch;
 pub mod wal_prefetch;
 pub mod wal_push;
+pub mod wal_show;
+pub mod wal_verify;
 
 use tokio_util::sync::CancellationToken;
 

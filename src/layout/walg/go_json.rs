@@ -12,7 +12,7 @@ pub fn to_string<T: Serialize>(document: &T) -> serde_json::Result<String> {
 }
 
 /// The escapes of Go's default encoder. Outside of strings, JSON has none of these characters.
-fn escape_for_html(json: &str) -> String {
+pub fn escape_for_html(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for character in json.chars() {
         match character {

@@ -1,0 +1,93 @@
+//! `backup-list`: the backups of a repository, oldest first.
+//!
+//! A storage that could not be asked is an error, never an empty list.
+
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use jiff::Timestamp;
+
+use crate::catalog::{self, BackupEntry};
+use crate::layout::walg::{Metadata, names};
+use crate::storage::{Depth, Storage};
+
+use super::backup_choice::DOCUMENTS_AT_ONCE;
+use super::{Context, Error};
+
+/// What to list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// How much of each backup.
+    pub detail: Detail,
+}
+
+/// How much to tell of each backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// What a listing of the storage tells: one request for all backups.
+    Names,
+    /// What the documents of each backup tell as well.
+    Documents,
+}
+
+/// The backups of a repository.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BackupList {
+    /// Oldest first: by the time of the sentinel, with details by the start of the backup when all tell it.
+    pub backups: Vec<ListedBackup>,
+    /// There is WAL but no backup, so nothing can be restored.
+    pub wal_without_backups: bool,
+}
+
+/// A backup in a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListedBackup {
+    /// Its name, and when its sentinel was written.
+    pub entry: BackupEntry,
+    /// What its `metadata.json` says or, when it has none, the sentinel; only with [`Detail::Documents`].
+    pub metadata: Option<Metadata>,
+}
+
+/// Lists the backups.
+pub async fn run(ctx: &Context, options: Options) -> Result<BackupList, Error> {
+    let storage = ctx.storage.as_ref();
+    let entries = catalog::list(storage).await?;
+    if entries.is_empty() {
+        return Ok(BackupList { backups: Vec::new(), wal_without_backups: any_wal(storage).await? });
+    }
+    let backups = match options.detail {
+        Detail::Names => entries.into_iter().map(|entry| ListedBackup { entry, metadata: None }).collect(),
+        Detail::Documents => with_documents(storage, entries).await?,
+    };
+    Ok(BackupList { backups, wal_without_backups: false })
+}
+
+/// Every backup with what its documents say.
+pub(super) async fn with_documents(
+    storage: &dyn Storage,
+    entries: Vec<BackupEntry>,
+) -> Result<Vec<ListedBackup>, Error> {
+    let mut backups: Vec<ListedBackup> = stream::iter(entries)
+        .map(async |entry| {
+            let metadata = match catalog::metadata(storage, entry.name).await? {
+                Some(metadata) => metadata,
+                None => catalog::describe(storage, entry.name).await?.metadata(),
+            };
+            Ok::<_, Error>(ListedBackup { entry, metadata: Some(metadata) })
+        })
+        .buffered(DOCUMENTS_AT_ONCE)
+        .try_collect()
+        .await?;
+    if backups.iter().all(|backup| start_time(backup).is_some()) {
+        backups.sort_by_key(|backup| (start_time(backup), backup.entry.name));
+    }
+    Ok(backups)
+}
+
+/// When the backup was started; a document without that field reads as the epoch.
+fn start_time(backup: &ListedBackup) -> Option<Timestamp> {
+    backup.metadata.as_ref().map(|metadata| metadata.start_time).filter(|time| *time > Timestamp::UNIX_EPOCH)
+}
+
+async fn any_wal(storage: &dyn Storage) -> Result<bool, Error> {
+    let first = storage.list_page(&names::wal_prefix(), Depth::Children, None).await?;
+    Ok(!first.objects.is_empty())
+}

@@ -1,0 +1,312 @@
+//! `delete`: removes the backups and the WAL that a policy gives up.
+//!
+//! What goes is decided by [`crate::retention`] from listings and documents; nothing is deleted before that plan is
+//! complete. Sentinels go first: from then on no tool lists the backup. Running the same command again finishes
+//! what an interruption left.
+
+use std::collections::BTreeSet;
+
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use jiff::Timestamp;
+
+use crate::catalog::{self, BackupEntry};
+use crate::layout::walg::{BackupName, names};
+use crate::pg::WalSegmentSize;
+use crate::retention::{self, BackupFacts, DeletePlan, Family, GarbageScope, Order, Policy, Repository};
+use crate::storage::{self, Depth, Key, ObjectMeta, Prefix, Storage};
+
+use super::backup_choice::{BackupChoice, DOCUMENTS_AT_ONCE, choose};
+use super::error::RequestError;
+use super::{Context, Error, segment_size};
+
+/// What wal-g writes below the root besides backups and WAL: copies made by `catchup-push`, and the probe of its
+/// storage check.
+const CATCHUP: &str = "catchup_005/";
+const STORAGE_CHECK: &str = "wal-g_storage_check";
+
+/// What to delete.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// By which rule.
+    pub request: DeleteRequest,
+    /// Whether to do it.
+    pub mode: Mode,
+    /// How backups are ordered.
+    pub order: Order,
+    /// The configured size of WAL segments.
+    pub segment_size: WalSegmentSize,
+}
+
+/// By which rule to delete.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DeleteRequest {
+    /// A rule that needs no look-up.
+    Policy(Policy),
+    /// One backup, chosen by name or user data.
+    Target {
+        /// Which.
+        backup: BackupChoice,
+        /// What goes with it.
+        family: Family,
+    },
+}
+
+/// Whether to delete or to tell what would be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Tell.
+    DryRun,
+    /// Delete.
+    Confirmed,
+}
+
+/// What was done.
+#[derive(Debug, Default)]
+pub struct Deletion {
+    /// What was planned; `None` when the rule applies to nothing.
+    pub plan: Option<DeletePlan>,
+    /// How many objects were deleted.
+    pub deleted: u64,
+    /// The objects that could not be deleted, and why.
+    pub failed: Vec<(Key, storage::Error)>,
+}
+
+impl Deletion {
+    /// Whether every object that had to go is gone.
+    pub fn is_complete(&self) -> bool {
+        self.failed.is_empty()
+    }
+}
+
+/// Plans and, when confirmed, deletes. Objects that could not be deleted are in the result, not an error.
+pub async fn run(ctx: &Context, options: Options) -> Result<Deletion, Error> {
+    let storage = ctx.storage.as_ref();
+    let entries = catalog::list(storage).await?;
+    let policy = match options.request {
+        DeleteRequest::Policy(policy) => policy,
+        DeleteRequest::Target { backup, family } => {
+            Policy::Target { backup: choose(ctx, &backup).await?, family }
+        }
+    };
+    announce(&policy);
+    let backups = describe_all(storage, entries, &policy).await?;
+    let objects = list_objects(storage, &policy).await?;
+    let repository = Repository {
+        backups: &backups,
+        objects: &objects,
+        order: usable_order(options.order, &backups),
+        segment_size: segment_size::of_archive(
+            options.segment_size,
+            backups.iter().map(|facts| (facts.name, facts.start_lsn)),
+        ),
+        now: Timestamp::now(),
+    };
+    let Some(plan) = retention::plan(&policy, &repository).map_err(RequestError::from)? else {
+        say_nothing_to_do(&policy);
+        return Ok(Deletion::default());
+    };
+    tell(&plan);
+    let mut deletion = Deletion::default();
+    if options.mode == Mode::Confirmed {
+        execute(ctx, &plan, &mut deletion).await?;
+    }
+    conclude(&plan, options.mode, &deletion);
+    deletion.plan = Some(plan);
+    Ok(deletion)
+}
+
+fn announce(policy: &Policy) {
+    if let Policy::Garbage { scope, .. } = policy {
+        match scope {
+            GarbageScope::All => {
+                tracing::info!(
+                    "Running in default mode. Will remove outdated WAL files and leftover backup files."
+                );
+            }
+            GarbageScope::Archives => {
+                tracing::info!("Archive-only mode selected. Will remove only outdated WAL files.");
+            }
+            GarbageScope::Backups => {
+                tracing::info!("Backups-only mode selected. Will remove only leftover backup files.");
+            }
+        }
+    }
+}
+
+/// Reads what retention needs of every backup. Everything that goes whatever it is need not be readable.
+async fn describe_all(
+    storage: &dyn Storage,
+    entries: Vec<BackupEntry>,
+    policy: &Policy,
+) -> Result<Vec<BackupFacts>, Error> {
+    let documents = !matches!(policy, Policy::Everything { force: true });
+    stream::iter(entries)
+        .map(async |entry| match documents {
+            true => describe(storage, entry).await,
+            false => Ok(facts_of_name(&entry)),
+        })
+        .buffered(DOCUMENTS_AT_ONCE)
+        .try_collect()
+        .await
+}
+
+async fn describe(storage: &dyn Storage, entry: BackupEntry) -> Result<BackupFacts, Error> {
+    let metadata = catalog::metadata(storage, entry.name).await?;
+    if metadata.is_none() {
+        tracing::info!("Backup {} lacks metadata to check if it's permanent, ignoring...", entry.name);
+    }
+    let backup = catalog::describe(storage, entry.name).await?;
+    Ok(BackupFacts {
+        start_time: metadata.map(|metadata| metadata.start_time),
+        parent: backup.delta.as_ref().map(|delta| delta.parent),
+        full: backup.delta.as_ref().map(|delta| delta.full),
+        is_permanent: backup.is_permanent,
+        start_lsn: backup.start_lsn,
+        finish_lsn: backup.finish_lsn,
+        ..facts_of_name(&entry)
+    })
+}
+
+fn facts_of_name(entry: &BackupEntry) -> BackupFacts {
+    BackupFacts {
+        name: entry.name,
+        modified: entry.modified,
+        start_time: None,
+        parent: None,
+        full: None,
+        is_permanent: false,
+        start_lsn: None,
+        finish_lsn: None,
+    }
+}
+
+/// Every object that the policy may remove. Nothing else below the root is looked at.
+async fn list_objects(storage: &dyn Storage, policy: &Policy) -> Result<Vec<ObjectMeta>, Error> {
+    let mut objects = storage::list_all(storage, &names::backups_prefix(), Depth::All).await?.objects;
+    if !matches!(policy, Policy::Target { .. }) {
+        objects.extend(storage::list_all(storage, &names::wal_prefix(), Depth::All).await?.objects);
+    }
+    if matches!(policy, Policy::Everything { .. }) {
+        let root = storage::list_all(storage, &Prefix::root(), Depth::Children).await?;
+        objects.extend(root.objects.iter().filter(|object| object.key.as_str() == STORAGE_CHECK).cloned());
+        for prefix in &root.prefixes {
+            if prefix.as_str() == CATCHUP {
+                objects.extend(storage::list_all(storage, prefix, Depth::All).await?.objects);
+            } else if *prefix != names::backups_prefix() && *prefix != names::wal_prefix() {
+                tracing::info!("{prefix} is not part of the repository and stays");
+            }
+        }
+    }
+    Ok(objects)
+}
+
+/// The order by start times needs them all.
+fn usable_order(order: Order, backups: &[BackupFacts]) -> Order {
+    let without = backups.iter().find(|facts| facts.start_time.is_none());
+    match (order, without) {
+        (Order::StartTime, Some(facts)) => {
+            tracing::warn!(
+                "backup {} has no metadata.json with a start time, backups are ordered by timeline and segment",
+                facts.name
+            );
+            Order::Segment
+        }
+        _ => order,
+    }
+}
+
+fn say_nothing_to_do(policy: &Policy) {
+    match policy {
+        Policy::Garbage { .. } => {
+            tracing::info!("Couldn't find any non-permanent backups in storage. Not doing anything.");
+        }
+        _ => tracing::info!("No backup found for deletion"),
+    }
+}
+
+/// Tells the plan: every backup and why it stays, then every object that goes.
+fn tell(plan: &DeletePlan) {
+    tracing::info!("Start delete");
+    for kept in &plan.kept {
+        tracing::info!("keep backup {}: {}", kept.name, kept.why);
+    }
+    for name in &plan.running {
+        tracing::info!("keep unfinished backup {name}: it may be running, it was written to within 24 hours");
+    }
+    for name in &plan.backups {
+        tracing::info!("delete backup {name}");
+    }
+    if let Some(segment) = plan.first_segment {
+        tracing::info!("first WAL segment that is still needed: {segment}");
+    }
+    tracing::info!("Evaluating objects for deletion...");
+    for key in plan.objects() {
+        tracing::info!("Object marked for deletion: {key} storage=default");
+    }
+    if plan.kept.is_empty() && !plan.backups.is_empty() {
+        tracing::warn!("no backup will be left: archived WAL alone cannot be restored");
+    }
+}
+
+fn conclude(plan: &DeletePlan, mode: Mode, deletion: &Deletion) {
+    let count = plan.objects().count();
+    if count == 0 {
+        tracing::info!("No objects matched the deletion criteria.");
+    } else if mode == Mode::DryRun {
+        tracing::info!("Dry run: objects would be deleted count={count}, Run with --confirm to execute");
+    } else if deletion.is_complete() {
+        tracing::info!("Objects deleted successfully: count={}", deletion.deleted);
+    }
+}
+
+/// Deletes in the plan's order. A sentinel that stays keeps its backup whole: then only sentinels were deleted.
+async fn execute(ctx: &Context, plan: &DeletePlan, deletion: &mut Deletion) -> Result<(), Error> {
+    let count = u64::try_from(plan.objects().count()).unwrap_or(u64::MAX);
+    ctx.progress.expect_pieces(count);
+    for group in &plan.sentinels {
+        delete(ctx, group, deletion).await?;
+        if !deletion.is_complete() {
+            return Ok(());
+        }
+    }
+    let broken = folders_with_failures(ctx, &plan.data, deletion).await?;
+    let metadata: Vec<Key> = plan
+        .metadata
+        .iter()
+        .filter(|key| names::backup_of_object(key).is_none_or(|name| !broken.contains(&name)))
+        .cloned()
+        .collect();
+    delete(ctx, &metadata, deletion).await?;
+    delete(ctx, &plan.wal, deletion).await
+}
+
+/// Deletes `data`; the folders that still hold something keep their `metadata.json`, by which the next run knows
+/// them.
+async fn folders_with_failures(
+    ctx: &Context,
+    data: &[Key],
+    deletion: &mut Deletion,
+) -> Result<BTreeSet<BackupName>, Error> {
+    let before = deletion.failed.len();
+    delete(ctx, data, deletion).await?;
+    let failed = deletion.failed.iter().skip(before);
+    Ok(failed.filter_map(|(key, _)| names::backup_of_object(key)).collect())
+}
+
+async fn delete(ctx: &Context, keys: &[Key], deletion: &mut Deletion) -> Result<(), Error> {
+    let batch = ctx.storage.limits().delete_batch.max(1);
+    for keys in keys.chunks(batch) {
+        if ctx.cancel.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let report = ctx.storage.delete(keys).await?;
+        let done = u64::try_from(keys.len().saturating_sub(report.failed.len())).unwrap_or(0);
+        deletion.deleted += done;
+        ctx.progress.add_pieces(done);
+        for (key, error) in &report.failed {
+            tracing::error!("cannot delete `{key}`: {error}");
+        }
+        deletion.failed.extend(report.failed);
+    }
+    Ok(())
+}

@@ -1,0 +1,793 @@
+//! Listing, marking, verifying and deleting, on repositories that the real wal-g wrote and beside wal-g itself.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use seawall::cli::backup_output::{self, ListFormat};
+use seawall::cli::wal_output;
+use seawall::codec::{Cipher, Compression, KeyRing, KeySource, KeyTransform};
+use seawall::layout::walg::BackupName;
+use seawall::ops::Context;
+use seawall::ops::backup_choice::BackupChoice;
+use seawall::ops::backup_list::{self, Detail};
+use seawall::ops::backup_mark::{self, Mark};
+use seawall::ops::backup_show;
+use seawall::ops::delete::{self, DeleteRequest, Mode};
+use seawall::ops::wal_show::{self, BackupLookup};
+use seawall::ops::wal_verify::{self, Check, CheckStatus};
+use seawall::pg::{Lsn, TimelineId, WalSegmentSize};
+use seawall::progress::Progress;
+use seawall::retention::{Counting, Family, GarbageScope, Order, Point, Policy};
+use seawall::storage::fs::Directory;
+use seawall::storage::memory::Memory;
+use seawall::storage::{
+    Body, DeleteReport, Depth, ETag, Error, ErrorKind, Key, Limits, ListPage, Location, ObjectMeta,
+    PageToken, Prefix, PutMode, PutOutcome, SharedStorage, Storage, Upload,
+};
+use serde_json::{Value, json};
+use support::{Scratch, Tool};
+use tokio_util::sync::CancellationToken;
+
+const FIXTURES: [&str; 4] =
+    ["brotli-sodium-hex", "lz4-plain-tablespace", "lzma-sodium-none-waldelta", "zstd-sodium-base64-seg1"];
+
+fn context(storage: SharedStorage) -> Context {
+    Context {
+        storage,
+        compression: Compression::Lz4,
+        cipher: Cipher::None,
+        cancel: CancellationToken::new(),
+        progress: Progress::new(),
+    }
+}
+
+fn directory(root: &Path) -> Context {
+    context(Arc::new(Directory::new(root, Prefix::root())))
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+/// A repository in `tests/fixtures/wal-g` as it was when wal-g listed it: its sentinels as old as then, without the
+/// WAL that was archived afterwards.
+struct Listed {
+    origin: PathBuf,
+    context: Context,
+    root: PathBuf,
+}
+
+impl Listed {
+    fn open(scratch: &Scratch, fixture: &str) -> Listed {
+        let origin = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/wal-g").join(fixture);
+        let root = scratch.copy(&origin.join("storage"), fixture);
+        let listed: Value =
+            serde_json::from_str(&fs::read_to_string(origin.join("backup-list.json")).unwrap()).unwrap();
+        for backup in listed.as_array().unwrap() {
+            let name = backup["backup_name"].as_str().unwrap();
+            let time: jiff::Timestamp = backup["time"].as_str().unwrap().parse().unwrap();
+            let sentinel = root.join(format!("basebackups_005/{name}_backup_stop_sentinel.json"));
+            fs::File::options()
+                .append(true)
+                .open(sentinel)
+                .unwrap()
+                .set_modified(SystemTime::from(time))
+                .unwrap();
+        }
+        let shown: Value =
+            serde_json::from_str(&fs::read_to_string(origin.join("wal-show.json")).unwrap()).unwrap();
+        let last = shown[0]["end_segment"].as_str().unwrap();
+        for entry in fs::read_dir(root.join("wal_005")).unwrap().map(Result::unwrap) {
+            if &entry.file_name().to_str().unwrap()[..24] > last {
+                fs::remove_file(entry.path()).unwrap();
+            }
+        }
+        let context = Context { cipher: cipher(&origin), ..directory(&root) };
+        Listed { origin, context, root }
+    }
+
+    fn golden(&self, file: &str) -> String {
+        fs::read_to_string(self.origin.join(file)).unwrap()
+    }
+
+    /// What we print, with the data directory that was written into the fixture's lists in place of the real one.
+    fn normal(&self, printed: &str) -> String {
+        let data_dir = self.documents()[0].metadata.as_ref().unwrap().data_dir.clone();
+        printed.replace(&data_dir, "/scratch/data")
+    }
+
+    fn documents(&self) -> Vec<backup_list::ListedBackup> {
+        let options = backup_list::Options { detail: Detail::Documents };
+        block_on(backup_list::run(&self.context, options)).unwrap().backups
+    }
+}
+
+fn cipher(origin: &Path) -> Cipher {
+    let env = fs::read_to_string(origin.join("env")).unwrap();
+    let value = |name: &str| {
+        env.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).map(str::to_owned)
+    };
+    let Some(key) = value("WALG_LIBSODIUM_KEY") else { return Cipher::None };
+    let transform = value("WALG_LIBSODIUM_KEY_TRANSFORM").unwrap_or("none".to_owned());
+    let transform = KeyTransform::parse(&transform).unwrap();
+    Cipher::Sodium(KeyRing::parse(key.as_bytes(), transform, KeySource::Inline).unwrap())
+}
+
+#[test]
+fn lists_are_byte_for_byte_those_of_walg() {
+    let scratch = Scratch::new();
+    for fixture in FIXTURES {
+        let listed = Listed::open(&scratch, fixture);
+        for (detail, format, golden) in [
+            (Detail::Names, ListFormat::Plain, "backup-list.txt"),
+            (Detail::Names, ListFormat::Json, "backup-list.json"),
+            (Detail::Documents, ListFormat::Plain, "backup-list-detail.txt"),
+            (Detail::Documents, ListFormat::Json, "backup-list-detail.json"),
+        ] {
+            let list = block_on(backup_list::run(&listed.context, backup_list::Options { detail })).unwrap();
+            let printed = backup_output::list(&list.backups, detail, format).unwrap();
+            assert_eq!(listed.normal(&printed), listed.golden(golden), "{fixture} {golden}");
+            assert!(!list.wal_without_backups);
+        }
+    }
+}
+
+#[test]
+fn wal_is_shown_and_verified_as_walg_does() {
+    let scratch = Scratch::new();
+    for fixture in FIXTURES {
+        let listed = Listed::open(&scratch, fixture);
+        let options =
+            wal_show::Options { backups: BackupLookup::Include, segment_size: WalSegmentSize::DEFAULT };
+        let shown = block_on(wal_show::run(&listed.context, options)).unwrap();
+        assert_eq!(
+            wal_output::show_table(&shown, BackupLookup::Include),
+            listed.golden("wal-show.txt"),
+            "{fixture}"
+        );
+        let json = wal_output::show_json(&shown).unwrap();
+        assert_eq!(listed.normal(&json), listed.golden("wal-show.json"), "{fixture}");
+
+        // wal-g asked a server that was writing the segment after the last one it verified.
+        let golden: Value = serde_json::from_str(&listed.golden("wal-verify.json")).unwrap();
+        let last = golden["integrity"]["details"].as_array().unwrap().last().unwrap()["end_segment"]
+            .as_str()
+            .unwrap();
+        let size = match fixture {
+            "zstd-sodium-base64-seg1" => WalSegmentSize::from_mebibytes(1).unwrap(),
+            _ => WalSegmentSize::DEFAULT,
+        };
+        let last: seawall::pg::SegmentName = last.parse().unwrap();
+        let lsn = last.next(size).unwrap().start_lsn(size).unwrap().checked_add(100).unwrap();
+        let verified =
+            block_on(wal_verify::run(&listed.context, verify(last.timeline(), lsn, size))).unwrap();
+        assert_eq!(
+            wal_output::verify_json(&verified).unwrap(),
+            listed.golden("wal-verify.json"),
+            "{fixture}"
+        );
+        let text = listed.golden("wal-verify.txt");
+        assert_eq!(sections(&wal_output::verify_text(&verified)), sections(&text), "{fixture}");
+        assert_eq!(verified.status(), CheckStatus::Ok);
+    }
+}
+
+/// The checks in a text of `wal-verify`; wal-g prints them in random order.
+fn sections(text: &str) -> BTreeSet<String> {
+    let mut sections: Vec<String> = Vec::new();
+    for line in text.lines() {
+        if line.contains("check status") {
+            sections.push(String::new());
+        }
+        sections.last_mut().unwrap().push_str(line);
+    }
+    sections.into_iter().collect()
+}
+
+fn verify(timeline: TimelineId, lsn: Lsn, segment_size: WalSegmentSize) -> wal_verify::Options {
+    wal_verify::Options {
+        checks: BTreeSet::from([Check::Integrity, Check::Timeline]),
+        timeline,
+        lsn,
+        segment_size,
+        backup: None,
+        delayed_segments: 0,
+        uploading_segments: 1,
+    }
+}
+
+#[test]
+fn lost_wal_is_a_failure() {
+    let scratch = Scratch::new();
+    let listed = Listed::open(&scratch, "lz4-plain-tablespace");
+    let run = |change: &dyn Fn(&mut wal_verify::Options)| {
+        let mut options = verify(TimelineId::FIRST, Lsn::new(0x700_0100), WalSegmentSize::DEFAULT);
+        change(&mut options);
+        block_on(wal_verify::run(&listed.context, options)).unwrap()
+    };
+    let wal = |number: u32| listed.root.join(format!("wal_005/0000000100000000{number:08X}.lz4"));
+    fs::remove_file(wal(6)).unwrap();
+    assert_eq!(run(&|_| ()).status(), CheckStatus::Warning, "the newest may be on its way");
+    assert_eq!(run(&|options| options.uploading_segments = 0).status(), CheckStatus::Failure);
+    fs::remove_file(wal(3)).unwrap();
+    let lost = run(&|_| ());
+    assert_eq!(lost.status(), CheckStatus::Failure);
+    assert_eq!(
+        wal_output::verify_text(&Listed::strip_timeline(lost)),
+        "[wal-verify] integrity check status: FAILURE\n\
+         [wal-verify] integrity check details:\n\
+         +-----+--------------------------+--------------------------+----------------+-------------------+\n\
+         | TLI | START                    | END                      | SEGMENTS COUNT |            STATUS |\n\
+         +-----+--------------------------+--------------------------+----------------+-------------------+\n\
+         |   1 | 000000010000000000000002 | 000000010000000000000002 |              1 |             FOUND |\n\
+         |   1 | 000000010000000000000003 | 000000010000000000000003 |              1 |      MISSING_LOST |\n\
+         |   1 | 000000010000000000000004 | 000000010000000000000005 |              2 |             FOUND |\n\
+         |   1 | 000000010000000000000006 | 000000010000000000000006 |              1 | MISSING_UPLOADING |\n\
+         +-----+--------------------------+--------------------------+----------------+-------------------+\n"
+    );
+    let from_the_delta: BackupName = listed.documents()[1].entry.name;
+    assert_eq!(run(&|options| options.backup = Some(from_the_delta)).status(), CheckStatus::Warning);
+    let other = |options: &mut wal_verify::Options| options.timeline = TimelineId::new(2).unwrap();
+    assert_eq!(run(&other).timeline.unwrap().status(), CheckStatus::Failure);
+}
+
+impl Listed {
+    fn strip_timeline(mut verified: wal_verify::Verification) -> wal_verify::Verification {
+        verified.timeline = None;
+        verified
+    }
+}
+
+#[test]
+fn an_empty_repository_has_no_backups_and_says_whether_it_has_wal() {
+    let scratch = Scratch::new();
+    let root = scratch.dir("empty");
+    let list = || {
+        let options = backup_list::Options { detail: Detail::Documents };
+        block_on(backup_list::run(&directory(&root), options))
+    };
+    let empty = list().unwrap();
+    assert!(empty.backups.is_empty() && !empty.wal_without_backups);
+    for (format, printed) in [
+        (ListFormat::Plain, ""),
+        (ListFormat::Pretty, ""),
+        (ListFormat::Json, "[]\n"),
+        (ListFormat::PrettyJson, "[]\n"),
+    ] {
+        assert_eq!(backup_output::list(&empty.backups, Detail::Names, format).unwrap(), printed);
+    }
+    fs::create_dir(root.join("wal_005")).unwrap();
+    fs::write(root.join("wal_005/000000010000000000000001.br"), "w").unwrap();
+    assert!(list().unwrap().wal_without_backups);
+    fs::remove_dir_all(&root).unwrap();
+    assert!(list().is_err(), "a missing root is not an empty list");
+}
+
+#[test]
+fn a_backup_without_metadata_is_listed_from_its_sentinel() {
+    let scratch = Scratch::new();
+    let listed = Listed::open(&scratch, "lz4-plain-tablespace");
+    let name = listed.documents()[0].entry.name;
+    fs::remove_file(listed.root.join(format!("basebackups_005/{name}/metadata.json"))).unwrap();
+    let printed = backup_output::list(&listed.documents(), Detail::Documents, ListFormat::Plain).unwrap();
+    assert_eq!(listed.normal(&printed), listed.golden("backup-list-detail.txt"));
+}
+
+#[test]
+fn one_backup_is_shown() {
+    let scratch = Scratch::new();
+    let listed = Listed::open(&scratch, "lz4-plain-tablespace");
+    let options = backup_show::Options { backup: BackupChoice::Latest };
+    let shown = block_on(backup_show::run(&listed.context, options)).unwrap();
+    let json = listed.normal(&backup_output::show(&shown, ListFormat::Json).unwrap());
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let listed_json: Value = serde_json::from_str(&listed.golden("backup-list-detail.json")).unwrap();
+    for (field, value) in listed_json.as_array().unwrap().last().unwrap().as_object().unwrap() {
+        assert_eq!(&json[field], value, "{field}");
+    }
+    assert_eq!(json["delta_from"], "base_000000010000000000000002");
+    assert_eq!(json["tablespaces"]["tablespaces"].as_array().unwrap().len(), 1);
+    let text = backup_output::show(&shown, ListFormat::Plain).unwrap();
+    assert!(
+        text.starts_with("backup_name: base_000000010000000000000004_D_000000010000000000000002\n"),
+        "{text}"
+    );
+    assert!(text.contains("\ndelta_count: 1\n"), "{text}");
+
+    let missing = BackupChoice::parse("base_0000000100000000000000FF").unwrap();
+    let error =
+        block_on(backup_show::run(&listed.context, backup_show::Options { backup: missing })).unwrap_err();
+    assert!(error.to_string().contains("does not exist"), "{error}");
+}
+
+#[test]
+fn marking_takes_the_chain_along_and_keeps_unknown_fields() {
+    let scratch = Scratch::new();
+    let listed = Listed::open(&scratch, "brotli-sodium-hex");
+    let names: Vec<BackupName> = listed.documents().iter().map(|backup| backup.entry.name).collect();
+    let mark =
+        |backup, mark| block_on(backup_mark::run(&listed.context, backup_mark::Options { backup, mark }));
+    let path = listed.root.join(format!("basebackups_005/{}/metadata.json", names[0]));
+    let mut document: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    document["kept_by"] = json!({"whom": "<us>"});
+    fs::write(&path, document.to_string()).unwrap();
+
+    let marked = mark(BackupChoice::Latest, Mark::Permanent).unwrap();
+    assert_eq!((marked.name, &marked.changed), (names[2], &names));
+    document["is_permanent"] = json!(true);
+    let rewritten: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    assert_eq!(rewritten, document);
+    assert!(mark(BackupChoice::Name(names[2]), Mark::Permanent).unwrap().changed.is_empty());
+
+    let refused = mark(BackupChoice::Name(names[1]), Mark::Impermanent).unwrap_err();
+    assert!(refused.to_string().contains(&names[2].to_string()), "{refused}");
+    for name in names.iter().rev() {
+        assert_eq!(mark(BackupChoice::Name(*name), Mark::Impermanent).unwrap().changed, [*name]);
+    }
+    assert!(listed.documents().iter().all(|backup| !backup.metadata.as_ref().unwrap().is_permanent));
+}
+
+/// A small repository: names of backups with the parents of deltas, WAL from 1 to `wal` on timeline 1.
+struct Synthetic {
+    backups: Vec<Row>,
+    wal: u64,
+}
+
+struct Row {
+    number: u64,
+    parent: Option<usize>,
+    permanent: bool,
+}
+
+impl Synthetic {
+    fn name(&self, index: usize) -> String {
+        let row = &self.backups[index];
+        let name = format!("base_0000000100000000{:08X}", row.number);
+        match row.parent {
+            Some(parent) => format!("{name}_D_0000000100000000{:08X}", self.backups[parent].number),
+            None => name,
+        }
+    }
+
+    fn root_of(&self, index: usize) -> usize {
+        self.backups[index].parent.map_or(index, |parent| self.root_of(parent))
+    }
+
+    /// Every object with its content.
+    fn objects(&self) -> Vec<(String, String)> {
+        let mut objects = Vec::new();
+        for (index, row) in self.backups.iter().enumerate() {
+            let name = self.name(index);
+            let lsn = row.number * (16 << 20) + 40;
+            let time = format!("2026-11-20T{:02}:00:00Z", index);
+            let mut sentinel = json!({
+                "LSN": lsn, "PgVersion": 150018, "FinishLSN": lsn + 200, "Version": 2,
+                "StartTime": time, "FinishTime": time, "IsPermanent": false,
+            });
+            if let Some(parent) = row.parent {
+                sentinel["DeltaLSN"] = json!(self.backups[parent].number * (16 << 20) + 40);
+                sentinel["DeltaFrom"] = json!(self.name(parent));
+                sentinel["DeltaFullName"] = json!(self.name(self.root_of(index)));
+                sentinel["DeltaCount"] = json!(1);
+            }
+            let metadata = json!({
+                "start_time": time, "finish_time": time, "start_lsn": lsn, "finish_lsn": lsn + 200,
+                "pg_version": 150018, "is_permanent": row.permanent, "user_data": {"number": row.number},
+            });
+            let folder = format!("basebackups_005/{name}");
+            objects.push((format!("{folder}/metadata.json"), metadata.to_string()));
+            objects.push((format!("{folder}/files_metadata.json"), "{}".to_owned()));
+            objects.push((format!("{folder}/tar_partitions/part_001.tar.br"), "tar".to_owned()));
+            objects.push((format!("{folder}_backup_stop_sentinel.json"), sentinel.to_string()));
+        }
+        for number in 1..=self.wal {
+            objects.push((format!("wal_005/0000000100000000{number:08X}.br"), "wal".to_owned()));
+        }
+        objects.push(("wal_005/00000001.history.br".to_owned(), "history".to_owned()));
+        objects
+    }
+
+    fn write(&self, root: &Path) {
+        for (key, content) in self.objects() {
+            let path = root.join(key);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+        for index in 0..self.backups.len() {
+            let sentinel = format!("basebackups_005/{}_backup_stop_sentinel.json", self.name(index));
+            let time: jiff::Timestamp = format!("2026-11-20T{index:02}:30:00Z").parse().unwrap();
+            let file = fs::File::options().append(true).open(root.join(sentinel)).unwrap();
+            file.set_modified(SystemTime::from(time)).unwrap();
+        }
+    }
+
+    fn memory(&self) -> Memory {
+        let memory = Memory::new();
+        for (key, content) in self.objects() {
+            memory.set(&Key::parse(&key).unwrap(), content);
+        }
+        memory
+    }
+}
+
+/// full 2, delta 4, delta 6, full 8, delta 10; WAL 1 to 11.
+fn two_chains() -> Synthetic {
+    let rows = [(2, None), (4, Some(0)), (6, Some(1)), (8, None), (10, Some(3))];
+    let backups = rows.map(|(number, parent)| Row { number, parent, permanent: false });
+    Synthetic { backups: backups.into(), wal: 11 }
+}
+
+fn options(request: DeleteRequest, mode: Mode) -> delete::Options {
+    delete::Options { request, mode, order: Order::Segment, segment_size: WalSegmentSize::DEFAULT }
+}
+
+fn retain_full(count: usize) -> DeleteRequest {
+    DeleteRequest::Policy(Policy::Retain {
+        count: NonZeroUsize::new(count).unwrap(),
+        counting: Counting::Full,
+        after: None,
+    })
+}
+
+#[test]
+fn a_dry_run_deletes_nothing() {
+    let memory = two_chains().memory();
+    let before = memory.keys();
+    let context = context(Arc::new(memory.clone()));
+    let done = block_on(delete::run(&context, options(retain_full(1), Mode::DryRun))).unwrap();
+    assert_eq!(done.plan.unwrap().backups.len(), 3);
+    assert_eq!((done.deleted, memory.keys()), (0, before));
+    let done = block_on(delete::run(&context, options(retain_full(1), Mode::Confirmed))).unwrap();
+    assert!(done.is_complete());
+    assert_eq!(done.deleted, 3 * 4 + 7);
+    assert_eq!(context.progress.snapshot().pieces_done, done.deleted);
+    assert_eq!(memory.keys().len(), 2 * 4 + 4 + 1);
+}
+
+#[test]
+fn everything_leaves_what_is_not_of_the_repository() {
+    let memory = two_chains().memory();
+    for key in
+        ["catchup_005/base_000000010000000000000002/metadata.json", "wal-g_storage_check", "notes/a", "b"]
+    {
+        memory.set(&Key::parse(key).unwrap(), "x");
+    }
+    // A sentinel that cannot be read does not stand in the way of FORCE.
+    let broken = "basebackups_005/base_000000010000000000000009_backup_stop_sentinel.json";
+    memory.set(&Key::parse(broken).unwrap(), "{");
+    let context = context(Arc::new(memory.clone()));
+    let run = |force| {
+        let everything = DeleteRequest::Policy(Policy::Everything { force });
+        block_on(delete::run(&context, options(everything, Mode::Confirmed)))
+    };
+    assert!(run(false).is_err());
+    assert!(run(true).unwrap().is_complete());
+    let left: Vec<String> = memory.keys().iter().map(ToString::to_string).collect();
+    assert_eq!(left, ["b", "notes/a"]);
+}
+
+#[test]
+fn targets_are_chosen_by_name_user_data_or_latest() {
+    let target = |backup| DeleteRequest::Target { backup, family: Family::Descendants };
+    for (backup, gone) in [
+        (BackupChoice::Latest, 1),
+        (BackupChoice::Name("base_000000010000000000000002".parse().unwrap()), 3),
+        (BackupChoice::UserData(json!({"number": 4})), 2),
+    ] {
+        let memory = two_chains().memory();
+        if backup == BackupChoice::Latest {
+            // Memory keeps the time of writing; the last one written is the latest.
+            let latest = format!("basebackups_005/{}_backup_stop_sentinel.json", two_chains().name(4));
+            let key = Key::parse(&latest).unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(2));
+            memory.set(&key, memory.content(&key).unwrap());
+        }
+        let context = context(Arc::new(memory.clone()));
+        let done = block_on(delete::run(&context, options(target(backup), Mode::Confirmed))).unwrap();
+        assert_eq!(done.plan.unwrap().backups.len(), gone);
+        assert!(memory.keys().iter().filter(|key| key.as_str().starts_with("wal_005/")).count() == 12);
+    }
+    let context = context(Arc::new(two_chains().memory()));
+    for missing in [
+        BackupChoice::Name("base_0000000100000000000000FF".parse().unwrap()),
+        BackupChoice::UserData(json!({"number": 5})),
+    ] {
+        assert!(block_on(delete::run(&context, options(target(missing), Mode::Confirmed))).is_err());
+    }
+}
+
+/// A storage that cannot delete some keys.
+#[derive(Debug)]
+struct Stubborn {
+    inner: Memory,
+    keeps: BTreeSet<Key>,
+}
+
+impl Storage for Stubborn {
+    fn location(&self) -> &Location {
+        self.inner.location()
+    }
+    fn limits(&self) -> Limits {
+        Limits { delete_batch: 2, ..self.inner.limits() }
+    }
+    fn head<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<ObjectMeta>, Error>> {
+        self.inner.head(key)
+    }
+    fn get<'a>(
+        &'a self,
+        key: &'a Key,
+        from: u64,
+        if_match: Option<&'a ETag>,
+    ) -> BoxFuture<'a, Result<Option<Body>, Error>> {
+        self.inner.get(key, from, if_match)
+    }
+    fn put<'a>(
+        &'a self,
+        key: &'a Key,
+        body: Bytes,
+        mode: PutMode,
+    ) -> BoxFuture<'a, Result<PutOutcome, Error>> {
+        self.inner.put(key, body, mode)
+    }
+    fn start_upload<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Box<dyn Upload>, Error>> {
+        self.inner.start_upload(key)
+    }
+    fn list_page<'a>(
+        &'a self,
+        prefix: &'a Prefix,
+        depth: Depth,
+        from: Option<&'a PageToken>,
+    ) -> BoxFuture<'a, Result<ListPage, Error>> {
+        self.inner.list_page(prefix, depth, from)
+    }
+    fn delete<'a>(&'a self, keys: &'a [Key]) -> BoxFuture<'a, Result<DeleteReport, Error>> {
+        async move {
+            let (kept, gone): (Vec<Key>, Vec<Key>) =
+                keys.iter().cloned().partition(|key| self.keeps.contains(key));
+            let mut report = self.inner.delete(&gone).await?;
+            report.failed.extend(kept.into_iter().map(|key| {
+                let error = Error::new(ErrorKind::Refused, "delete", Some(&key), self.location(), "denied");
+                (key, error)
+            }));
+            Ok(report)
+        }
+        .boxed()
+    }
+}
+
+/// Whichever object stays: no listed backup has lost anything, the result names the object, and the same command
+/// finishes once it can.
+#[test]
+fn what_could_not_be_deleted_is_reported_and_finished_later() {
+    let all = two_chains().memory();
+    let context_of = |storage: Stubborn| context(Arc::new(storage));
+    let whole = Stubborn { inner: all.clone(), keeps: BTreeSet::new() };
+    block_on(delete::run(&context_of(whole), options(retain_full(1), Mode::Confirmed))).unwrap();
+    let expected = all.keys();
+
+    for kept in two_chains().memory().keys().into_iter().filter(|key| !expected.contains(key)) {
+        let memory = two_chains().memory();
+        let stubborn = Stubborn { inner: memory.clone(), keeps: BTreeSet::from([kept.clone()]) };
+        let done =
+            block_on(delete::run(&context_of(stubborn), options(retain_full(1), Mode::Confirmed))).unwrap();
+        assert_eq!(done.failed.iter().map(|(key, _)| key).collect::<Vec<_>>(), [&kept]);
+        let left: BTreeSet<String> = memory.keys().iter().map(ToString::to_string).collect();
+        for sentinel in left.iter().filter_map(|key| key.strip_suffix("_backup_stop_sentinel.json")) {
+            for part in ["metadata.json", "files_metadata.json", "tar_partitions/part_001.tar.br"] {
+                assert!(
+                    left.contains(&format!("{sentinel}/{part}")),
+                    "{sentinel} lost {part} when {kept} stayed"
+                );
+            }
+        }
+        let again = Stubborn { inner: memory.clone(), keeps: BTreeSet::new() };
+        let done =
+            block_on(delete::run(&context_of(again), options(retain_full(1), Mode::Confirmed))).unwrap();
+        assert!(done.is_complete());
+        assert_eq!(memory.keys(), expected, "after {kept} had stayed");
+    }
+}
+
+/// Numbers that look random and are the same in every run.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+
+    /// Chains as `backup-push` makes them: a delta builds on the backup before it; permanent ones on permanent ones.
+    fn repository(&mut self) -> Synthetic {
+        let mut number = 1;
+        let mut backups: Vec<Row> = Vec::new();
+        for index in 0..usize::try_from(2 + self.below(7)).unwrap() {
+            number += 1 + self.below(3);
+            let parent = index.checked_sub(1).filter(|_| self.below(2) == 0);
+            let allowed = parent.is_none_or(|parent| backups[parent].permanent);
+            backups.push(Row { number, parent, permanent: allowed && self.below(4) == 0 });
+        }
+        Synthetic { backups, wal: number + 2 }
+    }
+}
+
+fn policies(repository: &Synthetic) -> Vec<(Vec<String>, Order, DeleteRequest)> {
+    let mut policies = Vec::new();
+    let mut add = |args: &str, order: Order, policy: Policy| {
+        let args = args.split(' ').map(str::to_owned).collect();
+        policies.push((args, order, DeleteRequest::Policy(policy)));
+    };
+    let retain = |count: usize, counting, after: Option<&str>| Policy::Retain {
+        count: NonZeroUsize::new(count).unwrap(),
+        counting,
+        after: after.map(Point::parse),
+    };
+    for count in [1, 2, 3] {
+        add(&format!("retain {count}"), Order::Segment, retain(count, Counting::Any, None));
+        add(&format!("retain FULL {count}"), Order::Segment, retain(count, Counting::Full, None));
+        add(&format!("retain FIND_FULL {count}"), Order::Segment, retain(count, Counting::FindFull, None));
+    }
+    let time = "2026-11-20T02:10:00Z";
+    add(&format!("retain FULL 1 --after {time}"), Order::Segment, retain(1, Counting::Full, Some(time)));
+    for (order, flag) in [(Order::Segment, ""), (Order::StartTime, " --use-sentinel-time")] {
+        let before = |find_full| Policy::Before { point: Point::parse(time), find_full };
+        add(&format!("before {time}{flag}"), order, before(false));
+        add(&format!("before FIND_FULL {time}{flag}"), order, before(true));
+        let name = repository.name(repository.backups.len() - 1);
+        let before = |find_full| Policy::Before { point: Point::parse(&name), find_full };
+        add(&format!("before {name}{flag}"), order, before(false));
+        add(&format!("before FIND_FULL {name}{flag}"), order, before(true));
+    }
+    for (args, scope) in [
+        ("garbage", GarbageScope::All),
+        ("garbage ARCHIVES", GarbageScope::Archives),
+        ("garbage BACKUPS", GarbageScope::Backups),
+    ] {
+        add(args, Order::Segment, Policy::Garbage { scope, without_backups: false });
+    }
+    add("everything", Order::Segment, Policy::Everything { force: false });
+    for index in 0..repository.backups.len() {
+        let backup = BackupChoice::Name(repository.name(index).parse().unwrap());
+        for (words, family) in [("target", Family::Descendants), ("target FIND_FULL", Family::Whole)] {
+            let args = format!("{words} {}", repository.name(index));
+            let args = args.split(' ').map(str::to_owned).collect();
+            policies.push((args, Order::Segment, DeleteRequest::Target { backup: backup.clone(), family }));
+        }
+    }
+    policies
+}
+
+fn files_below(root: &Path) -> BTreeSet<String> {
+    let mut files = BTreeSet::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(entry.path());
+            } else {
+                files.insert(entry.path().strip_prefix(root).unwrap().display().to_string());
+            }
+        }
+    }
+    files
+}
+
+/// Every form of the lists, on a repository with a switch of timelines, a gap and user data.
+#[test]
+fn lists_what_walg_lists() {
+    let scratch = Scratch::new();
+    let walg = require!(Tool::walg(&scratch));
+    let root = scratch.dir("repository");
+    let rows = (0..12).map(|index| Row { number: 2 + 2 * index, parent: None, permanent: index == 3 });
+    Synthetic { backups: rows.collect(), wal: 40 }.write(&root);
+    let wal = |name: &str, content: &str| fs::write(root.join("wal_005").join(name), content).unwrap();
+    fs::remove_file(root.join("wal_005/00000001.history.br")).unwrap();
+    fs::remove_file(root.join("wal_005/000000010000000000000007.br")).unwrap();
+    fs::remove_file(root.join("wal_005/000000010000000000000008.br")).unwrap();
+    for number in 0x26..0x2C {
+        wal(&format!("0000000200000000000000{number:02X}.br"), "wal");
+    }
+    wal("00000002.history", "1\t0/26000100\tno recovery target specified\n");
+    wal("000000010000000000000028.partial.br", "wal");
+    scratch.own(&root);
+    let walg = walg.with("WALG_FILE_PREFIX", root.to_str().unwrap()).with("WALG_UPLOAD_CONCURRENCY", "1");
+    let theirs = |args: &str| walg.run(&scratch, args.split(' ')).success().stdout;
+    let context = directory(&root);
+
+    for (detail, flag) in [(Detail::Names, ""), (Detail::Documents, " --detail")] {
+        let list = block_on(backup_list::run(&context, backup_list::Options { detail })).unwrap().backups;
+        for (format, flags) in [
+            (ListFormat::Plain, ""),
+            (ListFormat::Pretty, " --pretty"),
+            (ListFormat::Json, " --json"),
+            (ListFormat::PrettyJson, " --json --pretty"),
+        ] {
+            let ours = backup_output::list(&list, detail, format).unwrap();
+            assert_eq!(ours, theirs(&format!("backup-list{flag}{flags}")));
+        }
+    }
+    let size = WalSegmentSize::DEFAULT;
+    for (backups, flag) in [(BackupLookup::Include, ""), (BackupLookup::Skip, " --without-backups")] {
+        let shown =
+            block_on(wal_show::run(&context, wal_show::Options { backups, segment_size: size })).unwrap();
+        assert_eq!(wal_output::show_table(&shown, backups), theirs(&format!("wal-show{flag}")));
+        assert_eq!(
+            wal_output::show_json(&shown).unwrap(),
+            theirs(&format!("wal-show --detailed-json{flag}"))
+        );
+    }
+    for (timeline, lsn) in [(1, "0/28000100"), (2, "0/2C000100"), (2, "0/2E000000"), (3, "0/30000000")] {
+        let options = verify(TimelineId::new(timeline).unwrap(), lsn.parse().unwrap(), size);
+        let verified = block_on(wal_verify::run(&context, options)).unwrap();
+        let command = format!("wal-verify integrity timeline --timeline {timeline} --lsn {lsn}");
+        assert_eq!(
+            wal_output::verify_json(&verified).unwrap(),
+            theirs(&format!("{command} --json")),
+            "{command}"
+        );
+        assert_eq!(sections(&wal_output::verify_text(&verified)), sections(&theirs(&command)), "{command}");
+    }
+}
+
+/// The same command on the same repository leaves the same objects as wal-g's. Where we differ on purpose
+/// (`docs/delete.md`) is said below.
+#[test]
+fn deletes_what_walg_deletes() {
+    let scratch = Scratch::new();
+    let walg = require!(Tool::walg(&scratch));
+    let mut numbers = Numbers(7);
+    let mut compared = 0;
+    for _ in 0..8 {
+        let repository = numbers.repository();
+        for (args, order, request) in policies(&repository) {
+            let (theirs, ours) = (scratch.dir("theirs"), scratch.dir("ours"));
+            repository.write(&theirs);
+            repository.write(&ours);
+            scratch.own(&theirs);
+            let command =
+                ["delete"].into_iter().map(str::to_owned).chain(args.clone()).chain(["--confirm".to_owned()]);
+            let walg = walg.clone().with("WALG_FILE_PREFIX", theirs.to_str().unwrap()).run(&scratch, command);
+            let options = delete::Options { order, ..options(request.clone(), Mode::Confirmed) };
+            let done = block_on(delete::run(&directory(&ours), options));
+
+            let case = format!(
+                "{args:?} on {:?}\nwal-g: {walg}",
+                (0..repository.backups.len())
+                    .map(|index| (repository.name(index), repository.backups[index].permanent))
+                    .collect::<Vec<_>>()
+            );
+            let is_target = matches!(request, DeleteRequest::Target { .. });
+            let is_garbage = matches!(request, DeleteRequest::Policy(Policy::Garbage { .. }));
+            match done {
+                Ok(done) => {
+                    assert!(done.is_complete(), "{case}");
+                    // wal-g wants the oldest impermanent backup to be a full one even for garbage.
+                    if walg.code == Some(0) || !is_garbage {
+                        assert_eq!(walg.code, Some(0), "{case}");
+                        assert_eq!(files_below(&ours), files_below(&theirs), "{case}");
+                    }
+                }
+                // wal-g does not see that a target is permanent, and deletes it.
+                Err(error) if is_target => {
+                    assert!(error.to_string().contains("permanent"), "{error}: {case}")
+                }
+                Err(error) => assert_eq!(walg.code, Some(1), "{error}: {case}"),
+            }
+            compared += 1;
+            fs::remove_dir_all(theirs).unwrap();
+            fs::remove_dir_all(ours).unwrap();
+        }
+    }
+    assert!(compared > 150, "{compared}");
+}
