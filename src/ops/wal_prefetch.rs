@@ -114,11 +114,16 @@ impl PrefetchDir {
 
     /// Removes everything, unless a prefetcher is at work.
     pub fn clean(&self) {
+        if !self.path.exists() {
+            return;
+        }
         if let Ok(Some(_lock)) = self.lock()
             && let Err(error) = fs::remove_dir_all(&self.path)
         {
             tracing::debug!("cannot remove prefetched segments: {error}");
         }
+        // wal-g may keep other things there.
+        let _ = self.path.parent().map(fs::remove_dir);
     }
 
     /// The right to work here; `None` while another process has it. Given back when dropped.
