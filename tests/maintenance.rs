@@ -249,6 +249,30 @@ impl Listed {
     }
 }
 
+/// What scripts and cron see: exit codes, and a standard output that holds data or nothing.
+#[test]
+fn commands_fail_loudly() {
+    let scratch = Scratch::new();
+    let listed = Listed::open(&scratch, "lz4-plain-tablespace");
+    scratch.own(&listed.root);
+    let root = listed.root.to_str().unwrap();
+    let seawall = Tool::seawall(&scratch).with("WALG_FILE_PREFIX", root).with("WALG_UPLOAD_CONCURRENCY", "1");
+    let run = |args: &str| seawall.run(&scratch, args.split(' '));
+    run("wal-verify integrity --timeline 1 --lsn 0/7000100").success().stdout_has("status: OK");
+    fs::remove_file(listed.root.join("wal_005/000000010000000000000003.lz4")).unwrap();
+    run("wal-verify integrity --timeline 1 --lsn 0/7000100").exits(1).stdout_has("status: FAILURE");
+    run("wal-show").success().stdout_has("LOST_SEGMENTS");
+    run("delete retain 1 --confirm").fails(1).stderr_has("FIND_FULL");
+    run("delete before base_0000000100000000000000FF --confirm").fails(1).stderr_has("was not found");
+    run("delete retain FULL 5 --confirm").success().stderr_has("No backup found for deletion");
+    run("backup-mark base_000000010000000000000002").success();
+    run("delete everything --confirm").fails(1).stderr_has("permanent");
+    fs::remove_dir_all(&listed.root).unwrap();
+    for command in ["backup-list", "backup-list --json", "wal-show", "delete everything FORCE --confirm"] {
+        assert_eq!(run(command).fails(1).stdout, "", "{command}");
+    }
+}
+
 #[test]
 fn an_empty_repository_has_no_backups_and_says_whether_it_has_wal() {
     let scratch = Scratch::new();
@@ -305,7 +329,7 @@ fn one_backup_is_shown() {
     );
     assert!(text.contains("\ndelta_count: 1\n"), "{text}");
 
-    let missing = BackupChoice::parse("base_0000000100000000000000FF").unwrap();
+    let missing = BackupChoice::Name("base_0000000100000000000000FF".parse().unwrap());
     let error =
         block_on(backup_show::run(&listed.context, backup_show::Options { backup: missing })).unwrap_err();
     assert!(error.to_string().contains("does not exist"), "{error}");

@@ -5,14 +5,21 @@ use std::ffi::OsString;
 use indicatif::MultiProgress;
 use secrecy::ExposeSecret;
 
-use crate::ops::{backup_fetch, backup_push, wal_fetch, wal_prefetch, wal_push};
+use crate::ops::{
+    backup_fetch, backup_list, backup_mark, backup_push, backup_show, delete, wal_fetch, wal_prefetch,
+    wal_push, wal_show, wal_verify,
+};
 use crate::settings::{Environment, Section, Settings, Sources, keys};
 
 use super::arguments::Invocation;
+use super::backup_output::{self, ListFormat};
 use super::exit::{Codes, Recovery};
 use super::session::{Content, Session, Threads};
 use super::walg::{Arguments, Command, ConfigCommand, RateLimits};
-use super::{Error, log, printer, reference, show};
+use super::{Error, log, printer, reference, show, wal_output};
+
+/// Settings that concern every command which uses the storage.
+const STORAGE: [Section; 3] = [Section::Storage, Section::S3, Section::Program];
 
 /// Those that concern commands which read and write content.
 const WAL: [Section; 6] = [
@@ -101,6 +108,71 @@ pub fn run(invocation: Invocation, set_codes: impl FnOnce(Codes)) -> Result<(), 
             })?;
             Ok(())
         }
+        Command::WalShow(arguments) => {
+            session.warn(&STORAGE);
+            let options = arguments.options(&session.settings)?;
+            let timelines = session
+                .run(Threads::One, Content::Coded, async |context| wal_show::run(&context, options).await)?;
+            printer::print(&match arguments.detailed_json {
+                true => wal_output::show_json(&timelines)?,
+                false => wal_output::show_table(&timelines, options.backups),
+            })
+        }
+        Command::WalVerify(arguments) => {
+            session.warn(&STORAGE);
+            let place = match arguments.place()? {
+                Some(place) => place,
+                None => session.server_place()?,
+            };
+            let options = arguments.options(&session.settings, place)?;
+            let verification = session.run(Threads::One, Content::Coded, async |context| {
+                wal_verify::run(&context, options).await
+            })?;
+            printer::print(&match arguments.json {
+                true => wal_output::verify_json(&verification)?,
+                false => wal_output::verify_text(&verification),
+            })?;
+            match verification.status() {
+                wal_verify::CheckStatus::Failure => Err(Error::VerificationFailed),
+                wal_verify::CheckStatus::Ok | wal_verify::CheckStatus::Warning => Ok(()),
+            }
+        }
+        Command::BackupList(arguments) => {
+            session.warn(&STORAGE);
+            let options = arguments.options();
+            let list = session.run(Threads::One, Content::Plain, async |context| {
+                backup_list::run(&context, options).await
+            })?;
+            let format = arguments.format.format();
+            tell_of_missing_backups(&list, format);
+            printer::print(&backup_output::list(&list.backups, options.detail, format)?)
+        }
+        Command::BackupShow(arguments) => {
+            session.warn(&STORAGE);
+            let options = arguments.options()?;
+            let shown = session.run(Threads::One, Content::Plain, async |context| {
+                backup_show::run(&context, options).await
+            })?;
+            printer::print(&backup_output::show(&shown, arguments.format.format())?)
+        }
+        Command::BackupMark(arguments) => {
+            session.warn(&STORAGE);
+            let options = arguments.options()?;
+            session.run(Threads::One, Content::Plain, async |context| {
+                backup_mark::run(&context, options).await
+            })?;
+            Ok(())
+        }
+        Command::Delete(arguments) => {
+            session.warn(&STORAGE);
+            let options = arguments.options(&session.settings)?;
+            let deletion = session
+                .run_shown("delete", Content::Plain, async |context| delete::run(&context, options).await)?;
+            match deletion.failed.len() {
+                0 => Ok(()),
+                failed => Err(Error::NotDeleted(failed)),
+            }
+        }
         Command::Config(ConfigCommand::Show(arguments)) => {
             session.warn(&[]);
             let format = if arguments.json { show::Format::Json } else { show::Format::Text };
@@ -121,4 +193,17 @@ fn program(invocation: &Invocation) -> Vec<OsString> {
         program.push(format!("--{flag}={}", text.expose_secret()).into());
     }
     program
+}
+
+/// No backups is a success with an empty list; it is said on stderr, and louder when there is WAL.
+fn tell_of_missing_backups(list: &backup_list::BackupList, format: ListFormat) {
+    if !list.backups.is_empty() {
+        return;
+    }
+    if matches!(format, ListFormat::Plain | ListFormat::Pretty) {
+        tracing::info!("No backups found");
+    }
+    if list.wal_without_backups {
+        tracing::warn!("there is WAL but no base backup: WAL alone cannot be restored, run backup-push");
+    }
 }

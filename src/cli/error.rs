@@ -24,6 +24,15 @@ pub enum Error {
     /// What was given as the name of a backup is none.
     #[error(transparent)]
     BackupName(#[from] InvalidBackupName),
+    /// `wal-verify` found what must not be.
+    #[error("the archive failed the check")]
+    VerificationFailed,
+    /// Some objects could not be deleted; each has been reported.
+    #[error("{0} objects could not be deleted")]
+    NotDeleted(usize),
+    /// A document cannot be printed.
+    #[error("cannot print JSON")]
+    Json(#[from] serde_json::Error),
     /// A flag or argument asks for something that is not done yet.
     #[error("{what} is not supported")]
     Unsupported {
@@ -71,6 +80,7 @@ impl Error {
             Error::Settings(error) => error.hint(),
             Error::Operation(error) => error.hint(),
             Error::BackupName(_) => Some("`backup-list` shows the backups; LATEST is the newest".to_owned()),
+            Error::NotDeleted(_) => Some("the same command again goes on where this one stopped".to_owned()),
             Error::Unsupported { hint, .. } => Some((*hint).to_owned()),
             _ => None,
         }

@@ -10,9 +10,10 @@ use tokio_util::sync::CancellationToken;
 use crate::ops::{self, Context};
 use crate::progress::Progress;
 use crate::settings::{Section, Settings};
-use crate::{codec, storage};
+use crate::{codec, pg, storage};
 
 use super::progress::Display;
+use super::walg::WalPlace;
 use super::{Error, signal};
 
 /// The settings of this run, and what is made from them when a command asks for it.
@@ -93,6 +94,21 @@ impl Session {
                 outcome
             }
         })
+    }
+
+    /// Where the server that the settings name is in its WAL.
+    pub fn server_place(&self) -> Result<WalPlace, Error> {
+        let info = pg::ConnInfo::from_env(&|name| self.settings.libpq_variable(name))?;
+        let ask = async || {
+            let server = pg::Session::connect(&info).await?;
+            let identity = server.identify().await?;
+            let lsn = server.current_wal_lsn().await?;
+            server.close().await;
+            Ok(WalPlace { timeline: identity.timeline, lsn, segment_size: Some(identity.segment_size) })
+        };
+        runtime(Threads::One)?
+            .block_on(ask())
+            .map_err(|error: pg::session::Error| ops::Error::from(error).into())
     }
 
     fn context(&self, content: Content) -> Result<Context, Error> {

@@ -23,16 +23,6 @@ pub enum BackupChoice {
     UserData(Value),
 }
 
-impl BackupChoice {
-    /// Reads `LATEST` or the name of a backup.
-    pub fn parse(text: &str) -> Result<BackupChoice, RequestError> {
-        match text {
-            "LATEST" => Ok(BackupChoice::Latest),
-            name => Ok(BackupChoice::Name(name.parse()?)),
-        }
-    }
-}
-
 /// The backup that is meant. It is known to exist, unless it was given by name.
 pub async fn choose(ctx: &Context, choice: &BackupChoice) -> Result<BackupName, Error> {
     match choice {

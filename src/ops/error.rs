@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::layout::walg::{BackupName, InvalidBackupName};
+use crate::layout::walg::BackupName;
 use crate::pg::{Lsn, SystemIdentifier, TimelineId, WalPageError};
 use crate::retention::Refusal;
 use crate::storage::{self, Key};
@@ -150,9 +150,6 @@ pub enum RequestError {
     /// A backup is chosen by its name or by user data.
     #[error("either a backup name or user data must be given to choose a backup, not both and not neither")]
     BackupChoice,
-    /// What was given as a name is none.
-    #[error(transparent)]
-    BackupName(#[from] InvalidBackupName),
     /// No backup carries the user data.
     #[error("no backup has the given user data")]
     NoUserData,
@@ -307,9 +304,6 @@ impl Error {
             Error::Request(RequestError::Retention(refusal)) => Some(refusal.hint().to_owned()),
             Error::Request(RequestError::PermanentChild { .. }) => {
                 Some("mark the delta as impermanent first".to_owned())
-            }
-            Error::Request(RequestError::BackupName(_)) => {
-                Some("`backup-list` shows the backups that exist; LATEST is the newest one".to_owned())
             }
             Error::Request(RequestError::TablespaceNotEmpty { .. }) => {
                 Some("empty it, or choose other places with --restore-spec FILE".to_owned())

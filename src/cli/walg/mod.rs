@@ -1,8 +1,11 @@
 //! wal-g's command line: commands, flags and short forms as wal-g 3.0.9 has them.
 
+mod backup;
 mod backup_fetch;
 mod backup_push;
+mod delete;
 mod wal;
+mod wal_checks;
 
 use std::path::PathBuf;
 
@@ -15,9 +18,12 @@ use crate::ops::backup_choice::BackupChoice;
 
 use super::Error;
 
+pub use backup::{BackupListArgs, BackupMarkArgs, BackupShowArgs, FormatArgs};
 pub use backup_fetch::BackupFetchArgs;
 pub use backup_push::BackupPushArgs;
+pub use delete::{DeleteArgs, DeleteRule};
 pub use wal::{WalFetchArgs, WalPrefetchArgs, WalPushArgs};
+pub use wal_checks::{WalPlace, WalShowArgs, WalVerifyArgs};
 
 /// The program's arguments; the setting flags are added from the table of settings.
 #[derive(Debug, Parser)]
@@ -60,6 +66,18 @@ pub enum Command {
     BackupPush(BackupPushArgs),
     /// Restore a base backup
     BackupFetch(BackupFetchArgs),
+    /// List the backups
+    BackupList(BackupListArgs),
+    /// Show what is known of one backup
+    BackupShow(BackupShowArgs),
+    /// Make a backup permanent, so that retention never deletes it, or impermanent again
+    BackupMark(BackupMarkArgs),
+    /// Delete old backups and WAL
+    Delete(DeleteArgs),
+    /// Show the archived WAL by timeline, with its gaps
+    WalShow(WalShowArgs),
+    /// Check that the archive holds all WAL that recovery needs; fails when it does not
+    WalVerify(WalVerifyArgs),
     /// Show the settings
     #[command(subcommand)]
     Config(ConfigCommand),
