@@ -178,6 +178,9 @@ pub enum RequestError {
     /// Two backups would have the same name.
     #[error("backup `{0}` already exists")]
     BackupExists(BackupName),
+    /// Another process is writing the backup of this name.
+    #[error("backup `{0}` is being written by another backup-push")]
+    BackupRunning(BackupName),
     /// A delta cannot be restored without the list of its files.
     #[error("backup `{0}` is a delta and has no usable files_metadata.json, so it cannot be restored")]
     DeltaWithoutFiles(BackupName),
@@ -305,6 +308,10 @@ impl Error {
             Error::Request(RequestError::PermanentChild { .. }) => {
                 Some("mark the delta as impermanent first".to_owned())
             }
+            Error::Request(RequestError::BackupExists(_) | RequestError::BackupRunning(_)) => Some(
+                "on a standby a new backup needs a new restartpoint: run CHECKPOINT on the primary and wait for it"
+                    .to_owned(),
+            ),
             Error::Request(RequestError::TablespaceNotEmpty { .. }) => {
                 Some("empty it, or choose other places with --restore-spec FILE".to_owned())
             }

@@ -43,3 +43,16 @@ pub struct Context {
     /// What has been done so far, for whoever shows it.
     pub progress: Progress,
 }
+
+impl Context {
+    /// What `work` returns, or [`Error::Cancelled`] as soon as the process is asked to end.
+    async fn until_cancelled<T, E: Into<Error>>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Error> {
+        tokio::select! {
+            done = work => done.map_err(Into::into),
+            () = self.cancel.cancelled() => Err(Error::Cancelled),
+        }
+    }
+}

@@ -198,6 +198,17 @@ impl Session {
         self.parsed(action, &row, 0)
     }
 
+    /// Takes the right to write the backup that starts in `segment`; `false` while another session has it. Kept until
+    /// the session's end.
+    ///
+    /// On a standby two backups without a restartpoint between them start at the same place, and so have the same name.
+    pub async fn try_lock_backup(&self, segment: SegmentName) -> Result<bool, Error> {
+        let action = "lock the name of the backup";
+        let sql = "SELECT pg_try_advisory_lock(hashtext('seawall backup'), hashtext($1))";
+        let row = self.row(action, sql, &[&segment.to_string()]).await?;
+        self.get(action, &row, 0)
+    }
+
     /// Starts a backup with an immediate checkpoint. It lasts until [`Session::stop_backup`] or the session's end.
     pub async fn start_backup(&self, label: &str) -> Result<StartedBackup, Error> {
         let action = "start backup";

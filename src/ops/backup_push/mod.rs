@@ -97,8 +97,8 @@ pub enum VerifyPages {
 
 /// Takes a full backup. On return it exists, durably, and can be restored.
 pub async fn run(ctx: &Context, options: Options) -> Result<Backup, Error> {
-    let session = Session::connect(&options.conninfo).await?;
-    let server = session.identify().await?;
+    let session = ctx.until_cancelled(Session::connect(&options.conninfo)).await?;
+    let server = ctx.until_cancelled(session.identify()).await?;
     let data_dir = check_data_dir(&options.data_dir, &server.data_directory)?;
     let verify = check_verification(options.verify, &server);
     if !server.in_recovery && !server.archives() {
@@ -111,11 +111,17 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Backup, Error> {
 
     let start_time = Timestamp::now();
     tracing::info!("Calling pg_backup_start()");
-    let started = session.start_backup(&format!("seawall {start_time}")).await?;
-    let name = BackupName::full(start_segment(&started, &server));
-    if ctx.storage.head(&names::sentinel_key(name)).await?.is_some() {
+    let started = ctx.until_cancelled(session.start_backup(&format!("seawall {start_time}"))).await?;
+    let segment = start_segment(&started, &server);
+    let name = BackupName::full(segment);
+    if !session.try_lock_backup(segment).await? {
+        return Err(RequestError::BackupRunning(name).into());
+    }
+    if ctx.until_cancelled(ctx.storage.head(&names::sentinel_key(name))).await?.is_some() {
         return Err(RequestError::BackupExists(name).into());
     }
+    // A killed backup of a standby can have left tars under this name, which a restore would take for ours.
+    ctx.until_cancelled(remove_stored(ctx, name)).await?;
     tracing::info!("Started backup with name {name} at LSN {}", started.lsn);
 
     let taker =
@@ -210,7 +216,7 @@ impl Taker<'_> {
 
         let control = tails::store_control(&job, self.data_dir).await?;
         tracing::info!("Calling pg_backup_stop()");
-        let stopped = self.session.stop_backup(self.options.stop_timeout).await?;
+        let stopped = self.ctx.until_cancelled(self.session.stop_backup(self.options.stop_timeout)).await?;
         let finish_time = Timestamp::now();
         let labels = tails::store_labels(&job, &stopped, &mut packed).await?;
         self.check_timeline(&started).await?;
@@ -330,7 +336,10 @@ impl Taker<'_> {
 
     async fn files_metadata(&self, packed: Packed) -> Result<FilesMetadata, Error> {
         let databases = match self.options.with_relations {
-            true => relations::list_relations(&self.options.conninfo, self.session).await?,
+            true => {
+                let list = relations::list_relations(&self.options.conninfo, self.session);
+                self.ctx.until_cancelled(list).await?
+            }
             false => Vec::new(),
         };
         Ok(FilesMetadata {
@@ -383,18 +392,22 @@ async fn remove_leftovers(ctx: &Context, name: BackupName) {
         true => CLEAN_UP_DEADLINE_WHEN_CANCELLED,
         false => CLEAN_UP_DEADLINE,
     };
-    let removed = tokio::time::timeout(deadline, async {
-        let storage: &dyn Storage = ctx.storage.as_ref();
-        let listing = storage::list_all(storage, &names::backup_prefix(name), Depth::All).await?;
-        let keys: Vec<_> = listing.objects.into_iter().map(|object| object.key).collect();
-        storage.delete(&keys).await
-    })
-    .await;
-    match removed {
-        Ok(Ok(report)) if report.failed.is_empty() => {}
+    match tokio::time::timeout(deadline, remove_stored(ctx, name)).await {
+        Ok(Ok(())) => {}
         _ => {
             tracing::warn!("could not remove everything that backup {name} had stored; `delete garbage` will")
         }
+    }
+}
+
+/// Deletes everything in a backup's folder. It has no sentinel, so no backup is lost.
+async fn remove_stored(ctx: &Context, name: BackupName) -> Result<(), Error> {
+    let storage: &dyn Storage = ctx.storage.as_ref();
+    let listing = storage::list_all(storage, &names::backup_prefix(name), Depth::All).await?;
+    let keys: Vec<_> = listing.objects.into_iter().map(|object| object.key).collect();
+    match storage.delete(&keys).await?.failed.into_iter().next() {
+        None => Ok(()),
+        Some((_, error)) => Err(error.into()),
     }
 }
 
