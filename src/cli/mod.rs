@@ -26,6 +26,8 @@ use std::sync::Mutex;
 
 use indicatif::MultiProgress;
 
+use crate::ops::Class;
+
 use self::exit::{Codes, Recovery};
 
 pub use error::Error;
@@ -50,7 +52,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match outcome {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
-            report(&error);
+            report(&error, codes);
             exit::code(&error, codes)
         }
         // The panic hook has told it.
@@ -59,7 +61,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 /// Tells on stderr, or in the log, why the program failed.
-fn report(error: &Error) {
+fn report(error: &Error, codes: Codes) {
     match error {
         Error::Usage(usage) => {
             let text = usage.render().to_string();
@@ -74,7 +76,13 @@ fn report(error: &Error) {
         error => {
             // Without effect when the settings were good enough to start the log.
             log::start(log::LogConfig::default(), MultiProgress::new());
-            tracing::error!("{}", error.report());
+            match (error, codes) {
+                // The end of the archive: every recovery and every standby comes to it, again and again.
+                (Error::Operation(ops), Codes::WalFetch { .. }) if ops.class() == Class::Missing => {
+                    tracing::info!("{}", error.report());
+                }
+                _ => tracing::error!("{}", error.report()),
+            }
         }
     }
 }

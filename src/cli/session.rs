@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::future::Future;
+use std::time::Duration;
 
 use indicatif::MultiProgress;
 use tokio::runtime::{Builder, Runtime};
@@ -15,6 +16,9 @@ use crate::{codec, pg, storage};
 use super::progress::Display;
 use super::walg::WalPlace;
 use super::{Error, signal};
+
+/// How long an operation of one or a few requests may go on once it was cancelled: to remove a temporary file.
+const FETCH_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The settings of this run, and what is made from them when a command asks for it.
 pub struct Session {
@@ -66,7 +70,13 @@ impl Session {
         let runtime = runtime(threads)?;
         let received = signal::watch(context.cancel.clone())
             .map_err(|source| Error::System { action: "watch for signals", source })?;
-        let outcome = runtime.block_on(operation(context));
+        let cancel = context.cancel.clone();
+        let outcome = runtime.block_on(async {
+            tokio::select! {
+                outcome = operation(context) => outcome,
+                () = patience(threads, &cancel) => Err(ops::Error::Cancelled),
+            }
+        });
         // A codec thread that is still busy must not keep the process.
         runtime.shutdown_background();
         if outcome.is_err() {
@@ -121,6 +131,16 @@ impl Session {
         let storage = storage::open(storage, settings.retry_policy()?).map_err(ops::Error::from)?;
         let (cancel, progress) = (CancellationToken::new(), Progress::new());
         Ok(Context { storage, compression, cipher, cancel, progress })
+    }
+}
+
+/// Returns when a cancelled operation has had the time it may take. One that takes backups has to clean up in the
+/// storage, and is bounded by [`signal::watch`] alone.
+async fn patience(threads: Threads, cancel: &CancellationToken) {
+    cancel.cancelled().await;
+    match threads {
+        Threads::One => tokio::time::sleep(FETCH_PATIENCE).await,
+        Threads::Two => std::future::pending().await,
     }
 }
 
