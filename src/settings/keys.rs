@@ -188,6 +188,9 @@ macro_rules! keys {
 
         /// Every setting, in the order of the reference.
         pub static ALL: &[&Key] = &[$(&$id),+];
+
+        #[cfg(test)]
+        static IDENTIFIERS: &[(&str, &Key)] = &[$((stringify!($id), &$id)),+];
     };
 }
 
@@ -263,7 +266,8 @@ keys! {
     /// key of the service for `aws:kms`
     S3_SSE_KMS_ID in S3 {"S3_SSE_KMS_ID"}: Text;
     /// largest size of one part of an upload
-    S3_MAX_PART_SIZE in S3 {"S3_MAX_PART_SIZE"}: Bytes, default("20971520");
+    S3_MAX_PART_SIZE in S3 {"S3_MAX_PART_SIZE"}: Bytes, default("20971520"),
+        ignored("parts have 8 MiB, and more where an object would need too many of them");
     /// attempts after the first one that a request may take
     S3_MAX_RETRIES in S3 {"S3_MAX_RETRIES"}: Integer, default("9");
     /// first pause, in milliseconds, after the service asked to slow down
@@ -488,8 +492,8 @@ keys! {
     PGAPPNAME in Postgres ["PGAPPNAME"]: Text, default("wal-g");
     /// seconds to wait for a connection
     PGCONNECT_TIMEOUT in Postgres ["PGCONNECT_TIMEOUT"]: Text;
-    /// data directory of the server on this machine
-    PGDATA in Postgres ["PGDATA"]: Path;
+    /// data directory of the server; the directory of the WAL file, or of the argument, is used instead
+    PGDATA in Postgres ["PGDATA"]: Path, foreign();
 
     /// how much is logged: `NORMAL`, `DEVEL` (also debug lines), `ERROR` (errors alone)
     LOG_LEVEL in Program ["WALG_LOG_LEVEL"]: Choice(&["NORMAL", "DEVEL", "ERROR"]), default("NORMAL");
@@ -566,6 +570,39 @@ mod tests {
             }
             assert!(!key.doc.is_empty() && !key.doc.ends_with('.'), "{}", key.name());
         }
+    }
+
+    #[test]
+    fn every_supported_setting_is_read_somewhere() {
+        let mut folders = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))];
+        let mut sources = String::new();
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if !path.ends_with("settings/keys.rs") {
+                    sources += &std::fs::read_to_string(path).unwrap();
+                }
+            }
+        }
+        // Those of libpq are looked up by their names, those not done yet may be read to be refused.
+        let checked = IDENTIFIERS
+            .iter()
+            .filter(|(_, key)| key.section != Section::Postgres && !matches!(key.status, Status::NotYet(_)));
+        let wrong: Vec<_> = checked
+            .filter(|(identifier, key)| {
+                // The character after it is not one of a longer name.
+                let name = format!("keys::{identifier}");
+                let read = sources.match_indices(&name).any(|(at, _)| {
+                    let next = sources.as_bytes().get(at + name.len());
+                    !next.is_some_and(|next| next.is_ascii_alphanumeric() || *next == b'_')
+                });
+                read != (key.status == Status::Supported)
+            })
+            .map(|(identifier, _)| identifier)
+            .collect();
+        assert!(wrong.is_empty(), "supported and not read, or read and not supported: {wrong:?}");
     }
 
     #[test]
