@@ -162,14 +162,15 @@ pub async fn commit(
     backup: &Backup,
     files: Option<&FilesMetadata>,
 ) -> Result<(), Error> {
-    let metadata_key = names::metadata_key(backup.name);
-    let metadata = backup.metadata().to_json().map_err(at(&metadata_key))?;
-    storage.put(&metadata_key, metadata.into(), PutMode::Overwrite).await?;
     if let Some(files) = files {
         let key = names::files_metadata_key(backup.name);
         let json = Bytes::from(files.to_json().map_err(at(&key))?);
         storage.put(&key, json, PutMode::Overwrite).await?;
     }
+    // After the large list: to `delete`, a folder with this document but no sentinel is no running backup.
+    let metadata_key = names::metadata_key(backup.name);
+    let metadata = backup.metadata().to_json().map_err(at(&metadata_key))?;
+    storage.put(&metadata_key, metadata.into(), PutMode::Overwrite).await?;
     let sentinel_key = names::sentinel_key(backup.name);
     let sentinel = backup.sentinel().to_json().map_err(at(&sentinel_key))?;
     storage.put(&sentinel_key, sentinel.into(), PutMode::Overwrite).await?;
