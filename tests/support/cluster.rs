@@ -145,6 +145,15 @@ impl<'a> Cluster<'a> {
         self.append("recovery.signal", "");
     }
 
+    /// Makes the next start one of a standby that follows by `tool wal-fetch` and archives nothing itself.
+    pub fn follow_with(&mut self, tool: &Tool) {
+        self.set_env(tool.env());
+        self.configure("archive_mode", "off");
+        self.configure("restore_command", &format!("{} wal-fetch %f %p", tool.path()));
+        self.configure("wal_retrieve_retry_interval", "200ms");
+        self.append("standby.signal", "");
+    }
+
     /// Takes a backup of this data directory.
     #[track_caller]
     pub fn push_backup(&self, tool: &Tool) -> Run {
@@ -215,6 +224,21 @@ impl<'a> Cluster<'a> {
     /// Stops the server as a power cut would: without a checkpoint.
     pub fn kill(&mut self) {
         self.end(Signal::QUIT);
+    }
+
+    /// Waits until the server has ended by itself; returns its whole log.
+    #[track_caller]
+    pub fn ended(&mut self) -> String {
+        let mut server = self.server.take().unwrap();
+        let begin = Instant::now();
+        while server.try_wait().unwrap().is_none() {
+            if begin.elapsed() > LIMIT {
+                self.server = Some(server);
+                panic!("PostgreSQL in {} goes on for {LIMIT:?}", self.data.display());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.log()
     }
 
     pub fn restart(&mut self) {

@@ -20,6 +20,7 @@ mod bucket;
 mod cluster;
 mod command;
 mod fixture;
+mod gate;
 mod scratch;
 mod tool;
 
@@ -28,5 +29,6 @@ pub use bucket::Bucket;
 pub use cluster::{Cluster, Postgres};
 pub use command::{Run, run};
 pub use fixture::{Fixture, FixtureBackup, RestorePoint};
+pub use gate::Gate;
 pub use scratch::Scratch;
 pub use tool::Tool;
