@@ -31,15 +31,15 @@ pub struct DeleteArgs {
 /// By which rule to delete.
 #[derive(Debug, Subcommand)]
 pub enum DeleteRule {
-    /// Keep the newest backups: retain [FULL|FIND_FULL] COUNT
+    /// Keep the newest backups: `retain [FULL|FIND_FULL] COUNT`
     Retain(RetainArgs),
-    /// Keep everything from a backup on: before [FIND_FULL] NAME|TIME
+    /// Keep everything from a backup on: `before [FIND_FULL] NAME|TIME`
     Before(BeforeArgs),
-    /// Delete all backups and WAL: everything [FORCE]
+    /// Delete all backups and WAL: `everything [FORCE]`
     Everything(EverythingArgs),
-    /// Delete one backup and what builds on it: target [FIND_FULL] NAME
+    /// Delete one backup and what builds on it: `target [FIND_FULL] NAME`
     Target(TargetArgs),
-    /// Delete what belongs to no backup: garbage [ARCHIVES|BACKUPS]
+    /// Delete what belongs to no backup: `garbage [ARCHIVES|BACKUPS]`
     Garbage(GarbageArgs),
 }
 

@@ -1,9 +1,9 @@
 //! `backup-fetch`: restores a base backup, and the chain it builds on, into an empty directory.
 //!
-//! 1. Choose the backup, read the documents of its chain and list its tars ([`plan`]): what is missing is said before
+//! 1. Choose the backup, read the documents of its chain and list its tars (`plan`): what is missing is said before
 //!    anything is written.
-//! 2. The directory and the places of the tablespaces must be empty or absent ([`target`]).
-//! 3. Extract, the full backup first; the tars of one backup in parallel, those with the labels last ([`extract`]).
+//! 2. The directory and the places of the tablespaces must be empty or absent (`target`).
+//! 3. Extract, the full backup first; the tars of one backup in parallel, those with the labels last (`extract`).
 //! 4. Link the tablespaces, sync everything, and write `pg_control` last of all: without it no server starts on the
 //!    directory, so an interrupted restore can never be mistaken for a cluster.
 //!
