@@ -12,6 +12,7 @@ pub mod backup_push;
 pub mod backup_show;
 pub mod delete;
 mod error;
+mod prefetch_dir;
 pub mod segment_check;
 mod segment_size;
 mod wal_archive;

@@ -19,8 +19,8 @@ use crate::durable::{self, DurableFile};
 use crate::pg::{SegmentName, SystemIdentifier, WalFileName};
 use crate::storage::Key;
 
+use super::prefetch_dir::PrefetchDir;
 use super::segment_check::{SegmentCheck, check_segment, check_segment_file, cluster_of_wal_file};
-use super::wal_prefetch::PrefetchDir;
 use super::{Context, Error, archived};
 
 /// How often a segment that is being prefetched is looked for.

@@ -14,7 +14,7 @@ use crate::pipeline::RateLimit;
 use crate::progress::Progress;
 
 use super::VerifyPages;
-use super::pack::Job;
+use super::job::Job;
 
 /// Pages of a relation in one segment file (`RELSEG_SIZE` of an ordinary build).
 const BLOCKS_PER_SEGMENT: u32 = 131_072;

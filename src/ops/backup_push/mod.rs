@@ -9,6 +9,7 @@
 //! On any failure the uploads are given up, what was stored is deleted, and no sentinel was written.
 
 mod file_reader;
+mod job;
 mod owners;
 mod pack;
 mod tails;
@@ -38,7 +39,7 @@ use crate::storage::{self, Depth, Storage};
 use super::error::RequestError;
 use super::{Context, Error};
 
-use pack::{Job, Packed};
+use job::{Job, Packed};
 
 /// Smallest part of an object; parts grow by doubling for objects that would need too many.
 const PART_BYTES: u64 = 8 << 20;

@@ -3,69 +3,22 @@
 //! A worker takes the next member of the walk whenever it is free, so the tars of all workers grow together and none
 //! waits for another. A file is never split; a tar is closed after the file that took it past its size.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
-use tokio::runtime::Handle;
-
-use crate::codec::{self, Cipher, Compression};
+use crate::codec;
 use crate::layout::walg::files_metadata::FileDescription;
-use crate::layout::walg::{BackupName, names};
+use crate::layout::walg::names;
 use crate::ops::Error;
-use crate::pg::Lsn;
-use crate::pg::data_dir::{Found, Member, MemberKind, Tablespace, Walk};
-use crate::pipeline::{ObjectWriter, RateLimit, UploadSettings};
-use crate::progress::Progress;
+use crate::pg::data_dir::{Found, Member, MemberKind};
+use crate::pipeline::ObjectWriter;
 use crate::tarball::{WriteError, Writer};
 
-use super::VerifyPages;
 use super::file_reader::FileReader;
+use super::job::{Job, Packed};
 use super::owners::Owners;
-
-/// What the workers of one backup share.
-pub(super) struct Job {
-    pub runtime: Handle,
-    pub walk: Mutex<Walk>,
-    pub next_part: AtomicU32,
-    pub backup: BackupName,
-    pub started_at: Lsn,
-    pub block_size: u32,
-    pub verify: VerifyPages,
-    pub tar_bytes: u64,
-    pub compression: Compression,
-    pub cipher: Cipher,
-    pub disk_rate: Option<RateLimit>,
-    pub progress: Progress,
-    pub uploads: UploadSettings,
-}
-
-/// What was packed.
-#[derive(Debug, Default)]
-pub(super) struct Packed {
-    /// Bytes of files, as stored in tars before compression.
-    pub data_bytes: u64,
-    /// Bytes of the objects.
-    pub stored_bytes: u64,
-    /// Every member, by its name in the tar.
-    pub files: BTreeMap<String, FileDescription>,
-    /// The members of each tar.
-    pub tar_file_sets: BTreeMap<String, Vec<String>>,
-    /// What the walk found outside of the data directory.
-    pub tablespaces: Vec<Tablespace>,
-}
-
-impl Packed {
-    pub fn merge(&mut self, other: Packed) {
-        self.data_bytes += other.data_bytes;
-        self.stored_bytes += other.stored_bytes;
-        self.files.extend(other.files);
-        self.tar_file_sets.extend(other.tar_file_sets);
-        self.tablespaces.extend(other.tablespaces);
-    }
-}
 
 /// Packs members until the walk has no more.
 pub(super) fn work(job: &Job) -> Result<Packed, Error> {

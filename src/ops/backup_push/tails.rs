@@ -11,8 +11,9 @@ use crate::pg::session::StoppedBackup;
 use crate::pipeline::run_blocking;
 use crate::tarball::Entry;
 
+use super::job::{Job, Packed};
 use super::owners::Owners;
-use super::pack::{Job, Packed, store_tar};
+use super::pack::store_tar;
 
 /// How often `pg_control` is read when the server is just writing it.
 const CONTROL_READS: usize = 10;
