@@ -4,7 +4,7 @@
 //! a bar or a log line. A handle that nobody reads costs an atomic addition.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Counters of one running operation. Clones share them.
 #[derive(Debug, Clone, Default)]
@@ -17,7 +17,6 @@ struct Counters {
     bytes_stored: AtomicU64,
     pieces_total: AtomicU64,
     pieces_done: AtomicU64,
-    finished: AtomicBool,
 }
 
 /// The counters at one moment. A total of zero means that it is not known (yet).
@@ -33,8 +32,6 @@ pub struct Snapshot {
     pub pieces_total: u64,
     /// Tars, or objects of a deletion, done.
     pub pieces_done: u64,
-    /// Whether the operation said that it is done.
-    pub finished: bool,
 }
 
 impl Progress {
@@ -68,11 +65,6 @@ impl Progress {
         self.0.pieces_done.fetch_add(pieces, Ordering::Relaxed);
     }
 
-    /// Says that nothing more will come.
-    pub fn finish(&self) {
-        self.0.finished.store(true, Ordering::Relaxed);
-    }
-
     /// The counters now. They are read one by one, so they may be a moment apart.
     pub fn snapshot(&self) -> Snapshot {
         let counters = &self.0;
@@ -82,7 +74,6 @@ impl Progress {
             bytes_stored: counters.bytes_stored.load(Ordering::Relaxed),
             pieces_total: counters.pieces_total.load(Ordering::Relaxed),
             pieces_done: counters.pieces_done.load(Ordering::Relaxed),
-            finished: counters.finished.load(Ordering::Relaxed),
         }
     }
 }
@@ -100,15 +91,8 @@ mod tests {
         worker.add_stored(10);
         worker.expect_pieces(3);
         worker.add_pieces(1);
-        worker.finish();
-        let expected = Snapshot {
-            bytes_total: 100,
-            bytes_done: 40,
-            bytes_stored: 10,
-            pieces_total: 3,
-            pieces_done: 1,
-            finished: true,
-        };
+        let expected =
+            Snapshot { bytes_total: 100, bytes_done: 40, bytes_stored: 10, pieces_total: 3, pieces_done: 1 };
         assert_eq!(progress.snapshot(), expected);
     }
 }

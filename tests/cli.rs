@@ -105,11 +105,14 @@ fn a_wrong_command_line_goes_to_stderr() {
     }
 }
 
+/// A command line, variables, and what stderr says.
+type Failure<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+
 #[test]
 fn failures_are_one_line_with_a_hint() {
     let place = Place::new();
     fs::write(place.path("broken.json"), "{").unwrap();
-    let cases: [(&str, &[(&str, &str)], &str); 9] = [
+    let cases: [Failure<'_>; 9] = [
         (
             "wal-push 000000010000000000000001",
             &[("WALG_FILE_PREFIX", "")],

@@ -121,7 +121,6 @@ mod tests {
             bytes_stored: 256 << 10,
             pieces_total: 0,
             pieces_done: 1,
-            finished: false,
         };
         let delete = Snapshot { pieces_total: 10, pieces_done: 5, ..Snapshot::default() };
         let cases = [
