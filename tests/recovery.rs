@@ -6,6 +6,7 @@
 mod support;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -339,10 +340,12 @@ fn no_backup_of_a_standby_that_is_promoted_meanwhile() {
     standby.wait_until("SELECT count(*) FROM ledger", "1000");
     let before = bucket.keys();
 
-    let backup = slow_backup(&scratch, &seawall, &standby);
-    let started =
-        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%backup\\_start%' AND state = 'idle'";
-    standby.wait_until(started, "1");
+    let mut backup = slow_backup(&scratch, &seawall, &standby);
+    let mut said = String::new();
+    let mut lines = BufReader::new(backup.stderr.as_mut().unwrap());
+    while !said.contains("Starting part_") {
+        assert_ne!(lines.read_line(&mut said).unwrap(), 0, "it ended: {said}");
+    }
     standby.sql("SELECT pg_promote()");
     let ended = backup.wait_with_output().unwrap();
     let stderr = String::from_utf8_lossy(&ended.stderr);
