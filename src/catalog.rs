@@ -156,7 +156,8 @@ pub async fn files_metadata(storage: &dyn Storage, name: BackupName) -> Result<F
 
 /// Makes a backup exist: writes its documents, the sentinel last. Durable on return.
 ///
-/// Every tar must have been stored before.
+/// Every tar must have been stored before. When the sentinel's own write fails, its answer may be what was lost: the
+/// backup exists if the sentinel is found there as it was written.
 pub async fn commit(
     storage: &dyn Storage,
     backup: &Backup,
@@ -172,9 +173,14 @@ pub async fn commit(
     let metadata = backup.metadata().to_json().map_err(at(&metadata_key))?;
     storage.put(&metadata_key, metadata.into(), PutMode::Overwrite).await?;
     let sentinel_key = names::sentinel_key(backup.name);
-    let sentinel = backup.sentinel().to_json().map_err(at(&sentinel_key))?;
-    storage.put(&sentinel_key, sentinel.into(), PutMode::Overwrite).await?;
-    Ok(())
+    let sentinel = Bytes::from(backup.sentinel().to_json().map_err(at(&sentinel_key))?);
+    let Err(error) = storage.put(&sentinel_key, sentinel.clone(), PutMode::Overwrite).await else {
+        return Ok(());
+    };
+    match storage::get_bytes(storage, &sentinel_key).await {
+        Ok(Some((_, stored))) if stored == sentinel => Ok(()),
+        _ => Err(error.into()),
+    }
 }
 
 /// The `metadata.json` of a backup, `None` when it has none.

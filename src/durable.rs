@@ -11,6 +11,9 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// How names of temporary files end.
+const SUFFIX: &str = ".seawall-tmp";
+
 /// A file being written; dropped without a commit it leaves nothing behind.
 #[derive(Debug)]
 pub struct DurableFile {
@@ -157,6 +160,12 @@ pub fn sync_dir(path: &Path) -> Result<(), Error> {
     File::open(path).and_then(|directory| directory.sync_all()).map_err(failed("sync directory", path))
 }
 
+/// Whether `name` is the name of a file that was never finished; nobody needs it once its writer is gone.
+#[must_use]
+pub fn is_temporary(name: &str) -> bool {
+    name.starts_with('.') && name.ends_with(SUFFIX)
+}
+
 /// Removes the file unless the name was taken out of it.
 #[derive(Debug)]
 struct TemporaryName(Option<PathBuf>);
@@ -175,7 +184,7 @@ fn temporary_name(destination: &Path) -> PathBuf {
     let number = COUNTER.fetch_add(1, Ordering::Relaxed);
     let mut name = std::ffi::OsString::from(".");
     name.push(destination.file_name().unwrap_or_default());
-    name.push(format!(".{}-{number}.seawall-tmp", std::process::id()));
+    name.push(format!(".{}-{number}{SUFFIX}", std::process::id()));
     parent(destination).join(name)
 }
 

@@ -28,6 +28,7 @@ pub mod ops;
 pub mod pg;
 pub mod pipeline;
 pub mod progress;
+mod read_full;
 pub mod retention;
 pub mod settings;
 pub mod storage;

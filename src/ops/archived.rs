@@ -8,6 +8,7 @@ use futures_util::future::try_join_all;
 use crate::codec::{self, Method};
 use crate::layout::walg::names;
 use crate::pipeline::{ObjectReader, open_object, run_blocking};
+use crate::read_full::read_full;
 use crate::storage::Key;
 
 use super::{Context, Error};
@@ -73,37 +74,28 @@ impl Archived {
     /// Whether the archived content is the same as the file's at `path`.
     pub async fn equals(self, ctx: &Context, path: &Path) -> Result<bool, Error> {
         let local = std::fs::File::open(path).map_err(Error::file("open", path))?;
-        let compared = self.read(ctx, move |archived| Ok(same_content(local, archived)));
+        let compared = self.read(ctx, move |archived| same_content(local, archived));
         compared.await?.map_err(Error::file("compare the archive with", path))
     }
 }
 
-fn same_content(mut local: impl Read, archived: &mut dyn Read) -> io::Result<bool> {
+/// Compares; the outer error is the archive's, the inner one the file's.
+fn same_content(mut local: impl Read, archived: &mut dyn Read) -> io::Result<io::Result<bool>> {
     let mut ours = vec![0; COMPARE_BYTES];
     let mut theirs = vec![0; COMPARE_BYTES];
     loop {
-        let (length, other) = (fill(&mut local, &mut ours)?, fill(archived, &mut theirs)?);
+        let other = read_full(archived, &mut theirs)?;
+        let length = match read_full(&mut local, &mut ours) {
+            Ok(length) => length,
+            Err(error) => return Ok(Err(error)),
+        };
         if ours.get(..length) != theirs.get(..other) {
-            return Ok(false);
+            return Ok(Ok(false));
         }
         if length == 0 {
-            return Ok(true);
+            return Ok(Ok(true));
         }
     }
-}
-
-/// Reads until the buffer is full or the source ends.
-fn fill(source: &mut (impl Read + ?Sized), buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match source.read(rest) {
-            Ok(0) => break,
-            Ok(length) => filled += length,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }
 
 #[cfg(test)]
@@ -121,7 +113,19 @@ mod tests {
             (&long, &long, true),
             (&long, &long[1..], false),
         ] {
-            assert_eq!(same_content(ours, &mut &theirs[..]).unwrap(), same);
+            assert_eq!(same_content(ours, &mut &theirs[..]).unwrap().unwrap(), same);
         }
+    }
+
+    #[test]
+    fn tells_the_archive_s_errors_from_the_file_s() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other("broken"))
+            }
+        }
+        assert!(same_content(&b"a"[..], &mut Broken).is_err());
+        assert!(same_content(Broken, &mut &b"a"[..]).unwrap().is_err());
     }
 }

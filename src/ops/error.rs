@@ -195,6 +195,17 @@ pub enum RequestError {
     /// A backup lacks the tar without which it is none.
     #[error("backup `{0}` is incomplete: it has no pg_control tar")]
     NoControlTar(BackupName),
+    /// None of a backup's tars holds a file that its list of files names.
+    #[error("backup `{backup}` is incomplete: none of its tars holds the file `{file}`")]
+    MissingFile {
+        /// The backup.
+        backup: BackupName,
+        /// The file.
+        file: String,
+    },
+    /// A backup lacks the label that says where its recovery begins.
+    #[error("backup `{0}` is incomplete: it has no backup_label")]
+    NoLabel(BackupName),
     /// A tablespace would be restored into a place that is in use.
     #[error("tablespace {oid} cannot be restored to `{}`: the directory is not empty", location.display())]
     TablespaceNotEmpty {
@@ -261,7 +272,9 @@ impl Error {
             | Error::Request(
                 RequestError::BrokenChain { .. }
                 | RequestError::DeltaWithoutFiles(_)
-                | RequestError::NoControlTar(_),
+                | RequestError::NoControlTar(_)
+                | RequestError::NoLabel(_)
+                | RequestError::MissingFile { .. },
             ) => Class::Integrity,
             Error::NotArchived { .. } => Class::Missing,
             Error::NotAWalFile { .. } | Error::TargetNotEmpty { .. } | Error::Request(_) => Class::Usage,

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
+use crate::durable;
 use crate::pg::SegmentName;
 
 /// Where prefetched segments wait.
@@ -75,13 +76,14 @@ impl PrefetchDir {
     }
 
     /// Removes what recovery has passed: segments of older timelines, and earlier ones of this; and what an
-    /// interrupted prefetcher left.
+    /// interrupted prefetcher left. For whoever holds the lock only: no other one is writing here.
     pub fn remove_up_to(&self, current: SegmentName) {
         for (directory, all) in [(self.path.clone(), false), (self.path.join("running"), true)] {
             for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
                 let name = entry.file_name().into_string().unwrap_or_default();
                 let passed = name.parse::<SegmentName>().is_ok_and(|segment| segment <= current);
-                if (all || passed) && entry.file_type().is_ok_and(|kind| kind.is_file()) {
+                let unfinished = durable::is_temporary(&name);
+                if (all || passed || unfinished) && entry.file_type().is_ok_and(|kind| kind.is_file()) {
                     // One that stays is only disk space until the next call.
                     let _ = fs::remove_file(entry.path());
                 }

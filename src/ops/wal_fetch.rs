@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use crate::durable::{self, DurableFile};
 use crate::pg::{SegmentName, SystemIdentifier, WalFileName};
+use crate::read_full::read_full;
 use crate::storage::Key;
 
 use super::prefetch_dir::PrefetchDir;
@@ -165,12 +166,10 @@ fn copy(content: &mut dyn io::Read, file: &mut DurableFile) -> io::Result<io::Re
     let mut buffer = vec![0; 128 * 1024];
     let mut copied = 0;
     loop {
-        let length = match content.read(&mut buffer) {
-            Ok(0) => return Ok(Ok(copied)),
-            Ok(length) => length,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
+        let length = read_full(content, &mut buffer)?;
+        if length == 0 {
+            return Ok(Ok(copied));
+        }
         if let Err(error) = file.write_all(buffer.get(..length).unwrap_or_default()) {
             return Ok(Err(error));
         }

@@ -46,7 +46,7 @@ pub enum PutError {
 }
 
 /// The writing end of an object, for a codec thread. The object exists after [`ObjectWriter::finish`] only; dropping
-/// the writer before abandons it.
+/// the writer before abandons it without waiting, see [`ObjectWriter::abandon`].
 #[derive(Debug)]
 pub struct ObjectWriter {
     current: Option<PartBuffer>,
@@ -90,6 +90,12 @@ impl ObjectWriter {
         // When the task has given up already, its outcome says why.
         let _ = self.pieces.blocking_send(Piece::Last(last));
         Stored { outcome: self.outcome }
+    }
+
+    /// Gives the object up and blocks until the storage has been told, or did not answer.
+    pub fn abandon(self) {
+        // That it was not stored is what was asked for.
+        let _ = self.failure();
     }
 
     /// Why writing failed with [`io::ErrorKind::BrokenPipe`].
@@ -165,7 +171,7 @@ async fn put_object(
         None => Err(PutError::Cancelled),
         Some(Piece::Last(body)) => put_whole(settings, key, body).await,
         Some(Piece::Part(body)) => {
-            let upload = settings.storage.start_upload(key).await?;
+            let upload = unless_cancelled(settings, settings.storage.start_upload(key)).await?;
             let stored = put_parts(settings, upload.as_ref(), body, &mut pieces).await;
             if stored.is_err() {
                 // The parts are garbage now; when even this fails, `delete garbage` finds them.
@@ -178,15 +184,24 @@ async fn put_object(
 
 async fn put_whole(settings: &UploadSettings, key: &Key, body: Bytes) -> Result<u64, PutError> {
     let size = body.len() as u64;
-    tokio::select! {
-        stored = async {
-            let _permit = settings.in_flight.acquire().await;
-            throttle(settings, body.len()).await;
-            settings.storage.put(key, body, PutMode::Overwrite).await
-        } => stored?,
-        () = settings.cancel.cancelled() => return Err(PutError::Cancelled),
-    };
+    unless_cancelled(settings, async {
+        let _permit = settings.in_flight.acquire().await;
+        throttle(settings, body.len()).await;
+        settings.storage.put(key, body, PutMode::Overwrite).await
+    })
+    .await?;
     Ok(size)
+}
+
+/// The answer to a request, unless the process is asked to end before.
+async fn unless_cancelled<T>(
+    settings: &UploadSettings,
+    request: impl Future<Output = storage::Result<T>>,
+) -> Result<T, PutError> {
+    tokio::select! {
+        answer = request => Ok(answer?),
+        () = settings.cancel.cancelled() => Err(PutError::Cancelled),
+    }
 }
 
 async fn put_parts(
@@ -222,7 +237,7 @@ async fn put_parts(
         }
     }
     receipts.sort_by_key(|receipt: &storage::PartReceipt| receipt.number);
-    upload.complete(&receipts).await?;
+    unless_cancelled(settings, upload.complete(&receipts)).await?;
     Ok(size)
 }
 
@@ -239,5 +254,133 @@ async fn put_part(
 async fn throttle(settings: &UploadSettings, bytes: usize) {
     if let Some(rate) = &settings.network_rate {
         tokio::time::sleep(rate.reserve(bytes)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::run_blocking;
+    use crate::storage::ErrorKind;
+    use crate::storage::memory::{Fault, Memory, Operation};
+
+    const PART_BYTES: usize = 4;
+    const CONTENT: &[u8] = b"five parts and a piece"; // 22 bytes
+
+    fn settings(memory: &Memory, buffers: usize) -> UploadSettings {
+        UploadSettings {
+            storage: Arc::new(memory.clone()),
+            pool: PartPool::new(buffers, PART_BYTES),
+            in_flight: Arc::new(Semaphore::new(2)),
+            network_rate: None,
+            cancel: CancellationToken::new(),
+        }
+    }
+
+    fn key(name: &str) -> Key {
+        Key::parse(name).unwrap()
+    }
+
+    /// Writes `CONTENT` as an object, on a codec thread.
+    async fn store(settings: &UploadSettings, key: Key) -> Result<u64, PutError> {
+        let writer = ObjectWriter::start(&Handle::current(), settings, key);
+        run_blocking("writer".to_owned(), move || {
+            let mut writer = writer;
+            match writer.write_all(CONTENT) {
+                Ok(()) => writer.finish().wait(),
+                Err(error) => {
+                    assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+                    Err(writer.failure())
+                }
+            }
+        })
+        .await
+        .unwrap()
+    }
+
+    /// That no buffer was lost, at most one second after the last one was needed.
+    async fn assert_returned(settings: UploadSettings, buffers: usize) {
+        let (pool, never) = (settings.pool, CancellationToken::new());
+        let taken = run_blocking("pool".to_owned(), move || {
+            (0..buffers).map(|_| pool.take(&never)).collect::<Vec<_>>().len()
+        });
+        assert_eq!(tokio::time::timeout(Duration::from_secs(20), taken).await.unwrap().unwrap(), buffers);
+    }
+
+    /// One thread for the runtime: whatever blocks it would stop the requests it waits for.
+    #[tokio::test]
+    async fn each_failing_step_leaves_a_whole_object_or_none() {
+        let clean = Memory::new();
+        store(&settings(&clean, 2), key("o")).await.unwrap();
+        for operation in [Operation::StartUpload, Operation::PutPart, Operation::Complete] {
+            for call in 1..=clean.calls(operation) {
+                for fault in [Fault::Before(ErrorKind::Refused), Fault::After(ErrorKind::Network)] {
+                    let case = format!("{operation:?} {call} {fault:?}");
+                    let memory = Memory::new();
+                    memory.fail(operation, call, fault);
+                    let settings = settings(&memory, 2);
+                    let stored = store(&settings, key("o")).await;
+                    assert!(matches!(stored, Err(PutError::Storage(_))), "{case}: {stored:?}");
+                    let content = memory.content(&key("o"));
+                    assert!(content.is_none_or(|content| content == CONTENT), "{case}");
+                    assert_eq!(
+                        memory.calls(Operation::Abort),
+                        u32::from(operation != Operation::StartUpload)
+                    );
+                    assert_returned(settings, 2).await;
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn more_objects_than_buffers() {
+        let memory = Memory::new();
+        let settings = settings(&memory, 2);
+        let keys: Vec<Key> = (0..20).map(|number| key(&number.to_string())).collect();
+        let stored = futures_util::future::join_all(keys.iter().map(|key| store(&settings, key.clone())));
+        let stored = tokio::time::timeout(Duration::from_secs(60), stored).await.unwrap();
+        for (key, size) in keys.iter().zip(stored) {
+            assert_eq!(size.unwrap(), CONTENT.len() as u64);
+            assert_eq!(memory.content(key).unwrap(), CONTENT);
+        }
+        assert_returned(settings, 2).await;
+    }
+
+    #[tokio::test]
+    async fn an_abandoned_object_does_not_exist() {
+        for length in [0, 3, 4, 5, CONTENT.len()] {
+            let memory = Memory::new();
+            let settings = settings(&memory, 2);
+            let mut writer = ObjectWriter::start(&Handle::current(), &settings, key("o"));
+            let abandoned = run_blocking("writer".to_owned(), move || {
+                writer.write_all(&CONTENT[..length]).unwrap();
+                writer.abandon();
+            });
+            tokio::time::timeout(Duration::from_secs(20), abandoned).await.unwrap().unwrap();
+            assert!(memory.keys().is_empty());
+            assert_eq!(memory.calls(Operation::Abort), memory.calls(Operation::StartUpload), "{length}");
+            assert_returned(settings, 2).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn cancelling_ends_what_hangs() {
+        for operation in [Operation::StartUpload, Operation::PutPart, Operation::Complete] {
+            let memory = Memory::new();
+            memory.fail(operation, 1, Fault::Hang);
+            let settings = settings(&memory, 2);
+            let cancel = async {
+                while memory.calls(operation) == 0 {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                settings.cancel.cancel();
+            };
+            let both = async { tokio::join!(store(&settings, key("o")), cancel) };
+            let (stored, ()) = tokio::time::timeout(Duration::from_secs(20), both).await.unwrap();
+            assert!(matches!(stored, Err(PutError::Cancelled)), "{operation:?}: {stored:?}");
+            assert!(memory.keys().is_empty());
+            assert_returned(settings, 2).await;
+        }
     }
 }

@@ -268,6 +268,8 @@ impl Storage for Memory {
                 return Ok(PutOutcome::AlreadyExists);
             }
             let etag = ETag(hex::encode(Md5::digest(&body)));
+            // The caller's buffer is the caller's again once the call has ended, as with any storage.
+            let body = Bytes::copy_from_slice(&body);
             state.objects.insert(key.clone(), Object { body, modified: jiff::Timestamp::now(), etag });
             Ok(PutOutcome::Stored)
         })
@@ -369,7 +371,7 @@ impl Upload for MemoryUpload {
         self.memory
             .call(Operation::PutPart, Some(&self.key), move |_| {
                 let tag = part_tag(&part.body);
-                self.parts().insert(part.number, part.body);
+                self.parts().insert(part.number, Bytes::copy_from_slice(&part.body));
                 Ok(PartReceipt { number: part.number, tag })
             })
             .boxed()

@@ -72,21 +72,35 @@ pub enum ReadError {
     TrailingData,
 }
 
+/// How an archive ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// With the two zero blocks of every tar: nothing is missing.
+    Marked,
+    /// Right after a member. Where nothing else tells its length, it may have been cut there.
+    Unmarked,
+}
+
 /// Reads all members of `source` in order, hands each to `take`, then reads `source` to its end.
 ///
 /// On success every byte of the source was read, so that checksums of the decoders below were verified.
 ///
 /// # Errors
 /// Those of `take` as they are, and [`ReadError`] made an `E`.
-pub fn read_members<R, E>(source: R, mut take: impl FnMut(&mut Member<'_>) -> Result<(), E>) -> Result<(), E>
+pub fn read_members<R, E>(
+    source: R,
+    mut take: impl FnMut(&mut Member<'_>) -> Result<(), E>,
+) -> Result<Ending, E>
 where
     R: Read,
     E: From<ReadError>,
 {
-    let mut archive = tar::Archive::new(source);
+    let mut archive = tar::Archive::new(Counted { source, bytes: 0 });
+    let mut members_end = 0u64;
     for entry in archive.entries().map_err(ReadError::Archive)? {
         let mut entry = entry.map_err(archive_error)?;
         let size_bytes = entry.size();
+        members_end = entry.raw_file_position().saturating_add(size_bytes);
         let mut member = Member {
             path: checked_path(&entry.path_bytes())?,
             kind: kind(&entry)?,
@@ -97,8 +111,27 @@ where
         };
         take(&mut member)?;
     }
-    read_zeroes(archive.into_inner())?;
-    Ok(())
+    let mut source = archive.into_inner();
+    read_zeroes(&mut source)?;
+    let after_members = source.bytes.saturating_sub(members_end.next_multiple_of(BLOCK_BYTES));
+    Ok(if after_members >= 2 * BLOCK_BYTES { Ending::Marked } else { Ending::Unmarked })
+}
+
+/// The unit of an archive.
+const BLOCK_BYTES: u64 = 512;
+
+/// Counts what was read.
+struct Counted<R> {
+    source: R,
+    bytes: u64,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let count = self.source.read(out)?;
+        self.bytes += count as u64;
+        Ok(count)
+    }
 }
 
 fn archive_error(error: io::Error) -> ReadError {

@@ -208,6 +208,25 @@ fn a_file_has_the_announced_size_whatever_its_content() {
     }
 }
 
+#[test]
+fn an_archive_without_its_mark_is_told_apart() {
+    let archive = sample();
+    let ending = |archive: &[u8]| read_members(archive, |_| Ok::<_, ReadError>(()));
+    assert_eq!(ending(&archive).unwrap(), Ending::Marked);
+    assert_eq!(ending(&[&archive[..], &[0; 9000]].concat()).unwrap(), Ending::Marked);
+    for missing in [1024, 512, 1] {
+        assert_eq!(ending(&archive[..archive.len() - missing]).unwrap(), Ending::Unmarked, "{missing}");
+    }
+    assert_eq!(ending(&[]).unwrap(), Ending::Unmarked);
+    assert_eq!(ending(&[0; 1024]).unwrap(), Ending::Marked);
+
+    // The zeroes of a member's content are no mark.
+    let mut writer = Writer::new(Vec::new());
+    writer.file(&entry("/zeroes"), 4096, io::repeat(0)).unwrap();
+    let archive = writer.finish().unwrap();
+    assert_eq!(ending(&archive[..archive.len() - 1024]).unwrap(), Ending::Unmarked);
+}
+
 type Read4 = (PathBuf, Kind, u32, Vec<u8>);
 
 fn members(archive: &[u8]) -> Result<Vec<Read4>, ReadError> {

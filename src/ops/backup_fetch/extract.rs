@@ -1,5 +1,6 @@
 //! One tar on its way into the target.
 
+use std::collections::HashSet;
 use std::error::Error as StdError;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
@@ -7,15 +8,16 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::codec::{self, Cipher, Method};
+use crate::codec::{self, Cipher};
 use crate::layout::walg::increment::{self, IncrementHeader, PAGE_BYTES, is_increment};
 use crate::ops::Error;
+use crate::pg::ControlFile;
 use crate::pipeline::ObjectReader;
 use crate::progress::Progress;
-use crate::storage::Key;
-use crate::tarball::{Kind, Member, ReadError, read_members};
+use crate::read_full::read_full;
+use crate::tarball::{Ending, Kind, Member, ReadError, read_members};
 
-use super::plan::{Form, Wanted};
+use super::plan::{Form, Tar, Wanted};
 use super::target::Target;
 
 /// Bytes written at a time.
@@ -28,6 +30,8 @@ const CONTROL_BYTES: u64 = 64 * 1024;
 pub(super) struct Extraction {
     pub target: Arc<Target>,
     pub wanted: Wanted,
+    /// Names of wanted files that no tar has held yet.
+    pub missing: Mutex<HashSet<String>>,
     /// Whether this is the backup whose labels and `pg_control` count.
     pub takes_labels: bool,
     /// Whether `tablespace_map` is restored; with it the server would link the tablespaces to where they were.
@@ -37,21 +41,29 @@ pub(super) struct Extraction {
     pub progress: Progress,
 }
 
-/// Extracts the tar `key` from `object`. Every byte of the object was read and verified on return.
+/// Extracts `tar` from `object`. Every byte of the object was read and verified on return.
 pub(super) fn extract(
     object: ObjectReader,
-    key: &Key,
-    method: Method,
+    tar: &Tar,
     cipher: &Cipher,
     extraction: &Extraction,
 ) -> Result<(), Error> {
-    let content = codec::decode(object, method, cipher).map_err(Error::content(key))?;
+    let key = &tar.key;
+    let content = codec::decode(object, tar.method, cipher).map_err(Error::content(key))?;
     let mut buffer = vec![0; COPY_BYTES];
-    read_members(content, |member| extraction.take(member, &mut buffer)).map_err(|failure| match failure {
-        Failure::Source(source) => Error::content(key)(io::Error::other(source)),
-        Failure::Target(error) => error,
-    })
+    let ending = read_members(content, |member| extraction.take(member, &mut buffer));
+    match ending {
+        Ok(Ending::Unmarked) if !tar.is_tail => Err(Error::content(key)(io::Error::other(NoEnd))),
+        Ok(_) => Ok(()),
+        Err(Failure::Source(source)) => Err(Error::content(key)(io::Error::other(source))),
+        Err(Failure::Target(error)) => Err(error),
+    }
 }
+
+/// The tar stops between two members. With neither compression nor cipher nothing else tells that it was cut.
+#[derive(Debug, thiserror::Error)]
+#[error("the tar has no end, it was cut short")]
+struct NoEnd;
 
 /// Why a tar was not extracted.
 enum Failure {
@@ -86,8 +98,16 @@ impl From<increment::Error> for Failure {
 }
 
 impl Extraction {
+    /// A wanted file that no tar held.
+    pub fn missing(&self) -> Option<String> {
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner).iter().min().cloned()
+    }
+
     fn take(&self, member: &mut Member<'_>, buffer: &mut [u8]) -> Result<(), Failure> {
         let place = self.target.place(&member.path);
+        if let Some(name) = member.path.to_str() {
+            self.missing.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        }
         match &member.kind {
             Kind::Directory => self.directory(member, &place),
             Kind::Symlink(to) => {
@@ -125,6 +145,7 @@ impl Extraction {
         if self.takes_labels {
             let mut content = Vec::new();
             member.take(CONTROL_BYTES).read_to_end(&mut content).map_err(Failure::source)?;
+            ControlFile::parse(&content).map_err(Failure::source)?;
             *self.control.lock().unwrap_or_else(PoisonError::into_inner) = Some(content);
         }
         Ok(())
@@ -134,7 +155,7 @@ impl Extraction {
         let mut file = create_file(place, member.mode)?;
         let mut at_start = true;
         loop {
-            let length = read_up_to(member, buffer).map_err(Failure::source)?;
+            let length = read_full(member, buffer).map_err(Failure::source)?;
             let chunk = buffer.get(..length).unwrap_or_default();
             if at_start && chunk.first_chunk().is_some_and(is_increment) {
                 return Err(Failure::source(UnexpectedIncrement));
@@ -190,18 +211,4 @@ fn create_file(place: &Path, mode: u32) -> Result<File, Error> {
 fn create_directories(place: &Path) -> Result<(), Error> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(place).map_err(Error::file("create", place))
-}
-
-/// Reads until the buffer is full or the source ends.
-fn read_up_to(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match source.read(rest) {
-            Ok(0) => break,
-            Ok(length) => filled += length,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }

@@ -17,11 +17,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::stream::{self, Stream, StreamExt};
+use tokio_util::sync::CancellationToken;
 
 use crate::catalog;
 use crate::layout::walg::{Backup, TablespaceSpec};
-use crate::pg::ControlFile;
 use crate::pipeline::{RateLimit, open_object, run_blocking};
 use crate::storage::Key;
 
@@ -89,11 +89,13 @@ async fn restore(
 ) -> Result<(), Error> {
     let control = Arc::new(Mutex::new(None));
     let network_rate = options.network_rate.map(|rate| Arc::new(RateLimit::new(rate)));
+    let stop = ctx.cancel.child_token();
     let mut newest = None;
     for level in levels {
         ctx.progress.expect_pieces((level.tars.len() + level.tails.len()) as u64);
         let extraction = Arc::new(Extraction {
             target: Arc::clone(target),
+            missing: Mutex::new(level.wanted.names()),
             wanted: level.wanted,
             takes_labels: level.is_newest,
             takes_tablespace_map: options.restore_spec.is_none(),
@@ -104,10 +106,13 @@ async fn restore(
         for tars in [level.tars, level.tails] {
             let extractions = tars.into_iter().map(|tar| {
                 let (extraction, network_rate) = (Arc::clone(&extraction), network_rate.clone());
-                extract_tar(ctx, tar, extraction, network_rate)
+                extract_tar(ctx, tar, extraction, network_rate, &stop)
             });
-            let mut extractions = stream::iter(extractions).buffer_unordered(options.concurrency.max(1));
-            while extractions.try_next().await?.is_some() {}
+            let extractions = stream::iter(extractions).buffer_unordered(options.concurrency.max(1));
+            all_or_none_at_work(extractions, &stop).await?;
+        }
+        if let Some(file) = extraction.missing() {
+            return Err(RequestError::MissingFile { backup: level.name, file }.into());
         }
         newest = Some(level.name);
     }
@@ -116,13 +121,30 @@ async fn restore(
     let (Some(name), Some(control)) = (newest, control) else {
         return Err(newest.map_or(Error::Cancelled, |name| RequestError::NoControlTar(name).into()));
     };
-    let path = target.root().join("global/pg_control");
-    if let Err(source) = ControlFile::parse(&control) {
-        return Err(Error::Control { path, source });
+    // Without its label a server would start from the wrong checkpoint and be corrupt.
+    if !target.root().join("backup_label").exists() {
+        return Err(RequestError::NoLabel(name).into());
     }
     tracing::debug!("Completing backup {name}");
     let (target, sync) = (Arc::clone(target), options.sync);
     run_blocking("seawall-sync".to_owned(), move || target.complete(&control, sync)).await?
+}
+
+/// Waits for all extractions. After one has failed the others are stopped, and waited for: what they wrote is about to
+/// be removed.
+async fn all_or_none_at_work(
+    extractions: impl Stream<Item = Result<(), Error>>,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
+    let mut extractions = std::pin::pin!(extractions);
+    let mut outcome = Ok(());
+    while let Some(extracted) = extractions.next().await {
+        if outcome.is_ok() && extracted.is_err() {
+            stop.cancel();
+            outcome = extracted;
+        }
+    }
+    outcome
 }
 
 async fn extract_tar(
@@ -130,18 +152,21 @@ async fn extract_tar(
     tar: plan::Tar,
     extraction: Arc<Extraction>,
     network_rate: Option<Arc<RateLimit>>,
+    stop: &CancellationToken,
 ) -> Result<(), Error> {
-    let plan::Tar { key, method } = tar;
-    let Some(reader) = open_object(&ctx.storage, &key, network_rate, &ctx.cancel).await? else {
+    let key = tar.key.clone();
+    let opened = tokio::select! {
+        biased;
+        () = stop.cancelled() => return Err(Error::Cancelled),
+        opened = open_object(&ctx.storage, &key, network_rate, stop) => opened?,
+    };
+    let Some(reader) = opened else {
         return Err(Error::MissingTar { key });
     };
     let stored = reader.meta().size;
     let cipher = ctx.cipher.clone();
-    let extracted = run_blocking(thread_name(&key), {
-        let key = key.clone();
-        move || extract(reader, &key, method, &cipher, &extraction)
-    })
-    .await?;
+    let extracted =
+        run_blocking(thread_name(&key), move || extract(reader, &tar, &cipher, &extraction)).await?;
     if ctx.cancel.is_cancelled() {
         return Err(Error::Cancelled);
     }

@@ -30,6 +30,8 @@ pub(super) struct Level {
 pub(super) struct Tar {
     pub key: Key,
     pub method: Method,
+    /// Whether it holds labels or `pg_control`, not data.
+    pub is_tail: bool,
 }
 
 /// Which files of a backup are wanted.
@@ -39,6 +41,16 @@ pub(super) enum Wanted {
     Everything,
     /// Those named, without a leading slash.
     Files(HashMap<String, Form>),
+}
+
+impl Wanted {
+    /// The names of the files that the tars must hold; none when that is not known.
+    pub fn names(&self) -> HashSet<String> {
+        match self {
+            Wanted::Everything => HashSet::new(),
+            Wanted::Files(files) => files.keys().cloned().collect(),
+        }
+    }
 }
 
 /// How a backup holds a file.
@@ -149,7 +161,7 @@ async fn level(
     for object in listing.objects {
         let stored = names::parse_tar_name(object.key.file_name())
             .map_err(|error| Error::content(&object.key)(error.into()))?;
-        let tar = Tar { key: object.key, method: stored.method };
+        let tar = Tar { key: object.key, method: stored.method, is_tail: stored.is_tail };
         if stored.is_tail {
             // Those of older backups describe a state that is no more.
             if is_newest {
@@ -175,7 +187,8 @@ fn holds_anything(wanted: &Wanted, members: Option<&Vec<String>>) -> bool {
     }
 }
 
-/// A member's name without the leading slash that local backups have and remote ones have not.
+/// A member's name without the leading slash that local backups have and remote ones have not, and without the one at
+/// the end that directories may have.
 pub(super) fn relative(name: &str) -> &str {
-    name.trim_start_matches('/')
+    name.trim_matches('/')
 }

@@ -12,6 +12,7 @@ use crate::pg::page::{self, check_pages};
 use crate::pg::{Lsn, RelationFile};
 use crate::pipeline::RateLimit;
 use crate::progress::Progress;
+use crate::read_full::read_full;
 
 use super::VerifyPages;
 use super::job::Job;
@@ -73,15 +74,7 @@ impl<'a> FileReader<'a> {
 impl Read for FileReader<'_> {
     /// Fills the buffer as far as the file goes, so that whole pages are seen.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut filled = 0;
-        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match self.file.read(rest) {
-                Ok(0) => break,
-                Ok(length) => filled += length,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
+        let filled = read_full(&mut self.file, buffer)?;
         if self.position < self.size {
             if let Some(rate) = self.rate {
                 rate.wait(filled);

@@ -393,7 +393,14 @@ async fn remove_leftovers(ctx: &Context, name: BackupName) {
         true => CLEAN_UP_DEADLINE_WHEN_CANCELLED,
         false => CLEAN_UP_DEADLINE,
     };
-    match tokio::time::timeout(deadline, remove_stored(ctx, name)).await {
+    let removed = tokio::time::timeout(deadline, async {
+        // The answer to the sentinel's write may be what was lost: every object below a sentinel is needed.
+        match ctx.storage.head(&names::sentinel_key(name)).await? {
+            None => remove_stored(ctx, name).await,
+            Some(_) => Ok(()),
+        }
+    });
+    match removed.await {
         Ok(Ok(())) => {}
         _ => {
             tracing::warn!("could not remove everything that backup {name} had stored; `delete garbage` will")

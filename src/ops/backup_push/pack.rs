@@ -129,8 +129,14 @@ pub(super) fn store_tar(
         Err(PackError::Object(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
             return Err(object.failure().into());
         }
-        Err(PackError::Object(error)) => return Err(Error::content(&key)(error)),
-        Err(PackError::Other(error)) => return Err(error),
+        Err(PackError::Object(error)) => {
+            object.abandon();
+            return Err(Error::content(&key)(error));
+        }
+        Err(PackError::Other(error)) => {
+            object.abandon();
+            return Err(error);
+        }
     }
     let stored = object.finish().wait()?;
     job.progress.add_stored(stored);

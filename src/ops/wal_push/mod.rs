@@ -244,6 +244,9 @@ fn encode_file(
     match encoded {
         Ok(_) => Ok(writer.finish()),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(writer.failure().into()),
-        Err(error) => Err(Error::file("read", path)(error)),
+        Err(error) => {
+            writer.abandon();
+            Err(Error::file("read", path)(error))
+        }
     }
 }
