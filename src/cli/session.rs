@@ -77,8 +77,9 @@ impl Session {
                 () = patience(threads, &cancel) => Err(ops::Error::Cancelled),
             }
         });
-        // A codec thread that is still busy must not keep the process.
-        runtime.shutdown_background();
+        // File calls that were given up end first, since they remove what they left unfinished; codec threads do not
+        // belong to the runtime and keep nobody waiting.
+        runtime.shutdown_timeout(GIVEN_UP_CALLS);
         if outcome.is_err() {
             received.die();
         }
@@ -143,6 +144,9 @@ async fn patience(threads: Threads, cancel: &CancellationToken) {
         Threads::Two => std::future::pending().await,
     }
 }
+
+/// How long file calls that nobody waits for any more may take.
+const GIVEN_UP_CALLS: Duration = Duration::from_secs(2);
 
 fn runtime(threads: Threads) -> Result<Runtime, Error> {
     let mut builder = match threads {

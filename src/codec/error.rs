@@ -87,6 +87,12 @@ impl Error {
                 "the object is cut short, or is not encrypted although a libsodium key is configured \
                  (WALG_LIBSODIUM_KEY, WALG_LIBSODIUM_KEY_PATH)",
             ),
+            // A cipher would have found the damage first: none is configured.
+            Error::Truncated(Format::Compressed(_))
+            | Error::Damaged { format: Format::Compressed(_), .. } => Some(
+                "the object is damaged, or it is encrypted and no key is configured (WALG_LIBSODIUM_KEY, \
+                 WALG_LIBSODIUM_KEY_PATH)",
+            ),
             _ => None,
         }
     }

@@ -104,11 +104,15 @@ impl Storage for Directory {
 
     fn put<'a>(&'a self, key: &'a Key, body: Bytes, mode: PutMode) -> BoxFuture<'a, Result<PutOutcome>> {
         let (place, key) = (self.place.clone(), key.clone());
-        blocking(move || {
-            let mut new = NewFile::create(place, key, "put")?;
-            new.write(&body)?;
-            new.publish(mode)
-        })
+        async move {
+            let written = blocking(move || {
+                let mut new = NewFile::create(place, key, "put")?;
+                new.write(&body).map(|()| new)
+            });
+            let new = written.await?;
+            // A step of its own: a put that was given up meanwhile is not made visible after all.
+            blocking(move || new.publish(mode)).await
+        }
         .boxed()
     }
 

@@ -1,0 +1,33 @@
+//! Names and keys: WAL files, backups, objects, positions.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use seawall::layout::walg::{BackupName, names};
+use seawall::pg::{Lsn, SegmentName, WalFileName, WalSegmentSize};
+use seawall::storage::{Key, Prefix};
+
+fuzz_target!(|text: &str| {
+    if let Ok(file) = text.parse::<WalFileName>() {
+        assert_eq!(file.to_string(), text);
+    }
+    if let Ok(segment) = text.parse::<SegmentName>() {
+        assert_eq!(segment.to_string(), text);
+        let size = WalSegmentSize::DEFAULT;
+        let next = segment.next(size);
+        assert!(next.is_none_or(|next| next > segment && next.previous(size) == Some(segment)));
+    }
+    if let Ok(backup) = text.parse::<BackupName>() {
+        assert_eq!(backup.to_string(), text);
+        assert_eq!(names::backup_of_sentinel(&names::sentinel_key(backup)), Some(backup));
+    }
+    if let Ok(lsn) = text.parse::<Lsn>() {
+        assert_eq!(lsn.to_string().parse::<Lsn>().unwrap(), lsn);
+    }
+    let _ = names::parse_tar_name(text);
+    let _ = Prefix::parse(text);
+    if let Ok(key) = Key::parse(text) {
+        assert_eq!(key.as_str(), text);
+        let _ = (names::parse_wal_key(&key), names::backup_of_object(&key), names::segment_of_wal_object(&key));
+    }
+});
