@@ -30,9 +30,15 @@ const SETTING: &str = "setting:";
 /// Parses a command line, the program's name included.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, clap::Error> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let parser = with_setting_flags(command(&program_name(arguments.first())));
+    let parser = command(&program_name(arguments.first()));
+    // Each flag that the parser knows is made again for every command, which takes longer than all else before the
+    // first byte: so it gets to know those that were typed. The error of a wrong line may suggest any of them.
+    let typed = with_setting_flags(parser.clone(), |flag| is_typed(flag, &arguments));
     let arguments = without_boolean_values(&parser, arguments);
-    let matches = parser.try_get_matches_from(arguments)?;
+    let matches = typed.try_get_matches_from(&arguments).or_else(|error| match error.use_stderr() {
+        true => with_setting_flags(parser, |_| true).try_get_matches_from(&arguments),
+        false => Err(error),
+    })?;
     Ok(Invocation { arguments: Arguments::from_arg_matches(&matches)?, settings: setting_flags(&matches) })
 }
 
@@ -52,10 +58,17 @@ fn program_name(first: Option<&OsString>) -> String {
     name.filter(|name| *name == "wal-g").unwrap_or("seawall").to_owned()
 }
 
-fn with_setting_flags(command: clap::Command) -> clap::Command {
-    let names = keys::ALL.iter().flat_map(|key| key.names);
-    command.args(names.map(|name| {
-        let flag = Key::flag(name);
+fn is_typed(flag: &str, arguments: &[OsString]) -> bool {
+    arguments
+        .iter()
+        .filter_map(|argument| argument.to_str()?.strip_prefix("--"))
+        .any(|typed| typed.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('=')))
+}
+
+fn with_setting_flags(command: clap::Command, known: impl Fn(&str) -> bool) -> clap::Command {
+    let flags =
+        keys::ALL.iter().flat_map(|key| key.names).map(|name| Key::flag(name)).filter(|flag| known(flag));
+    command.args(flags.map(|flag| {
         Arg::new(format!("{SETTING}{flag}"))
             .long(flag)
             .global(true)
@@ -116,7 +129,7 @@ mod tests {
 
     #[test]
     fn the_parser_is_consistent() {
-        with_setting_flags(command("seawall")).debug_assert();
+        with_setting_flags(command("seawall"), |_| true).debug_assert();
     }
 
     #[test]

@@ -4,13 +4,15 @@
 //! end (wal-g's `tracelog`). Only this crate's events are shown.
 
 use std::fmt::{self, Write as _};
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
 
 use indicatif::MultiProgress;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::LevelFilter;
@@ -60,7 +62,8 @@ impl Default for LogConfig {
 
 /// Starts logging; later calls have no effect. `bars` are hidden while a line is written to the same terminal.
 pub fn start(config: LogConfig, bars: MultiProgress) {
-    let lines = Lines { destination: Mutex::new(config.destination), bars };
+    let zone = LazyLock::new(local_zone as fn() -> TimeZone);
+    let lines = Lines { destination: Mutex::new(config.destination), bars, zone };
     // Only a subscriber of an earlier call can be in the way, which is as good.
     let _ = tracing_subscriber::registry().with(lines.with_filter(config.level)).try_init();
 }
@@ -75,6 +78,7 @@ pub fn to_stderr(text: &str) {
 struct Lines {
     destination: Mutex<Destination>,
     bars: MultiProgress,
+    zone: LazyLock<TimeZone>,
 }
 
 impl<S: Subscriber> Layer<S> for Lines {
@@ -82,7 +86,7 @@ impl<S: Subscriber> Layer<S> for Lines {
         if !event.metadata().target().starts_with("seawall") {
             return;
         }
-        let line = line(event, &jiff::Zoned::now());
+        let line = line(event, &Timestamp::now().to_zoned(self.zone.clone()));
         let mut destination = self.destination.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         // A log that cannot be written must not stop the archiving of WAL.
         let _ = match &mut *destination {
@@ -90,6 +94,16 @@ impl<S: Subscriber> Layer<S> for Lines {
             Destination::File(file) => file.write_all(line.as_bytes()),
         };
     }
+}
+
+/// The system's time zone. Its rules are read from where the system keeps them: to learn its name too, which no line
+/// shows, the library would list the directories of all zones.
+fn local_zone() -> TimeZone {
+    let rules = match std::env::var_os("TZ") {
+        Some(_) => None,
+        None => fs::read("/etc/localtime").ok(),
+    };
+    rules.and_then(|rules| TimeZone::tzif("local", &rules).ok()).unwrap_or_else(TimeZone::system)
 }
 
 fn line(event: &Event<'_>, now: &jiff::Zoned) -> String {
