@@ -12,7 +12,8 @@ const CANCEL_POLL: Duration = Duration::from_millis(100);
 /// Hands out at most `capacity` buffers of `part_bytes`; whoever needs one more waits.
 ///
 /// A buffer returns to the pool when the last clone of its [`Bytes`] is dropped, so a part stays whole for as long
-/// as it may have to be sent again. Memory is allocated when a buffer is first filled.
+/// as it may have to be sent again. A buffer is allocated whole when it is first needed, since growing would copy it;
+/// the system gives the memory page by page as it is filled.
 #[derive(Debug, Clone)]
 pub struct PartPool {
     shared: Arc<Shared>,
@@ -70,8 +71,9 @@ impl PartPool {
             state = woken;
         }
         state.left -= 1;
-        let bytes = state.idle.pop().unwrap_or_default();
+        let idle = state.idle.pop();
         drop(state);
+        let bytes = idle.unwrap_or_else(|| Vec::with_capacity(self.shared.part_bytes));
         Some(PartBuffer { bytes, shared: Arc::clone(&self.shared) })
     }
 }

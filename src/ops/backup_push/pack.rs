@@ -13,7 +13,8 @@ use crate::layout::walg::files_metadata::FileDescription;
 use crate::layout::walg::names;
 use crate::ops::Error;
 use crate::pg::data_dir::{Found, Member, MemberKind};
-use crate::pipeline::ObjectWriter;
+use crate::pipeline::{ObjectWriter, Stored};
+use crate::storage::Key;
 use crate::tarball::{WriteError, Writer};
 
 use super::file_reader::FileReader;
@@ -22,10 +23,11 @@ use super::owners::Owners;
 
 /// Packs members until the walk has no more.
 pub(super) fn work(job: &Job) -> Result<Packed, Error> {
-    let mut worker = Worker { job, packed: Packed::default(), owners: Owners::default() };
-    while let Some(first) = worker.next_member()? {
-        worker.pack_tar(first)?;
-    }
+    let mut worker = Worker { job, packed: Packed::default(), owners: Owners::default(), sent: None };
+    let packed = worker.pack_all();
+    // Also after a failure: a tar that is still on its way must not appear after the leftovers were removed.
+    let stored = worker.wait_for_sent();
+    packed.and(stored)?;
     Ok(worker.packed)
 }
 
@@ -33,9 +35,18 @@ struct Worker<'a> {
     job: &'a Job,
     packed: Packed,
     owners: Owners,
+    /// The last tar, which may still be on its way while the next one is filled.
+    sent: Option<SentTar>,
 }
 
 impl Worker<'_> {
+    fn pack_all(&mut self) -> Result<(), Error> {
+        while let Some(first) = self.next_member()? {
+            self.pack_tar(first)?;
+        }
+        Ok(())
+    }
+
     fn next_member(&mut self) -> Result<Option<Member>, Error> {
         loop {
             if self.job.uploads.cancel.is_cancelled() {
@@ -56,7 +67,7 @@ impl Worker<'_> {
         let tar = names::TarName::Part(self.job.next_part.fetch_add(1, Ordering::Relaxed));
         let mut members = Vec::new();
         let job = self.job;
-        let stored_bytes = store_tar(job, tar, |writer| {
+        let sent = send_tar(job, tar, |writer| {
             let mut next = Some(first);
             let mut tar_bytes = 0;
             while let Some(member) = next {
@@ -65,8 +76,17 @@ impl Worker<'_> {
             }
             Ok(())
         })?;
-        self.packed.stored_bytes += stored_bytes;
+        let earlier = self.wait_for_sent();
+        self.sent = Some(sent);
+        earlier?;
         self.packed.tar_file_sets.insert(tar.object_name(self.job.compression.method()), members);
+        Ok(())
+    }
+
+    fn wait_for_sent(&mut self) -> Result<(), Error> {
+        if let Some(sent) = self.sent.take() {
+            self.packed.stored_bytes += sent.wait(self.job)?;
+        }
         Ok(())
     }
 
@@ -114,35 +134,48 @@ impl Worker<'_> {
 /// A tar on its way through the codecs into an object.
 pub(super) type TarWriter<'a> = Writer<codec::Encoder<&'a mut ObjectWriter>>;
 
-/// Stores one tar, filled by `fill`; returns the object's size. Durable on return.
-pub(super) fn store_tar(
+/// A tar that was handed over to its last byte.
+#[must_use = "only the wait says that the tar exists"]
+pub(super) struct SentTar {
+    key: Key,
+    stored: Stored,
+}
+
+impl SentTar {
+    /// Blocks until the tar is stored, durably; the object's size.
+    pub fn wait(self, job: &Job) -> Result<u64, Error> {
+        let stored = self.stored.wait()?;
+        job.progress.add_stored(stored);
+        job.progress.add_pieces(1);
+        tracing::info!(bytes = stored, "Finished {}", self.key.file_name());
+        Ok(stored)
+    }
+}
+
+/// Sends one tar, filled by `fill`.
+pub(super) fn send_tar(
     job: &Job,
     tar: names::TarName,
     fill: impl FnOnce(&mut TarWriter<'_>) -> Result<(), PackError>,
-) -> Result<u64, Error> {
+) -> Result<SentTar, Error> {
     let key = names::tar_key(job.backup, tar, job.compression.method());
     tracing::info!("Starting {}", key.file_name());
     let mut object = ObjectWriter::start(&job.runtime, &job.uploads, key.clone());
     match write_tar(job, &mut object, fill) {
-        Ok(()) => {}
+        Ok(()) => Ok(SentTar { key, stored: object.finish() }),
         // What became of the object says more than that it could not be written to.
         Err(PackError::Object(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-            return Err(object.failure().into());
+            Err(object.failure().into())
         }
         Err(PackError::Object(error)) => {
             object.abandon();
-            return Err(Error::content(&key)(error));
+            Err(Error::content(&key)(error))
         }
         Err(PackError::Other(error)) => {
             object.abandon();
-            return Err(error);
+            Err(error)
         }
     }
-    let stored = object.finish().wait()?;
-    job.progress.add_stored(stored);
-    job.progress.add_pieces(1);
-    tracing::info!(bytes = stored, "Finished {}", key.file_name());
-    Ok(stored)
 }
 
 fn write_tar(

@@ -13,7 +13,7 @@ use crate::tarball::Entry;
 
 use super::job::{Job, Packed};
 use super::owners::Owners;
-use super::pack::store_tar;
+use super::pack::send_tar;
 
 /// How often `pg_control` is read when the server is just writing it.
 const CONTROL_READS: usize = 10;
@@ -72,12 +72,13 @@ async fn store(job: &Arc<Job>, tar: TarName, files: Vec<(Entry, Vec<u8>)>) -> Re
     let job = Arc::clone(job);
     let data_bytes = files.iter().map(|(_, content)| content.len() as u64).sum();
     let stored_bytes = run_blocking("seawall-codec-0".to_owned(), move || {
-        store_tar(&job, tar, |writer| {
+        let sent = send_tar(&job, tar, |writer| {
             for (entry, content) in &files {
                 writer.file(entry, content.len() as u64, content.as_slice())?;
             }
             Ok(())
-        })
+        })?;
+        sent.wait(&job)
     })
     .await??;
     Ok(StoredTail { data_bytes, stored_bytes })
