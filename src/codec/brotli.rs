@@ -12,8 +12,9 @@ use super::step::{self, Another, End, Input, Step};
 /// With this one the size is about that of wal-g, whose C library is at 3, see `docs/benchmarks/codecs.md`.
 const QUALITY: u32 = 4;
 
-/// Brotli's default window of 4 MiB, as a power of two; wal-g leaves it at that.
-const WINDOW_BITS: u32 = 22;
+/// A window of 1 MiB, as a power of two. With brotli's default of 4 MiB, at which wal-g leaves it, an encoder takes up
+/// to 50 MiB of memory instead of 12 and stores as much, see `docs/benchmarks/codecs.md`. Readers take any.
+const WINDOW_BITS: u32 = 20;
 
 /// The compressing side.
 pub(super) struct Deflate(Box<BrotliEncoderStateStruct<StandardAlloc>>);
