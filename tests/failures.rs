@@ -174,20 +174,20 @@ fn the_directory_of_the_storage_is_missing() {
 fn settings_that_cannot_be() {
     let scratch = Scratch::new();
     let bucket = Bucket::directory(&scratch, "storage");
-    let cases: [(&[(&str, &str)], &[&str], &str); 7] = [
-        (&[("WALG_COMPRESSION_METHOD", "lzo")], &["WALG_COMPRESSION_METHOD", "lz4, zstd, brotli"], ""),
-        (&[("WALG_ZSTD_LEVEL", "3")], &["zstd level", "lz4"], "WALG_COMPRESSION_METHOD=zstd"),
-        (&[("WALG_PGP_KEY", "key")], &["WALG_PGP_KEY", "not supported"], "libsodium"),
-        (&[("WALG_GPG_KEY_ID", "key")], &["GPG_KEY_ID", "not supported"], "libsodium"),
-        (&[("WALG_CSE_KMS_ID", "key")], &["WALG_CSE_KMS_ID", "not supported"], "libsodium"),
-        (&[("WALG_LIBSODIUM_KEY", "short")], &["WALG_LIBSODIUM_KEY", "5 bytes"], "32 bytes"),
-        (&[("WALG_LIBSODIUM_KEY_PATH", "/nonexistent/key")], &["/nonexistent/key"], "who may read"),
+    let cases = [
+        ("WALG_COMPRESSION_METHOD", "lzo", ["WALG_COMPRESSION_METHOD", "lz4, zstd, brotli"], ""),
+        ("WALG_ZSTD_LEVEL", "3", ["zstd level", "lz4"], "WALG_COMPRESSION_METHOD=zstd"),
+        ("WALG_PGP_KEY", "key", ["WALG_PGP_KEY", "not supported"], "libsodium"),
+        ("WALG_GPG_KEY_ID", "key", ["GPG_KEY_ID", "not supported"], "libsodium"),
+        ("WALG_CSE_KMS_ID", "key", ["WALG_CSE_KMS_ID", "not supported"], "libsodium"),
+        ("WALG_LIBSODIUM_KEY", "short", ["WALG_LIBSODIUM_KEY", "5 bytes"], "32 bytes"),
+        ("WALG_LIBSODIUM_KEY_PATH", "/nonexistent/key", ["key file", "/nonexistent/key"], "who may read"),
     ];
     let attempt = Attempt::new(&scratch, Tool::seawall(&scratch).with_all(bucket.env()));
-    for (settings, says, hint) in cases {
-        let tool = attempt.tool.clone().with_all(settings.iter().copied());
-        told(tool.run(&scratch, [OsStr::new("wal-push"), attempt.segment.as_os_str()]), 1, says, hint);
-        assert!(bucket.keys().is_empty(), "{settings:?}");
+    for (setting, value, says, hint) in cases {
+        let tool = attempt.tool.clone().with(setting, value);
+        told(tool.run(&scratch, [OsStr::new("wal-push"), attempt.segment.as_os_str()]), 1, &says, hint);
+        assert!(bucket.keys().is_empty(), "{setting}");
     }
 }
 
@@ -399,7 +399,7 @@ fn a_file_cannot_be_read() {
     let tool = Tool::seawall(&scratch).with_all(bucket.env());
 
     let segment = segment(&scratch);
-    fs::set_permissions(&segment, PermissionsExt::from_mode(0)).unwrap();
+    fs::set_permissions(&segment, PermissionsExt::from_mode(0o000)).unwrap();
     let pushed = tool.run(&scratch, [OsStr::new("wal-push"), segment.as_os_str()]);
     told(pushed, 1, &[segment.to_str().unwrap(), "Permission denied"], "");
     assert!(bucket.keys().is_empty());
@@ -413,7 +413,7 @@ fn a_file_cannot_be_read() {
     told(push(&cluster, cluster.data()), 1, &["connect"], "PGHOST");
     fs::write(&file, "x").unwrap();
     scratch.own(&file);
-    fs::set_permissions(&file, PermissionsExt::from_mode(0)).unwrap();
+    fs::set_permissions(&file, PermissionsExt::from_mode(0o000)).unwrap();
     cluster.start();
     told(push(&cluster, cluster.data()), 1, &[file.to_str().unwrap(), "Permission denied"], "");
     assert!(bucket.keys().is_empty(), "{:?}", bucket.keys());
