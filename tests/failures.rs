@@ -1,6 +1,7 @@
 //! What fails says what, where and why in one line, with a hint where there is something to do, and leaves nothing half
 //! done: no file on the disk, no object in the storage.
 
+#![allow(clippy::type_complexity, reason = "tables of cases are read where they stand")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod support;

@@ -1,7 +1,13 @@
 //! Every single request of an operation fails once: the operation then succeeds, or says why not and leaves nothing
 //! half done, neither in the storage nor on the disk.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

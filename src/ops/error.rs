@@ -179,7 +179,7 @@ pub enum RequestError {
     #[error("backup `{0}` already exists")]
     BackupExists(BackupName),
     /// Another process is writing the backup of this name.
-    #[error("backup `{0}` is being written by another backup-push")]
+    #[error("backup `{0}` is being written by another backup-push, or was left unfinished by one")]
     BackupRunning(BackupName),
     /// A delta cannot be restored without the list of its files.
     #[error("backup `{0}` is a delta and has no usable files_metadata.json, so it cannot be restored")]

@@ -121,8 +121,13 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Backup, Error> {
     if ctx.until_cancelled(ctx.storage.head(&names::sentinel_key(name))).await?.is_some() {
         return Err(RequestError::BackupExists(name).into());
     }
-    // A killed backup of a standby can have left tars under this name, which a restore would take for ours.
-    ctx.until_cancelled(remove_stored(ctx, name)).await?;
+    // Two standbys that start from one restartpoint choose one name; and a killed backup can have left tars under it,
+    // which a restore would take for ours.
+    let prefix = names::backup_prefix(name);
+    let other = ctx.until_cancelled(storage::list_all(ctx.storage.as_ref(), &prefix, Depth::All)).await?;
+    if !other.objects.is_empty() {
+        return Err(RequestError::BackupRunning(name).into());
+    }
     tracing::info!("Started backup with name {name} at LSN {}", started.lsn);
 
     let taker =
