@@ -136,7 +136,7 @@ fn a_cluster_is_archived_and_restored_as_it_says() {
 /// A line of the block `quickstart`, with the program that was built for the tests.
 fn quickstart(arguments: &[&str]) {
     let postgres = require!(Postgres::version(15));
-    let line = blocks()["quickstart"].trim().to_owned();
+    let line = blocks().get("quickstart").map(|block| block.trim().to_owned()).unwrap();
     let mut command = Command::new(Path::new(ROOT).join(line));
     command
         .args(arguments)
