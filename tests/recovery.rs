@@ -495,13 +495,13 @@ fn from_an_archive_inside_the_data_directory() {
     assert_eq!(ledger(&restored), expected);
 }
 
-/// An archive that `archive_command = 'cp %p …/wal_005/%f'` made.
+/// An archive that `archive_command = 'cp %p …/%f'` made, adopted as it is.
 #[test]
 fn from_an_archive_of_plain_copies() {
     let postgres = require!(Postgres::version(15));
     let scratch = Scratch::new();
     let (_bucket, seawall) = repository(&scratch);
-    let copies = scratch.dir("storage/wal_005");
+    let copies = scratch.path().join("storage");
     let mut source = Cluster::create(&scratch, &postgres, "source", &[]);
     source.configure("archive_mode", "on");
     source.configure("archive_command", &format!("cp %p {}/%f", copies.display()));

@@ -136,7 +136,7 @@ pub fn wal_metadata_key(name: &str) -> Key {
 }
 
 /// Where an archived file can be, in the order in which to try: as `first` compresses, then in every other form a
-/// wal-g has written (`NAME.` with a bare dot is its `none`, the bare name is a plain copy).
+/// wal-g has written (`NAME.` with a bare dot is its `none`), and as a plain copy that a `cp %p` left at the root.
 pub fn wal_candidates(file: &str, first: Method) -> Vec<(Key, Method)> {
     let mut candidates = vec![(key(format!("{WAL}{}", with_extension(file, first))), first)];
     for method in Method::ALL {
@@ -145,6 +145,7 @@ pub fn wal_candidates(file: &str, first: Method) -> Vec<(Key, Method)> {
         }
     }
     candidates.push((key(format!("{WAL}{file}.")), Method::None));
+    candidates.push((key(file.to_owned()), Method::None));
     candidates
 }
 
@@ -282,17 +283,18 @@ mod tests {
     #[test]
     fn the_configured_form_is_tried_first_and_every_form_once() {
         let candidates = wal_candidates("00000002.history", Method::Zstd);
-        let names: Vec<_> = candidates.iter().map(|(key, _)| key.file_name()).collect();
+        let names: Vec<_> = candidates.iter().map(|(key, _)| key.as_str()).collect();
         assert_eq!(
             names,
             [
-                "00000002.history.zst",
-                "00000002.history.lz4",
-                "00000002.history.lzma",
-                "00000002.history.br",
-                "00000002.history.gz",
-                "00000002.history",
-                "00000002.history."
+                "wal_005/00000002.history.zst",
+                "wal_005/00000002.history.lz4",
+                "wal_005/00000002.history.lzma",
+                "wal_005/00000002.history.br",
+                "wal_005/00000002.history.gz",
+                "wal_005/00000002.history",
+                "wal_005/00000002.history.",
+                "00000002.history"
             ]
         );
     }
