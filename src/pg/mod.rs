@@ -6,6 +6,7 @@
 //! Supported servers are PostgreSQL 13 to 18 on little-endian machines with 64-bit longs; WAL, `pg_control` and
 //! data pages are in the byte order of the machine that wrote them.
 
+mod block_map;
 pub mod conninfo;
 mod control;
 pub mod data_dir;
@@ -23,6 +24,7 @@ mod version;
 mod wal_name;
 mod wal_page;
 
+pub use block_map::{BLOCKS_PER_SEGMENT, BlockMap, DatabasePlace, FileChanges, RelationPlace};
 pub use conninfo::ConnInfo;
 pub use control::{ClusterState, ControlFile, ControlFileError};
 pub use labels::{BackupFrom, BackupLabel, TablespaceMap};

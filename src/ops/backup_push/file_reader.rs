@@ -9,16 +9,13 @@ use rustix::fs::{Advice, fadvise};
 use crate::layout::walg::files_metadata::{CorruptBlocks, NAMED_CORRUPT_BLOCKS};
 use crate::pg::data_dir::Member;
 use crate::pg::page::{self, check_pages};
-use crate::pg::{Lsn, RelationFile};
+use crate::pg::{BLOCKS_PER_SEGMENT, Lsn, RelationFile};
 use crate::pipeline::RateLimit;
 use crate::progress::Progress;
 use crate::read_full::read_full;
 
 use super::VerifyPages;
 use super::job::Job;
-
-/// Pages of a relation in one segment file (`RELSEG_SIZE` of an ordinary build).
-const BLOCKS_PER_SEGMENT: u32 = 131_072;
 
 /// How often a page with a wrong checksum is read again: it may have been written just while it was read.
 const REREADS: usize = 3;
