@@ -123,6 +123,17 @@ pub async fn describe(storage: &dyn Storage, name: BackupName) -> Result<Backup,
     Backup::from_documents(name, sentinel, metadata).map_err(at(&sentinel_key))
 }
 
+/// What a backup builds on, `None` for a full one; [`Error::NoSuchBackup`] without a sentinel.
+pub async fn parent(storage: &dyn Storage, name: BackupName) -> Result<Option<BackupName>, Error> {
+    let key = names::sentinel_key(name);
+    let Some((_, sentinel)) = storage::get_bytes(storage, &key).await? else {
+        return Err(Error::NoSuchBackup { name, location: storage.location().clone() });
+    };
+    let sentinel = Sentinel::from_json(&sentinel).map_err(at(&key))?;
+    let backup = Backup::from_documents(name, sentinel, None).map_err(at(&key))?;
+    Ok(backup.delta.map(|delta| delta.parent))
+}
+
 /// A backup and all it builds on, the full backup first.
 ///
 /// A chain with a missing link is [`Error::MissingParent`]: nothing has been changed anywhere then.

@@ -137,10 +137,98 @@ fn lists_are_byte_for_byte_those_of_walg() {
         ] {
             let list = block_on(backup_list::run(&listed.context, backup_list::Options { detail })).unwrap();
             let printed = backup_output::list(&list.backups, detail, format).unwrap();
+            let printed = without_parents(&list.backups, format, &printed);
             assert_eq!(listed.normal(&printed), listed.golden(golden), "{fixture} {golden}");
             assert!(!list.wal_without_backups);
         }
     }
+}
+
+/// A detailed list as wal-g prints it: without the last column, or the last key of each delta.
+fn without_parents(backups: &[backup_list::ListedBackup], format: ListFormat, printed: &str) -> String {
+    let parents = || backups.iter().filter_map(|backup| backup.delta_from);
+    if parents().next().is_none() {
+        return printed.to_owned();
+    }
+    match format {
+        ListFormat::Plain => {
+            let width = printed.lines().next().unwrap().find(" delta_from").unwrap();
+            printed.lines().map(|line| format!("{}\n", line[..width].trim_end())).collect()
+        }
+        ListFormat::Json => parents().fold(printed.to_owned(), |printed, parent| {
+            let key = format!(",\"delta_from\":\"{parent}\"}}");
+            assert!(printed.contains(&key), "{key}");
+            printed.replacen(&key, "}", 1)
+        }),
+        ListFormat::Pretty | ListFormat::PrettyJson => unreachable!("the fixtures have no such lists"),
+    }
+}
+
+#[test]
+fn details_tell_what_deltas_build_on() {
+    let repository = two_chains();
+    let context = context(Arc::new(repository.memory()));
+    let list =
+        |detail| block_on(backup_list::run(&context, backup_list::Options { detail })).unwrap().backups;
+    let printed = |detail, format| backup_output::list(&list(detail), detail, format).unwrap();
+    let names: Vec<String> = (0..5).map(|index| repository.name(index)).collect();
+    let parents = ["-", &names[0], &names[1], "-", &names[3]];
+
+    let plain = printed(Detail::Documents, ListFormat::Plain);
+    let last_cells = |text: &str| -> Vec<String> {
+        text.lines().map(|line| line.trim_end_matches(" |").rsplit(' ').next().unwrap().to_owned()).collect()
+    };
+    assert_eq!(last_cells(&plain)[0], "delta_from");
+    assert_eq!(last_cells(&plain)[1..], parents);
+    let pretty = printed(Detail::Documents, ListFormat::Pretty);
+    assert!(
+        pretty
+            .lines()
+            .nth(1)
+            .unwrap()
+            .ends_with("| DELTA FROM                                               |")
+    );
+    let json: Value = serde_json::from_str(&printed(Detail::Documents, ListFormat::Json)).unwrap();
+    let keys: Vec<&str> =
+        json.as_array().unwrap().iter().map(|backup| backup["delta_from"].as_str().unwrap_or("-")).collect();
+    assert_eq!(keys, parents);
+    assert!(json[0].get("delta_from").is_none());
+
+    for format in [ListFormat::Plain, ListFormat::Pretty, ListFormat::Json, ListFormat::PrettyJson] {
+        let short = printed(Detail::Names, format).to_lowercase();
+        assert!(!short.contains("delta_from") && !short.contains("delta from"), "{short}");
+    }
+}
+
+#[test]
+fn the_tree_shows_chains_and_what_is_missing() {
+    let memory = two_chains().memory();
+    let context = context(Arc::new(memory.clone()));
+    // The indentation of each line and its cells; how columns are padded is the printer's own test.
+    let tree = || -> Vec<String> {
+        let options = backup_list::Options { detail: Detail::Documents };
+        let tree = backup_output::tree(&block_on(backup_list::run(&context, options)).unwrap().backups);
+        let line = |line: &str| {
+            let indentation = line.len() - line.trim_start().len();
+            " ".repeat(indentation) + &line.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        tree.lines().map(line).collect()
+    };
+    let mut expected = [
+        "backup_name start_time uncompressed_size compressed_size start_lsn chain",
+        "base_000000010000000000000002 2026-11-20T00:00:00Z 8.00KiB 4.00KiB 0/2000028 complete",
+        "  base_000000010000000000000004_D_000000010000000000000002 2026-11-20T01:00:00Z 8.00KiB 4.00KiB 0/4000028 complete",
+        "    base_000000010000000000000006_D_000000010000000000000004 2026-11-20T02:00:00Z 8.00KiB 4.00KiB 0/6000028 complete",
+        "base_000000010000000000000008 2026-11-20T03:00:00Z 8.00KiB 4.00KiB 0/8000028 complete",
+        "  base_00000001000000000000000A_D_000000010000000000000008 2026-11-20T04:00:00Z 8.00KiB 4.00KiB 0/A000028 complete",
+    ];
+    assert_eq!(tree(), expected);
+    let lost = format!("basebackups_005/{}_backup_stop_sentinel.json", two_chains().name(1));
+    block_on(memory.delete(&[Key::parse(&lost).unwrap()])).unwrap();
+    expected[2] = "base_000000010000000000000004_D_000000010000000000000002 - - - - missing";
+    expected[3] = "  base_000000010000000000000006_D_000000010000000000000004 2026-11-20T02:00:00Z 8.00KiB 4.00KiB 0/6000028 unrestorable";
+    assert_eq!(tree(), expected);
+    assert_eq!(backup_output::tree(&[]), "");
 }
 
 #[test]
@@ -262,6 +350,12 @@ fn commands_fail_loudly() {
     fs::remove_file(listed.root.join("wal_005/000000010000000000000003.lz4")).unwrap();
     run("wal-verify integrity --timeline 1 --lsn 0/7000100").exits(1).stdout_has("status: FAILURE");
     run("wal-show").success().stdout_has("LOST_SEGMENTS");
+    run("backup-list --tree")
+        .success()
+        .stdout_has("\n  base_000000010000000000000004_D_000000010000000000000002 ");
+    for format in ["--detail", "--json", "--pretty"] {
+        run(&format!("backup-list --tree {format}")).fails(1).stderr_has("cannot be used with");
+    }
     run("delete retain 1 --confirm").fails(1).stderr_has("FIND_FULL");
     run("delete before base_0000000100000000000000FF --confirm").fails(1).stderr_has("was not found");
     run("delete retain FULL 5 --confirm").success().stderr_has("No backup found for deletion");
@@ -304,7 +398,9 @@ fn a_backup_without_metadata_is_listed_from_its_sentinel() {
     let listed = Listed::open(&scratch, "lz4-plain-tablespace");
     let name = listed.documents()[0].entry.name;
     fs::remove_file(listed.root.join(format!("basebackups_005/{name}/metadata.json"))).unwrap();
-    let printed = backup_output::list(&listed.documents(), Detail::Documents, ListFormat::Plain).unwrap();
+    let documents = listed.documents();
+    let printed = backup_output::list(&documents, Detail::Documents, ListFormat::Plain).unwrap();
+    let printed = without_parents(&documents, ListFormat::Plain, &printed);
     assert_eq!(listed.normal(&printed), listed.golden("backup-list-detail.txt"));
 }
 
@@ -408,6 +504,7 @@ impl Synthetic {
             let metadata = json!({
                 "start_time": time, "finish_time": time, "start_lsn": lsn, "finish_lsn": lsn + 200,
                 "pg_version": 150018, "is_permanent": row.permanent, "user_data": {"number": row.number},
+                "uncompressed_size": 8192, "compressed_size": 4096,
             });
             let folder = format!("basebackups_005/{name}");
             objects.push((format!("{folder}/metadata.json"), metadata.to_string()));

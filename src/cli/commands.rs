@@ -145,7 +145,10 @@ pub fn run(invocation: Invocation, set_codes: impl FnOnce(Codes)) -> Result<(), 
             })?;
             let format = arguments.format.format();
             tell_of_missing_backups(&list, format);
-            printer::print(&backup_output::list(&list.backups, options.detail, format)?)
+            printer::print(&match arguments.tree {
+                true => backup_output::tree(&list.backups),
+                false => backup_output::list(&list.backups, options.detail, format)?,
+            })
         }
         Command::BackupShow(arguments) => {
             session.warn(&STORAGE);

@@ -16,18 +16,19 @@ pub fn print(text: &str) -> Result<(), Error> {
 /// Lines with columns padded by spaces to the widest cell and one more; the last column is not padded.
 ///
 /// This is how wal-g's lists look (Go's tabwriter), and what Spilo's scripts split at.
-pub fn columns<const N: usize>(rows: &[[String; N]]) -> String {
-    let mut widths = [0; N];
-    for row in rows {
+pub fn columns<R: AsRef<[String]>>(rows: &[R]) -> String {
+    let mut widths: Vec<usize> = Vec::new();
+    for row in rows.iter().map(AsRef::as_ref) {
+        widths.resize(widths.len().max(row.len()), 0);
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
     }
     let mut text = String::new();
-    for row in rows {
-        for (at, (cell, width)) in row.iter().zip(widths).enumerate() {
+    for row in rows.iter().map(AsRef::as_ref) {
+        for (at, (cell, width)) in row.iter().zip(&widths).enumerate() {
             text.push_str(cell);
-            if at + 1 < N {
+            if at + 1 < row.len() {
                 text.extend(std::iter::repeat_n(' ', width + 1 - cell.chars().count()));
             }
         }

@@ -6,7 +6,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
 use crate::catalog::{self, BackupEntry};
-use crate::layout::walg::{Metadata, names};
+use crate::layout::walg::{BackupName, Metadata, names};
 use crate::storage::{Depth, Storage};
 
 use super::backup_choice::DOCUMENTS_AT_ONCE;
@@ -44,6 +44,8 @@ pub struct ListedBackup {
     pub entry: BackupEntry,
     /// What its `metadata.json` says or, when it has none, the sentinel; only with [`Detail::Documents`].
     pub metadata: Option<Metadata>,
+    /// What a delta builds on, as its sentinel says; only with [`Detail::Documents`].
+    pub delta_from: Option<BackupName>,
 }
 
 /// Lists the backups.
@@ -54,13 +56,19 @@ pub async fn run(ctx: &Context, options: Options) -> Result<BackupList, Error> {
         return Ok(BackupList { backups: Vec::new(), wal_without_backups: any_wal(storage).await? });
     }
     let backups = match options.detail {
-        Detail::Names => entries.into_iter().map(|entry| ListedBackup { entry, metadata: None }).collect(),
-        Detail::Documents => with_documents(storage, entries).await?,
+        Detail::Names => entries.into_iter().map(ListedBackup::of_entry).collect(),
+        Detail::Documents => with_parents(storage, with_documents(storage, entries).await?).await?,
     };
     Ok(BackupList { backups, wal_without_backups: false })
 }
 
-/// Every backup with what its documents say.
+impl ListedBackup {
+    fn of_entry(entry: BackupEntry) -> ListedBackup {
+        ListedBackup { entry, metadata: None, delta_from: None }
+    }
+}
+
+/// Every backup with its metadata, but without what it builds on.
 pub(super) async fn with_documents(
     storage: &dyn Storage,
     entries: Vec<BackupEntry>,
@@ -71,7 +79,7 @@ pub(super) async fn with_documents(
                 Some(metadata) => metadata,
                 None => catalog::describe(storage, entry.name).await?.metadata(),
             };
-            Ok::<_, Error>(ListedBackup { entry, metadata: Some(metadata) })
+            Ok::<_, Error>(ListedBackup { metadata: Some(metadata), ..ListedBackup::of_entry(entry) })
         })
         .buffered(DOCUMENTS_AT_ONCE)
         .try_collect()
@@ -80,6 +88,20 @@ pub(super) async fn with_documents(
         backups.sort_by_key(|backup| (start_time(backup), backup.entry.name));
     }
     Ok(backups)
+}
+
+/// The same backups with what each delta builds on. That stands in its sentinel: the name has the parent's segment
+/// only.
+async fn with_parents(storage: &dyn Storage, backups: Vec<ListedBackup>) -> Result<Vec<ListedBackup>, Error> {
+    stream::iter(backups)
+        .map(async |backup| {
+            let name = backup.entry.name;
+            let delta_from = if name.is_delta() { catalog::parent(storage, name).await? } else { None };
+            Ok(ListedBackup { delta_from, ..backup })
+        })
+        .buffered(DOCUMENTS_AT_ONCE)
+        .try_collect()
+        .await
 }
 
 /// When the backup was started; a document without that field reads as the epoch.

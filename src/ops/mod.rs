@@ -10,6 +10,7 @@ pub mod backup_list;
 pub mod backup_mark;
 pub mod backup_push;
 pub mod backup_show;
+pub mod backup_tree;
 pub mod changed_blocks;
 pub mod delete;
 mod error;

@@ -27,6 +27,9 @@ pub struct BackupListArgs {
     /// Print what the documents of each backup say as well
     #[arg(long)]
     pub detail: bool,
+    /// Print a tree: each delta below what it builds on
+    #[arg(long, conflicts_with_all = ["detail", "json", "pretty"])]
+    pub tree: bool,
     /// In which form
     #[command(flatten)]
     pub format: FormatArgs,
@@ -64,7 +67,7 @@ impl FormatArgs {
 impl BackupListArgs {
     /// What to list.
     pub fn options(&self) -> backup_list::Options {
-        let detail = if self.detail { Detail::Documents } else { Detail::Names };
+        let detail = if self.detail || self.tree { Detail::Documents } else { Detail::Names };
         backup_list::Options { detail }
     }
 }
