@@ -12,6 +12,7 @@ pub mod backup_push;
 pub mod backup_show;
 pub mod backup_tree;
 pub mod changed_blocks;
+mod control_file;
 pub mod delete;
 mod error;
 mod prefetch_dir;

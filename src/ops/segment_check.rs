@@ -7,9 +7,9 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::pg::{ControlFile, SegmentHeader, SegmentName, SystemIdentifier, WalSegmentSize};
+use crate::pg::{SegmentHeader, SegmentName, SystemIdentifier, WalSegmentSize};
 
-use super::Error;
+use super::{Error, control_file};
 
 /// Whether names and headers of WAL are checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,9 +19,6 @@ pub enum SegmentCheck {
     /// Anything is stored and fetched, as wal-g does.
     Skip,
 }
-
-/// How often `pg_control` is read when the server is just writing it.
-const CONTROL_READS: usize = 5;
 
 /// Checks that `file` is the segment `name`; returns its segment size.
 ///
@@ -59,10 +56,8 @@ pub fn check_segment_file(
 ///
 /// `None` when `path` does not lie in a data directory, or when its control file cannot be read just now.
 pub fn cluster_of_wal_file(path: &Path) -> Option<SystemIdentifier> {
-    let control = data_dir_of_wal_file(path)?.join("global/pg_control");
-    (0..CONTROL_READS)
-        .find_map(|_| ControlFile::parse(&std::fs::read(&control).ok()?).ok())
-        .map(|control| control.system_identifier)
+    let control = control_file::read(&data_dir_of_wal_file(path)?).ok()?;
+    Some(control.parsed.system_identifier)
 }
 
 /// The data directory of the `pg_wal` that holds the file at `path`.

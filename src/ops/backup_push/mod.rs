@@ -37,7 +37,7 @@ use crate::pipeline::{PartPool, RateLimit, UploadSettings, run_blocking};
 use crate::storage::{self, Depth, Storage};
 
 use super::error::RequestError;
-use super::{Context, Error};
+use super::{Context, Error, control_file};
 
 use job::{Job, Packed};
 
@@ -176,7 +176,7 @@ struct Survey {
 }
 
 fn survey(data_dir: &Path, server: &ServerIdentity, options: &Options) -> Result<Survey, Error> {
-    let control = tails::read_control(data_dir)?;
+    let control = control_file::read(data_dir)?;
     let rules = walk_rules(&control.parsed, server, options);
     let mut survey = Survey { bytes: 0, largest_file: 0, rules };
     for found in walk(data_dir, &survey.rules)? {

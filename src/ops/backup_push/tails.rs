@@ -5,8 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::layout::walg::names::TarName;
-use crate::ops::Error;
-use crate::pg::ControlFile;
+use crate::ops::{Error, control_file};
 use crate::pg::session::StoppedBackup;
 use crate::pipeline::run_blocking;
 use crate::tarball::Entry;
@@ -14,29 +13,6 @@ use crate::tarball::Entry;
 use super::job::{Job, Packed};
 use super::owners::Owners;
 use super::pack::send_tar;
-
-/// How often `pg_control` is read when the server is just writing it.
-const CONTROL_READS: usize = 10;
-
-/// `pg_control` as it was read.
-pub(super) struct Control {
-    pub content: Vec<u8>,
-    pub parsed: ControlFile,
-}
-
-/// Reads `pg_control`; again when the server was just writing it.
-pub(super) fn read_control(data_dir: &Path) -> Result<Control, Error> {
-    let path = data_dir.join("global/pg_control");
-    let mut reads = 1;
-    loop {
-        let content = fs::read(&path).map_err(Error::file("read", &path))?;
-        match ControlFile::parse(&content) {
-            Ok(parsed) => return Ok(Control { content, parsed }),
-            Err(_) if reads < CONTROL_READS => reads += 1,
-            Err(source) => return Err(Error::Control { path, source }),
-        }
-    }
-}
 
 /// Sizes of a tar that was stored.
 pub(super) struct StoredTail {
@@ -46,7 +22,7 @@ pub(super) struct StoredTail {
 
 /// Stores `pg_control` as it is now, after all data was copied. Durable on return.
 pub(super) async fn store_control(job: &Arc<Job>, data_dir: &Path) -> Result<StoredTail, Error> {
-    let control = read_control(data_dir)?.content;
+    let control = control_file::read(data_dir)?.content;
     let path = data_dir.join("global/pg_control");
     let metadata = fs::symlink_metadata(&path).map_err(Error::file("read", &path))?;
     let entry = Owners::default().entry_of("/global/pg_control", &metadata);

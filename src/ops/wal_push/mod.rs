@@ -95,8 +95,7 @@ pub async fn run(ctx: &Context, path: &Path, options: Options) -> Result<Outcome
     }
     let pusher = Pusher::new(ctx, &options, path)?;
     let ahead = marks.ready_besides(&file.name);
-    let (outcome, ()) =
-        tokio::join!(pusher.push_main(&file, &marks), pusher.push_ahead(ahead, path, &marks, options.check));
+    let (outcome, ()) = tokio::join!(pusher.push_main(&file, &marks), pusher.push_ahead(ahead, path, &marks));
     outcome
 }
 
@@ -169,14 +168,14 @@ impl<'a> Pusher<'a> {
     }
 
     /// Pushes the neighbours in the order in which PostgreSQL will ask for them, until the main file is done.
-    async fn push_ahead(&self, ready: Vec<String>, main: &Path, marks: &Marks, check: SegmentCheck) {
+    async fn push_ahead(&self, ready: Vec<String>, main: &Path, marks: &Marks) {
         let limit = self.options.files_at_most.saturating_sub(1);
         if self.options.concurrency < 2 || limit == 0 {
             return;
         }
         let mut under_way = FuturesUnordered::new();
         for name in ready.into_iter().take(limit) {
-            let Ok(file) = WalFile::at(&main.with_file_name(&name), check) else { continue };
+            let Ok(file) = WalFile::at(&main.with_file_name(&name), self.options.check) else { continue };
             if marks.has(&file.name, &file.path) {
                 continue;
             }
