@@ -8,7 +8,9 @@ pub mod files_metadata;
 pub mod go_json;
 pub mod increment;
 pub mod names;
+pub mod wal_delta;
 
 pub use backup_name::{BackupName, InvalidBackupName};
 pub use documents::{Backup, DeltaOrigin, DocumentError, Metadata, Sentinel, TablespaceSpec};
 pub use files_metadata::FilesMetadata;
+pub use wal_delta::WalDelta;

@@ -6,6 +6,7 @@
 //! basebackups_005/<backup>/files_metadata.json
 //! basebackups_005/<backup>/tar_partitions/part_001.tar.<ext>, pg_control.tar.<ext>, backup_label.tar.<ext>
 //! wal_005/<segment, history, backup history or partial file>.<ext>
+//! wal_005/<first segment of 16>_delta.<ext>
 //! ```
 //!
 //! `<ext>` tells the compression and is left out, with its dot, for `none`; encryption leaves no trace in a name.
@@ -20,6 +21,7 @@ use super::BackupName;
 const BACKUPS: &str = "basebackups_005/";
 const WAL: &str = "wal_005/";
 const SENTINEL_SUFFIX: &str = "_backup_stop_sentinel.json";
+const DELTA_SUFFIX: &str = "_delta";
 
 /// Everything of all backups.
 pub fn backups_prefix() -> Prefix {
@@ -130,6 +132,12 @@ pub fn stored_wal_key(file: &str, method: Method) -> Key {
     key(format!("{WAL}{}", with_extension(file, method)))
 }
 
+/// What the blocks that a group of 16 segments changed are archived as, by the group's first segment; a file name for
+/// [`stored_wal_key`] and [`wal_candidates`].
+pub fn wal_delta_file(first: SegmentName) -> String {
+    format!("{first}{DELTA_SUFFIX}")
+}
+
 /// The description of an archived segment, or of the 16 that share the first 23 characters of their names.
 pub fn wal_metadata_key(name: &str) -> Key {
     key(format!("{WAL}{name}.json"))
@@ -169,9 +177,9 @@ pub fn parse_wal_key(key: &Key) -> Option<StoredWal> {
     if let Ok(file) = name.parse() {
         return Some(StoredWal::File(file, Method::None));
     }
-    let (stem, extension) = name.rsplit_once('.')?;
+    let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
     let method = if extension.is_empty() { Method::None } else { Method::from_extension(extension).ok()? };
-    if let Some(segment) = stem.strip_suffix("_delta") {
+    if let Some(segment) = stem.strip_suffix(DELTA_SUFFIX) {
         return Some(StoredWal::Delta(segment.parse().ok()?));
     }
     Some(StoredWal::File(stem.parse().ok()?, method))
@@ -270,6 +278,7 @@ mod tests {
                 Some(StoredWal::File(WalFileName::BackupHistory(segment, 0x28), Method::None)),
             ),
             ("wal_005/00000001000000000000000A_delta.zst", Some(StoredWal::Delta(segment))),
+            ("wal_005/00000001000000000000000A_delta", Some(StoredWal::Delta(segment))),
             ("wal_005/00000001000000000000000A.json", None),
             ("basebackups_005/00000001000000000000000A.br", None),
         ] {
