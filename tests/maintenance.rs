@@ -576,6 +576,33 @@ fn a_dry_run_deletes_nothing() {
     assert_eq!(memory.keys().len(), 2 * 4 + 4 + 1);
 }
 
+/// The folder of a delta that is being taken has its name and nothing else yet that tells what it builds on.
+#[test]
+fn the_chain_of_a_running_delta_is_not_deleted() {
+    let memory = two_chains().memory();
+    let running = "base_00000001000000000000000C_D_000000010000000000000004";
+    memory.set(
+        &Key::parse(&format!("basebackups_005/{running}/tar_partitions/part_001.tar.br")).unwrap(),
+        "tar",
+    );
+    let context = context(Arc::new(memory.clone()));
+    let done =
+        block_on(delete::run(&context, options(retain_full(1), Mode::Confirmed))).unwrap().plan.unwrap();
+    assert_eq!(done.running, [running.parse().unwrap()]);
+    assert_eq!(done.backups, [two_chains().name(2).parse().unwrap()]);
+
+    let parent = BackupChoice::Name(two_chains().name(1).parse().unwrap());
+    let before = memory.keys();
+    for request in [
+        DeleteRequest::Target { backup: parent, family: Family::Descendants },
+        DeleteRequest::Policy(Policy::Everything { force: false }),
+    ] {
+        let error = block_on(delete::run(&context, options(request, Mode::Confirmed))).unwrap_err();
+        assert!(error.to_string().contains(running), "{error}");
+        assert_eq!(memory.keys(), before);
+    }
+}
+
 #[test]
 fn everything_leaves_what_is_not_of_the_repository() {
     let memory = two_chains().memory();

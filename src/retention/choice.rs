@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::layout::walg::BackupName;
 
-use super::plan::Folders;
+use super::folders::Folders;
 use super::policy::{Counting, Family, GarbageScope, Point, Policy, Refusal};
 use super::{BackupFacts, Order, Repository};
 
@@ -57,11 +57,13 @@ pub(super) fn choose(
             }
             let members = members(repository.backups, *backup, *family);
             refuse_permanent(repository.backups.iter().filter(|facts| members.contains(&facts.name)))?;
+            refuse_running(members.iter().flat_map(|name| folders.running_on(name.segment())))?;
             Ok(Some(Choice::Backups(members)))
         }
         Policy::Everything { force } => {
             if !force {
                 refuse_permanent(repository.backups.iter())?;
+                refuse_running(folders.running())?;
             }
             Ok(Some(Choice::Everything))
         }
@@ -201,4 +203,9 @@ fn members(backups: &[BackupFacts], target: BackupName, family: Family) -> BTree
 fn refuse_permanent<'a>(backups: impl Iterator<Item = &'a BackupFacts>) -> Result<(), Refusal> {
     let names: Vec<BackupName> = backups.filter(|facts| facts.is_permanent).map(|facts| facts.name).collect();
     if names.is_empty() { Ok(()) } else { Err(Refusal::Permanent { names }) }
+}
+
+fn refuse_running(names: impl Iterator<Item = BackupName>) -> Result<(), Refusal> {
+    let names: BTreeSet<BackupName> = names.collect();
+    if names.is_empty() { Ok(()) } else { Err(Refusal::Running { names: names.into_iter().collect() }) }
 }

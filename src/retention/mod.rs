@@ -5,13 +5,17 @@
 //!
 //! - permanent backups, with the WAL from their start to their finish;
 //! - backups on which a kept delta builds, with theirs;
-//! - what a backup that may be running right now has stored, and all WAL from its start on;
+//! - what a backup that may be running right now has stored, all WAL from its start on, and what it builds on;
 //! - history files, and everything that is no part of a backup and no WAL.
+//!
+//! A policy that names what goes is refused instead, when a permanent backup would go or a running one would lose what
+//! it builds on.
 //!
 //! So every backup that stays in the list stays restorable, and from every one that was kept for its age recovery
 //! reaches the end of WAL. wal-g keeps less in these cases; `docs/delete.md` has the list.
 
 mod choice;
+mod folders;
 mod plan;
 mod policy;
 #[cfg(test)]
@@ -86,7 +90,7 @@ pub enum Order {
 
 /// What `policy` removes from the repository; `None` when there is nothing it could apply to.
 pub fn plan(policy: &Policy, repository: &Repository<'_>) -> Result<Option<DeletePlan>, Refusal> {
-    let folders = plan::Folders::new(repository);
+    let folders = folders::Folders::new(repository);
     let choice = choice::choose(policy, repository, &folders)?;
     Ok(choice.map(|choice| plan::plan(choice, repository, &folders)))
 }

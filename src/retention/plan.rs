@@ -8,8 +8,9 @@ use crate::pg::{Lsn, SegmentName, TimelineId, WalSegmentSize};
 use crate::storage::{Key, ObjectMeta};
 
 use super::choice::Choice;
+use super::folders::Folders;
 use super::policy::GarbageScope;
-use super::{BackupFacts, Order, Repository, UNFINISHED_AGE};
+use super::{BackupFacts, Order, Repository};
 
 /// What is removed and what is kept.
 ///
@@ -112,7 +113,7 @@ fn before(target: BackupName, repository: &Repository<'_>, folders: &Folders) ->
         .iter()
         .filter(|facts| Place::of_backup(facts, repository.order) >= place)
         .collect();
-    let needed = needed(repository.backups, by_policy.iter().map(|facts| facts.name));
+    let needed = needed(repository.backups, by_policy.iter().map(|facts| facts.name), folders);
 
     let mut plan = DeletePlan { target: Some(target), ..DeletePlan::default() };
     plan.set_backups(repository, |facts| {
@@ -166,8 +167,8 @@ impl DeletePlan {
     }
 
     fn remove_folders(&mut self, folders: &Folders, goes: impl Fn(BackupName) -> bool) {
-        for (name, folder) in &folders.0 {
-            if goes(*name) {
+        for (name, folder) in folders.iter() {
+            if goes(name) {
                 self.data.extend(folder.data.iter().cloned());
                 self.metadata.extend(folder.metadata.iter().cloned());
             }
@@ -242,19 +243,24 @@ impl Place {
     }
 }
 
-/// The backups on which `kept` or permanent ones build, each with one that builds on it.
+/// The backups on which `kept` or permanent ones build, or deltas that may be being taken, each with one that builds
+/// on it.
 fn needed(
     backups: &[BackupFacts],
     kept: impl Iterator<Item = BackupName>,
+    folders: &Folders,
 ) -> BTreeMap<BackupName, BackupName> {
     let parent = |name: BackupName| backups.iter().find(|facts| facts.name == name)?.parent;
+    let mut needed: BTreeMap<BackupName, BackupName> = backups
+        .iter()
+        .filter_map(|facts| Some((facts.name, folders.running_on(facts.name.segment()).next()?)))
+        .collect();
+    let parents_of_running: Vec<BackupName> = needed.keys().copied().collect();
     let permanent = backups.iter().filter(|facts| facts.is_permanent).map(|facts| facts.name);
-    let mut needed = BTreeMap::new();
-    for mut child in kept.chain(permanent) {
+    for mut child in kept.chain(permanent).chain(parents_of_running) {
         while let Some(name) = parent(child)
-            && !needed.contains_key(&name)
+            && needed.insert(name, child).is_none()
         {
-            needed.insert(name, child);
             child = name;
         }
     }
@@ -299,75 +305,5 @@ impl Span {
         segment.timeline() == self.first.timeline()
             && segment >= self.first
             && self.last.is_none_or(|last| segment <= last)
-    }
-}
-
-/// What lies in the folder of each backup.
-pub(super) struct Folders(BTreeMap<BackupName, Folder>);
-
-#[derive(Default)]
-struct Folder {
-    data: Vec<Key>,
-    metadata: Vec<Key>,
-    finished: bool,
-    /// Whether nothing was written to it for [`UNFINISHED_AGE`].
-    is_old: bool,
-}
-
-impl Folders {
-    pub(super) fn new(repository: &Repository<'_>) -> Folders {
-        let finished: BTreeSet<BackupName> = repository.backups.iter().map(|facts| facts.name).collect();
-        let mut folders: BTreeMap<BackupName, Folder> = BTreeMap::new();
-        for object in repository.objects {
-            let Some(name) = names::backup_of_object(&object.key) else { continue };
-            if object.key == names::sentinel_key(name) {
-                continue;
-            }
-            let folder = folders.entry(name).or_insert_with(|| Folder {
-                finished: finished.contains(&name),
-                is_old: true,
-                ..Folder::default()
-            });
-            folder.is_old &= repository.now.duration_since(object.modified) > UNFINISHED_AGE;
-            let list =
-                if object.key == names::metadata_key(name) { &mut folder.metadata } else { &mut folder.data };
-            list.push(object.key.clone());
-        }
-        Folders(folders)
-    }
-
-    /// Whether a folder without a sentinel is known not to be a running backup: it was finished once, or nobody has
-    /// written to it for long.
-    pub(super) fn is_dead(&self, name: BackupName) -> bool {
-        self.0
-            .get(&name)
-            .is_some_and(|folder| !folder.finished && (folder.is_old || !folder.metadata.is_empty()))
-    }
-
-    /// `gone` with the dead folders of deltas that built on one of them: what an interrupted deletion left behind.
-    fn with_remains(&self, mut gone: BTreeSet<BackupName>) -> BTreeSet<BackupName> {
-        loop {
-            let segments: BTreeSet<SegmentName> = gone.iter().map(|name| name.segment()).collect();
-            let builds_on =
-                |name: &BackupName| name.parent_segment().is_some_and(|parent| segments.contains(&parent));
-            let before = gone.len();
-            gone.extend(self.0.keys().filter(|name| self.is_dead(**name) && builds_on(name)));
-            if gone.len() == before {
-                return gone;
-            }
-        }
-    }
-
-    /// Whether a folder has no sentinel and nobody has written to it for long.
-    fn is_abandoned(&self, name: BackupName) -> bool {
-        self.0.get(&name).is_some_and(|folder| !folder.finished && folder.is_old)
-    }
-
-    /// The backups that may be being taken right now.
-    fn running(&self) -> impl Iterator<Item = BackupName> {
-        self.0
-            .iter()
-            .filter(|(_, folder)| !folder.finished && !folder.is_old && folder.metadata.is_empty())
-            .map(|(name, _)| *name)
     }
 }

@@ -34,7 +34,7 @@ pub enum Policy {
     },
     /// Remove all backups and all WAL.
     Everything {
-        /// Permanent backups too.
+        /// Permanent backups too, and those that may be being taken right now.
         force: bool,
     },
     /// Remove what belongs to no backup: WAL before the oldest backup that is not permanent, and the data of backups
@@ -123,6 +123,12 @@ pub enum Refusal {
         /// The backups.
         names: Vec<BackupName>,
     },
+    /// Backups that may be being taken right now build on what would go, or would go themselves.
+    #[error("cannot delete what unfinished backups need, they may be running: {}", list(names))]
+    Running {
+        /// The unfinished backups.
+        names: Vec<BackupName>,
+    },
     /// A time that is still to come would remove what it was not meant to.
     #[error("cannot delete before {time}: it is in the future")]
     Future {
@@ -141,6 +147,10 @@ impl Refusal {
             Refusal::Incremental { .. } => "use FIND_FULL to keep its full backup as well",
             Refusal::Permanent { .. } => {
                 "`backup-mark -i NAME` makes a backup impermanent; `delete everything FORCE` removes them all"
+            }
+            Refusal::Running { .. } => {
+                "wait for their end; a dead one counts as such 24 hours after its last write; `delete everything FORCE` \
+                 does not look"
             }
             Refusal::Future { .. } => "check the time and its zone",
         }

@@ -262,6 +262,80 @@ fn a_backup_that_may_be_running_is_left_alone() {
     }
 }
 
+/// full 2, delta 4 on it, full 8, delta 10 on it, and a delta on 4 that was written to `minutes` ago.
+fn with_unfinished_delta(minutes: i64) -> (Archive, Vec<BackupName>, BackupName) {
+    let mut archive = Archive::default();
+    let a = archive.backup(1, 2, 60 * 96, None);
+    let b = archive.backup(1, 4, 60 * 72, Some(a));
+    let c = archive.backup(1, 8, 60 * 48, None);
+    let d = archive.backup(1, 10, 60 * 26, Some(c));
+    let unfinished = BackupName::delta(segment(1, 12), b);
+    archive.folder(unfinished, minutes, false);
+    archive.wal(1, 1..=13);
+    (archive, vec![a, b, c, d], unfinished)
+}
+
+#[test]
+fn what_a_running_delta_builds_on_stays() {
+    let (archive, names, running) = with_unfinished_delta(30);
+    for policy in [retain(1, Counting::Full), before(names[2], false), before(names[3], true)] {
+        let plan = archive.plan(&policy, Order::Segment).unwrap().unwrap();
+        assert_eq!(plan.kept[0], KeptBackup { name: names[0], why: Kept::NeededBy(names[1]) });
+        assert_eq!(plan.kept[1], KeptBackup { name: names[1], why: Kept::NeededBy(running) });
+        assert!(plan.backups.is_empty(), "{policy:?}");
+        assert_eq!(wal_numbers(&plan), [1, 3, 5, 6, 7], "{policy:?}");
+    }
+    let (archive, names, _) = with_unfinished_delta(60 * 25);
+    let plan = archive.plan(&retain(1, Counting::Full), Order::Segment).unwrap().unwrap();
+    assert_eq!(plan.backups, names[..2], "the delta is dead");
+}
+
+#[test]
+fn what_a_running_delta_builds_on_is_no_target() {
+    let (archive, names, running) = with_unfinished_delta(30);
+    let target = |backup, family| Policy::Target { backup, family };
+    let refused = Refusal::Running { names: vec![running] };
+    for policy in [
+        target(names[1], Family::Descendants),
+        target(names[0], Family::Descendants),
+        target(names[1], Family::Whole),
+        Policy::Everything { force: false },
+    ] {
+        assert_eq!(archive.plan(&policy, Order::Segment), Err(refused.clone()), "{policy:?}");
+    }
+    for policy in [target(names[2], Family::Whole), Policy::Everything { force: true }] {
+        assert!(archive.plan(&policy, Order::Segment).is_ok(), "{policy:?}");
+    }
+    let (archive, names, dead) = with_unfinished_delta(60 * 25);
+    let plan = archive.plan(&target(names[1], Family::Descendants), Order::Segment).unwrap().unwrap();
+    assert_eq!(plan.backups, [names[1]]);
+    let folders: BTreeSet<_> = plan.objects().filter_map(names::backup_of_object).collect();
+    assert_eq!(folders, BTreeSet::from([names[1], dead]), "what built on it goes along");
+}
+
+/// With `LATEST_FULL` every delta builds on the full backup itself, also a permanent one.
+#[test]
+fn deltas_side_by_side_keep_their_full_backup() {
+    let mut archive = Archive::default();
+    let a = archive.backup(1, 2, 500, None);
+    let b = archive.backup(1, 4, 400, Some(a));
+    let c = archive.backup(1, 6, 300, Some(a));
+    let d = archive.backup(1, 8, 200, None);
+    archive.wal(1, 1..=9);
+    archive.permanent(c);
+    let plan = archive.plan(&before(d, false), Order::Segment).unwrap().unwrap();
+    assert_eq!(plan.backups, [b]);
+    let why: Vec<_> = plan.kept.iter().map(|kept| kept.why).collect();
+    assert_eq!(why, [Kept::NeededBy(c), Kept::Permanent, Kept::Policy]);
+    assert_eq!(wal_numbers(&plan), [1, 3, 4, 5, 7]);
+    let target = Policy::Target { backup: b, family: Family::Descendants };
+    assert_eq!(archive.plan(&target, Order::Segment).unwrap().unwrap().backups, [b]);
+    for (backup, family) in [(a, Family::Descendants), (b, Family::Whole)] {
+        let refusal = archive.plan(&Policy::Target { backup, family }, Order::Segment).unwrap_err();
+        assert_eq!(refusal, Refusal::Permanent { names: vec![c] });
+    }
+}
+
 #[test]
 fn garbage_by_scope() {
     let (mut archive, names) = two_chains();
@@ -308,23 +382,37 @@ struct Step {
     gap: u64,
     delta_of: Option<usize>,
     permanent: bool,
-    finished: bool,
+    /// In segments.
+    length: u64,
+    /// Whether it has a sentinel, else whether something was written to it lately, and whether it has a
+    /// `metadata.json`.
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    Finished,
+    Unfinished { young: bool, metadata: bool },
 }
 
 fn any_archive() -> impl Strategy<Value = Archive> {
+    let unfinished = (prop::bool::weighted(0.7), prop::bool::weighted(0.3))
+        .prop_map(|(young, metadata)| State::Unfinished { young, metadata });
     let step = (
         prop::bool::weighted(0.1),
         0u64..4,
-        prop::option::of(0usize..8),
+        prop::option::weighted(0.7, 0usize..4),
         prop::bool::weighted(0.2),
-        prop::bool::weighted(0.9),
+        0u64..4,
+        prop_oneof![3 => Just(State::Finished), 1 => unfinished],
     );
-    let step = step.prop_map(|(timeline_step, gap, delta_of, permanent, finished)| Step {
+    let step = step.prop_map(|(timeline_step, gap, delta_of, permanent, length, state)| Step {
         timeline_step,
         gap,
         delta_of,
         permanent,
-        finished,
+        length,
+        state,
     });
     prop::collection::vec(step, 0..10).prop_map(|steps| {
         let mut archive = Archive::default();
@@ -333,13 +421,19 @@ fn any_archive() -> impl Strategy<Value = Archive> {
             timeline += u32::from(step.timeline_step);
             number += 1 + step.gap;
             let minutes = 60 * (50 - i64::try_from(index).unwrap());
-            if !step.finished {
-                archive.folder(BackupName::full(segment(timeline, number)), minutes, step.permanent);
-                continue;
-            }
             let parent =
                 step.delta_of.and_then(|back| archive.backups.iter().rev().nth(back)).map(|facts| facts.name);
+            if let State::Unfinished { young, metadata } = step.state {
+                let segment = segment(timeline, number);
+                let name =
+                    parent.map_or(BackupName::full(segment), |parent| BackupName::delta(segment, parent));
+                archive.folder(name, if young { minutes / 60 } else { minutes }, metadata);
+                continue;
+            }
             let name = archive.backup(timeline, number, minutes, parent);
+            let facts = archive.backups.last_mut().unwrap();
+            let length = step.length * SIZE.bytes();
+            facts.finish_lsn = facts.finish_lsn.and_then(|lsn| lsn.checked_add(length));
             if step.permanent {
                 archive.permanent(name);
             }
@@ -357,11 +451,13 @@ fn any_archive() -> impl Strategy<Value = Archive> {
     })
 }
 
-fn any_policy() -> impl Strategy<Value = Policy> {
+fn any_policy(names: Vec<BackupName>) -> impl Strategy<Value = Policy> {
     let counting = prop_oneof![Just(Counting::Any), Just(Counting::Full), Just(Counting::FindFull)];
     let time = (0i64..60 * 51).prop_map(|minutes| Point::Time(minutes_ago(minutes)));
     let scope =
         prop_oneof![Just(GarbageScope::All), Just(GarbageScope::Archives), Just(GarbageScope::Backups)];
+    let name = prop::sample::select(names);
+    let family = prop_oneof![Just(Family::Descendants), Just(Family::Whole)];
     prop_oneof![
         (1usize..8, counting, prop::option::of(time.clone())).prop_map(|(count, counting, after)| {
             Policy::Retain { count: NonZeroUsize::new(count).unwrap(), counting, after }
@@ -369,7 +465,19 @@ fn any_policy() -> impl Strategy<Value = Policy> {
         (time, any::<bool>()).prop_map(|(point, find_full)| Policy::Before { point, find_full }),
         (scope, any::<bool>())
             .prop_map(|(scope, without_backups)| Policy::Garbage { scope, without_backups }),
+        (name.clone(), any::<bool>()).prop_map(|(name, find_full)| before(name, find_full)),
+        (name, family).prop_map(|(backup, family)| Policy::Target { backup, family }),
+        Just(Policy::Everything { force: false }),
     ]
+}
+
+/// A repository, and something to ask for it.
+fn any_case() -> impl Strategy<Value = (Archive, Policy)> {
+    any_archive().prop_flat_map(|archive| {
+        let mut names: Vec<BackupName> = archive.backups.iter().map(|facts| facts.name).collect();
+        names.push(BackupName::full(segment(9, 9)));
+        (Just(archive), any_policy(names))
+    })
 }
 
 fn any_order() -> impl Strategy<Value = Order> {
@@ -378,7 +486,7 @@ fn any_order() -> impl Strategy<Value = Order> {
 
 proptest! {
     #[test]
-    fn kept_backups_stay_restorable(archive in any_archive(), policy in any_policy(), order in any_order()) {
+    fn kept_backups_stay_restorable((archive, policy) in any_case(), order in any_order()) {
         let Ok(Some(plan)) = archive.plan(&policy, order) else { return Ok(()) };
         let removed: BTreeSet<&Key> = plan.objects().collect();
         prop_assert_eq!(plan.kept.len() + plan.backups.len(), archive.backups.len());
@@ -393,18 +501,50 @@ proptest! {
             let to_the_end = kept.why == Kept::Policy && !facts.is_permanent;
             for object in &archive.objects {
                 let Some(wal) = names::segment_of_wal_object(&object.key) else { continue };
-                let own = wal.timeline() == kept.name.segment().timeline();
-                let needed = wal >= kept.name.segment() && (to_the_end || wal == kept.name.segment());
+                let first = kept.name.segment();
+                let last = SegmentName::containing(first.timeline(), facts.finish_lsn.unwrap(), SIZE);
+                let own = wal.timeline() == first.timeline();
+                let needed = wal >= first && (to_the_end || wal <= last);
                 prop_assert!(!(own && needed && removed.contains(&object.key)), "{} needs {}", kept.name, object.key);
             }
         }
     }
 
     #[test]
+    fn a_running_backup_loses_nothing((archive, policy) in any_case(), order in any_order()) {
+        let Ok(Some(plan)) = archive.plan(&policy, order) else { return Ok(()) };
+        let removed: BTreeSet<&Key> = plan.objects().collect();
+        let finished = |name| archive.backups.iter().find(move |facts: &&BackupFacts| facts.name == name);
+        for object in &archive.objects {
+            let Some(running) = names::backup_of_object(&object.key) else { continue };
+            let young = now().duration_since(object.modified) <= UNFINISHED_AGE;
+            let committed = archive.objects.iter().any(|object| object.key == names::metadata_key(running));
+            if finished(running).is_some() || !young || committed {
+                continue;
+            }
+            prop_assert!(!removed.contains(&object.key));
+            for object in &archive.objects {
+                let Some(wal) = names::segment_of_wal_object(&object.key) else { continue };
+                let needed = wal.timeline() == running.segment().timeline() && wal >= running.segment();
+                prop_assert!(!(needed && removed.contains(&object.key)), "{} needs {}", running, object.key);
+            }
+            let parent = archive.backups.iter().find(|facts| Some(facts.name.segment()) == running.parent_segment());
+            let mut chain = parent;
+            while let Some(facts) = chain {
+                prop_assert!(!plan.backups.contains(&facts.name), "{} builds on {}", running, facts.name);
+                chain = facts.parent.and_then(finished);
+            }
+        }
+    }
+
+    #[test]
     fn permanent_backups_and_foreign_objects_are_never_touched(
-        archive in any_archive(), policy in any_policy(), order in any_order()
+        (archive, policy) in any_case(), order in any_order()
     ) {
         let Ok(Some(plan)) = archive.plan(&policy, order) else { return Ok(()) };
+        if matches!(policy, Policy::Everything { .. }) {
+            return Ok(());
+        }
         for facts in &archive.backups {
             prop_assert!(!(facts.is_permanent && plan.backups.contains(&facts.name)));
         }
@@ -437,7 +577,7 @@ proptest! {
     }
 
     #[test]
-    fn a_second_run_finds_nothing_more(archive in any_archive(), policy in any_policy(), order in any_order()) {
+    fn a_second_run_finds_nothing_more((archive, policy) in any_case(), order in any_order()) {
         let Ok(Some(first)) = archive.plan(&policy, order) else { return Ok(()) };
         let removed: BTreeSet<&Key> = first.objects().collect();
         let rest = Archive {
