@@ -15,6 +15,12 @@ use super::{Oid, RelationFile};
 /// Pages of a relation in one segment file (`RELSEG_SIZE` of an ordinary build).
 pub const BLOCKS_PER_SEGMENT: u32 = 131_072;
 
+/// `pg_default`, the tablespace of `base` (`DEFAULTTABLESPACE_OID`, `catalog/pg_tablespace.dat`).
+const DEFAULT_TABLESPACE: u32 = 1663;
+
+/// `pg_global`, the tablespace of `global` (`GLOBALTABLESPACE_OID`, there).
+const GLOBAL_TABLESPACE: u32 = 1664;
+
 /// A database in one tablespace, where its relations of that tablespace lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DatabasePlace {
@@ -22,6 +28,20 @@ pub struct DatabasePlace {
     pub tablespace: Option<Oid>,
     /// The database.
     pub database: Oid,
+}
+
+impl DatabasePlace {
+    /// The place that WAL names by the numbers of tablespace and database.
+    ///
+    /// `None` for the shared catalogs' place, and for numbers that stand for no object.
+    pub fn of_numbers(tablespace: u32, database: u32) -> Option<DatabasePlace> {
+        let tablespace = match tablespace {
+            GLOBAL_TABLESPACE => return None,
+            DEFAULT_TABLESPACE => None,
+            other => Some(Oid::new(other)?),
+        };
+        Some(DatabasePlace { tablespace, database: Oid::new(database)? })
+    }
 }
 
 /// A relation by the names of its files.
@@ -41,6 +61,15 @@ impl RelationPlace {
         }
         let database = DatabasePlace { tablespace: file.tablespace, database: file.database? };
         Some(RelationPlace { database, filenode: file.filenode })
+    }
+
+    /// The relation that WAL names by the numbers of tablespace, database and file (`RelFileLocator`,
+    /// `storage/relfilelocator.h`).
+    ///
+    /// `None` for shared catalogs, and for numbers that stand for no object.
+    pub fn of_numbers(tablespace: u32, database: u32, filenode: u32) -> Option<RelationPlace> {
+        let database = DatabasePlace::of_numbers(tablespace, database)?;
+        Some(RelationPlace { database, filenode: Oid::new(filenode)? })
     }
 }
 

@@ -21,6 +21,7 @@ pub mod session;
 mod timeline;
 mod tls;
 mod version;
+pub mod wal;
 mod wal_name;
 mod wal_page;
 

@@ -22,8 +22,8 @@ use super::{Lsn, SegmentName, TimelineId, WalSegmentSize};
 const MAGICS: [(u16, u32); 6] =
     [(0xD106, 13), (0xD10D, 14), (0xD110, 15), (0xD113, 16), (0xD116, 17), (0xD118, 18)];
 
-const XLP_LONG_HEADER: u16 = 0x0002;
-const XLP_ALL_FLAGS: u16 = 0x000F;
+pub(super) const XLP_LONG_HEADER: u16 = 0x0002;
+pub(super) const XLP_ALL_FLAGS: u16 = 0x000F;
 
 /// What the first page of a WAL segment says about the segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl SegmentHeader {
             return Err(WalPageError::Zeroed);
         }
         let magic = u16::from_le_bytes(field(header, 0));
-        let Some(&(_, pg_major)) = MAGICS.iter().find(|(known, _)| *known == magic) else {
+        let Some(pg_major) = major_of_magic(magic) else {
             return Err(WalPageError::UnknownMagic { magic });
         };
         let flags = u16::from_le_bytes(field(header, 2));
@@ -96,6 +96,11 @@ impl SegmentHeader {
         }
         Ok(())
     }
+}
+
+/// The major version whose WAL pages begin with this magic.
+pub(super) fn major_of_magic(magic: u16) -> Option<u32> {
+    MAGICS.iter().find(|(known, _)| *known == magic).map(|&(_, pg_major)| pg_major)
 }
 
 fn field<const N: usize>(header: &[u8; SegmentHeader::LEN], offset: usize) -> [u8; N] {
