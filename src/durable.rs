@@ -3,13 +3,14 @@
 //! A file is written under a temporary name in its own directory, synced, given its final name, and then the
 //! directory is synced. So at every moment, and after any crash, the final name is either what it was before or
 //! the whole new file; once a commit has returned, it is the new file for good. A crash may leave the temporary
-//! file, whose name begins with a dot and ends with `.seawall-tmp`.
+//! file, `.<name>.<process>-<number>.seawall-tmp`; [`remove_leftovers`] clears such files away.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// How names of temporary files end.
 const SUFFIX: &str = ".seawall-tmp";
@@ -40,15 +41,6 @@ impl Error {
     pub fn kind(&self) -> io::ErrorKind {
         self.source.kind()
     }
-}
-
-/// What [`DurableFile::commit_new`] found at the destination.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Placement {
-    /// Nothing: it is our file now.
-    Created,
-    /// A file of that name, which was left as it is; ours is gone.
-    Exists,
 }
 
 impl DurableFile {
@@ -98,26 +90,6 @@ impl DurableFile {
         sync_dir(parent(&self.destination))
     }
 
-    /// Durably makes this the file at the destination unless there is one already.
-    ///
-    /// Needs a file system with hard links.
-    ///
-    /// # Errors
-    /// As for [`commit`](Self::commit); a file that is there already is no error.
-    pub fn commit_new(self) -> Result<Placement, Error> {
-        self.sync()?;
-        let Some(temporary) = &self.temporary.0 else { return Ok(Placement::Exists) };
-        match fs::hard_link(temporary, &self.destination) {
-            Ok(()) => {}
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(Placement::Exists),
-            Err(e) => return Err(failed("link a temporary file to", &self.destination)(e)),
-        }
-        let DurableFile { temporary, destination, .. } = self;
-        drop(temporary);
-        sync_dir(parent(&destination))?;
-        Ok(Placement::Created)
-    }
-
     fn sync(&self) -> Result<(), Error> {
         self.file.sync_all().map_err(failed("sync", &self.destination))
     }
@@ -163,7 +135,26 @@ pub fn sync_dir(path: &Path) -> Result<(), Error> {
 /// Whether `name` is the name of a file that was never finished; nobody needs it once its writer is gone.
 #[must_use]
 pub fn is_temporary(name: &str) -> bool {
-    name.starts_with('.') && name.ends_with(SUFFIX)
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    name.strip_prefix('.')
+        .and_then(|name| name.strip_suffix(SUFFIX))
+        .and_then(|name| name.rsplit_once('.'))
+        .and_then(|(_, writer)| writer.split_once('-'))
+        .is_some_and(|(process, number)| digits(process) && digits(number))
+}
+
+/// Removes what writers that were killed have left in a directory: temporary files to which nothing was written for
+/// `age`. One that cannot be removed only takes space.
+pub fn remove_leftovers(directory: &Path, age: Duration) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let is_old = || {
+            let modified = entry.metadata().and_then(|metadata| metadata.modified());
+            modified.is_ok_and(|time| time.elapsed().is_ok_and(|passed| passed > age))
+        };
+        if entry.file_name().to_str().is_some_and(is_temporary) && is_old() {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Removes the file unless the name was taken out of it.
@@ -189,7 +180,8 @@ fn temporary_name(destination: &Path) -> PathBuf {
 }
 
 /// The directory a path is in; `.` for a bare name.
-fn parent(path: &Path) -> &Path {
+#[must_use]
+pub fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
         Some(parent) => parent,
@@ -204,6 +196,7 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error 
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+    use std::time::SystemTime;
 
     use super::*;
 
@@ -242,16 +235,29 @@ mod tests {
     }
 
     #[test]
-    fn commit_new_keeps_what_is_there() {
+    fn only_old_leftovers_of_ours_are_removed() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("status");
-        for (text, expected) in [("first", Placement::Created), ("second", Placement::Exists)] {
-            let mut file = DurableFile::create(&path, 0o644).unwrap();
-            file.write_all(text.as_bytes()).unwrap();
-            assert_eq!(file.commit_new().unwrap(), expected);
-            assert_eq!(fs::read(&path).unwrap(), b"first");
-            assert_eq!(names(directory.path()), ["status"]);
+        let hour = Duration::from_secs(3600);
+        let old = SystemTime::now() - 2 * hour;
+        for name in [
+            ".RECOVERYXLOG.4711-0.seawall-tmp",
+            ".RECOVERYXLOG.4711-0.seawall-tmp.bak",
+            ".RECOVERYXLOG.x-0.seawall-tmp",
+            "000000010000000000000001",
+            "RECOVERYXLOG.4711-0.seawall-tmp",
+        ] {
+            File::create(directory.path().join(name)).unwrap().set_modified(old).unwrap();
         }
+        let young = DurableFile::create(&directory.path().join("RECOVERYXLOG"), 0o600).unwrap();
+        let before = names(directory.path());
+        remove_leftovers(directory.path(), hour);
+        let left = names(directory.path());
+        assert_eq!(
+            left,
+            before.into_iter().filter(|name| name != ".RECOVERYXLOG.4711-0.seawall-tmp").collect::<Vec<_>>()
+        );
+        young.commit().unwrap();
+        remove_leftovers(&directory.path().join("missing"), hour);
     }
 
     #[test]

@@ -6,13 +6,13 @@
 mod support;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::{Pid, Signal, kill_process};
 use support::{Bucket, Cluster, Postgres, Run, Scratch, Tool, run};
@@ -347,6 +347,49 @@ fn a_terminated_wal_push_or_wal_fetch_dies_by_the_signal() {
             assert_eq!(fs::read_dir(&target).unwrap().count(), 0, "something is left behind");
         }
     }
+}
+
+/// A file that is written while its content still arrives, when the process that wrote it is killed.
+#[test]
+fn a_killed_wal_fetch_is_cleared_away_by_a_later_one() {
+    let scratch = Scratch::new();
+    let (_bucket, seawall) = repository(&scratch);
+    let (listener, waiting) = silent_service(&seawall);
+    let waiting = waiting.with("WALG_FILE_PREFIX", "").with("WALG_COMPRESSION_METHOD", "none");
+    let history = scratch.file("00000002.history", "1\t0/3000000\tno recovery target specified\n");
+    push(&scratch, &seawall, &history).success();
+    let target = scratch.dir("target");
+    let destination = target.join("RECOVERYHISTORY");
+    let fetch = ["wal-fetch", "00000002.history", destination.to_str().unwrap()];
+    let leftovers = || -> Vec<PathBuf> {
+        let entries = fs::read_dir(&target).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path != &destination).collect()
+    };
+    let killed = || -> PathBuf {
+        let before = leftovers();
+        let mut child = start(&mut waiting.command(&scratch, fetch));
+        let (mut connection, _) = listener.accept().unwrap();
+        let mut request = BufReader::new(connection.try_clone().unwrap()).lines();
+        while !request.next().unwrap().unwrap().is_empty() {}
+        connection
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\nETag: \"e\"\r\n\r\n1\t0/3000000\t")
+            .unwrap();
+        loop {
+            assert!(child.try_wait().unwrap().is_none(), "{}", stderr(&child.wait_with_output().unwrap()));
+            if let Some(new) = leftovers().into_iter().find(|path| !before.contains(path)) {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                return new;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    let (old, young) = (killed(), killed());
+    let an_hour_ago = SystemTime::now() - Duration::from_secs(3600);
+    fs::File::options().append(true).open(old).unwrap().set_modified(an_hour_ago).unwrap();
+    seawall.run(&scratch, fetch).success();
+    assert_eq!(leftovers(), [young], "one may still be written");
+    assert_eq!(fs::read(&destination).unwrap(), fs::read(&history).unwrap());
 }
 
 /// Pushes and fetches a history file by a shell command with `$TOOL`, `$FILE` (to push) and `$TARGET` (to fetch to).

@@ -157,7 +157,7 @@ fn wal_push() {
             schedule(&memory);
             let outcome = push(&memory, directory.path());
             let stored = |name| {
-                let key = names::stored_wal_key(name, Method::Lz4);
+                let key = names::wal_key(name, Method::Lz4);
                 memory.content(&key).map(|object| decoded(&object, Method::Lz4, &Cipher::None))
             };
             assert!(outcome.is_err() || stored(SEGMENT).is_some(), "{case}");
@@ -183,7 +183,7 @@ fn wal_push_that_cannot_compare() {
     let directory = tempfile::tempdir().unwrap();
     pg_wal(directory.path());
     let path = directory.path().join(SEGMENT);
-    let key = names::stored_wal_key(SEGMENT, Method::Lz4);
+    let key = names::wal_key(SEGMENT, Method::Lz4);
     let whole = encoded(&content(1000), Compression::Lz4, &Cipher::None);
     for (object, fault, class) in [
         (whole[..500].to_vec(), None, Class::Integrity),
@@ -226,7 +226,7 @@ fn wal_push_is_cancelled() {
         if operation == Operation::Put {
             assert!(matches!(outcome, Err(Error::Cancelled)), "{outcome:?}");
         }
-        assert!(memory.content(&names::stored_wal_key(NEXT, Method::Lz4)).is_none());
+        assert!(memory.content(&names::wal_key(NEXT, Method::Lz4)).is_none());
     }
 }
 
@@ -236,7 +236,7 @@ fn wal_fetch() {
     // In the configured form, and in the one that is looked for last.
     for compression in [Compression::Lz4, Compression::None] {
         let object = encoded(&plain, compression, &Cipher::None);
-        let key = names::stored_wal_key(SEGMENT, compression.method());
+        let key = names::wal_key(SEGMENT, compression.method());
         let fetch = |memory: &Memory, directory: &Path| {
             let options = wal_fetch::Options { check: SegmentCheck::Skip, prefetch: None };
             let destination = directory.join("RECOVERYXLOG");

@@ -6,6 +6,8 @@
 //!    renamed: at the destination there is a whole, valid file or none.
 //! 3. [`Error::NotArchived`] is said only after the storage positively answered that the file is in no form there.
 //!
+//! A `wal-fetch` that was killed leaves its temporary file; a later one removes it.
+//!
 //! Then the segments that recovery will ask for next are fetched by a process of their own ([`super::wal_prefetch`]).
 
 use std::ffi::OsString;
@@ -29,6 +31,10 @@ const PREFETCH_POLL: Duration = Duration::from_millis(5);
 
 /// How long the prefetcher is waited for before the segment is fetched here instead.
 const PREFETCH_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long nothing must have been written to an unfinished file until its writer counts as killed. A request that
+/// brings nothing is given up long before.
+const LEFTOVER_AGE: Duration = Duration::from_secs(10 * 60);
 
 /// Permissions of a fetched file: PostgreSQL's for its own.
 const FILE_MODE: u32 = 0o600;
@@ -59,6 +65,7 @@ pub async fn run(ctx: &Context, name: &str, destination: &Path, options: Options
     if file.is_none() && (options.check == SegmentCheck::Verify || Key::parse(name).is_err()) {
         return Err(Error::NotAWalFile { name: name.to_owned() });
     }
+    durable::remove_leftovers(durable::parent(destination), LEFTOVER_AGE);
     let segment = file.and_then(WalFileName::segment);
     let prefetch = options.prefetch.as_ref().filter(|_| wants_prefetch(name, destination));
     let directory = prefetch.map(|prefetch| PrefetchDir::of(destination, prefetch.parent.as_deref()));
@@ -116,9 +123,7 @@ async fn take_prefetched(
     // Synced by the prefetcher; the rename is synced here. Another file system has to be fetched to anew.
     match fs::rename(&ready, destination) {
         Ok(()) => {
-            let parent = destination.parent().filter(|parent| !parent.as_os_str().is_empty());
-            let parent = parent.unwrap_or(Path::new("."));
-            durable::sync_dir(parent)?;
+            durable::sync_dir(durable::parent(destination))?;
             tracing::info!(segment = %segment, "restored a prefetched segment");
             Ok(true)
         }

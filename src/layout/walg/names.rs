@@ -122,18 +122,13 @@ pub fn parse_tar_name(name: &str) -> Result<StoredTar, codec::Error> {
     Ok(StoredTar { method, is_tail: stem.ends_with("pg_control") || stem.ends_with("backup_label") })
 }
 
-/// An archived file.
-pub fn wal_key(file: WalFileName, method: Method) -> Key {
-    stored_wal_key(&file.to_string(), method)
-}
-
-/// An archived file whose name was not parsed; the caller has made sure that it can be part of a key.
-pub fn stored_wal_key(file: &str, method: Method) -> Key {
+/// An archived file. Its name may be any; the caller has made sure that it can be part of a key.
+pub fn wal_key(file: &str, method: Method) -> Key {
     key(format!("{WAL}{}", with_extension(file, method)))
 }
 
 /// What the blocks that a group of 16 segments changed are archived as, by the group's first segment; a file name for
-/// [`stored_wal_key`] and [`wal_candidates`].
+/// [`wal_key`] and [`wal_candidates`].
 pub fn wal_delta_file(first: SegmentName) -> String {
     format!("{first}{DELTA_SUFFIX}")
 }

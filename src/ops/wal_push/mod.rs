@@ -216,7 +216,7 @@ impl<'a> Pusher<'a> {
     async fn upload(&self, file: &WalFile) -> Result<u64, Error> {
         // The semaphore is never closed.
         let permit = self.codecs.acquire().await;
-        let key = names::stored_wal_key(&file.name, self.ctx.compression.method());
+        let key = names::wal_key(&file.name, self.ctx.compression.method());
         let writer = ObjectWriter::start(&Handle::current(), &self.uploads, key);
         let (path, compression, cipher) = (file.path.clone(), self.ctx.compression, self.ctx.cipher.clone());
         let encoded = run_blocking("seawall-codec-0".to_owned(), move || {
