@@ -11,10 +11,10 @@ use std::process::Command;
 
 use seawall::pg::data_dir::{Found, WalkRules, walk};
 use seawall::pg::page::PageHeader;
-use seawall::pg::wal::WalReader;
+use seawall::pg::wal::{SegmentChanges, WalReader, join};
 use seawall::pg::{
     BlockMap, ControlFile, DatabasePlace, FileChanges, Lsn, Oid, RelationFile, RelationPlace, SegmentName,
-    TimelineId,
+    SegmentNumber, TimelineId,
 };
 use support::{Cluster, Postgres, Scratch, run};
 
@@ -172,15 +172,46 @@ impl<'a> Loaded<'a> {
         Self { cluster, control, from, until, space, said }
     }
 
-    fn map(&self) -> BlockMap {
-        let size = self.control.wal_segment_size;
-        let mut reader = WalReader::new(self.control.system_identifier, size, self.from, self.until);
-        while let Some(segment) = reader.next_segment() {
-            let name = SegmentName::new(TimelineId::FIRST, segment, size).unwrap();
-            let path = self.cluster.data().join("pg_wal").join(name.to_string());
-            reader.read_segment(&mut File::open(path).unwrap()).unwrap();
+    fn segment(&self, number: SegmentNumber) -> File {
+        let name = SegmentName::new(TimelineId::FIRST, number, self.control.wal_segment_size).unwrap();
+        File::open(self.cluster.data().join("pg_wal").join(name.to_string())).unwrap()
+    }
+
+    fn read(&self, mut reader: WalReader) -> BlockMap {
+        while let Some(number) = reader.next_segment() {
+            reader.read_segment(&mut self.segment(number)).unwrap();
         }
         reader.finish().unwrap()
+    }
+
+    fn map(&self) -> BlockMap {
+        let size = self.control.wal_segment_size;
+        self.read(WalReader::new(self.control.system_identifier, size, self.from, self.until))
+    }
+
+    /// Reads from the second segment on with what the first one left unfinished, then again every segment by itself up
+    /// to the last. Both must say the same.
+    fn check_segments(&self) {
+        let (cluster, size) = (self.control.system_identifier, self.control.wal_segment_size);
+        let (first, last) = (self.from.segment(size), self.until.segment(size));
+        let mut tail = SegmentChanges::read(&mut self.segment(first)).unwrap().tail;
+        let second = first.next();
+        let expected = self.read(WalReader::after_tail(cluster, size, second, &tail, self.until).unwrap());
+        let mut map = BlockMap::default();
+        let (mut number, mut tails, mut filled) = (second, 0, 0);
+        while number < last {
+            let changes = SegmentChanges::read(&mut self.segment(number)).unwrap();
+            filled += u32::from(changes.head.bytes.len() < changes.head.missing as usize);
+            let header = changes.header;
+            let longer = join(header.pg_major, header.page_address, tail, &changes.head, &mut map).unwrap();
+            tail = longer.unwrap_or(changes.tail);
+            tails += u32::from(!tail.is_empty());
+            map.merge(changes.map);
+            number = number.next();
+        }
+        map.merge(self.read(WalReader::after_tail(cluster, size, last, &tail, self.until).unwrap()));
+        assert_eq!(map, expected);
+        assert!(tails > 2 && filled > 0, "{tails} segments with a tail, {filled} filled by one record");
     }
 }
 
@@ -318,6 +349,7 @@ fn names_what_changed(version: u32, initdb_args: &[&str], settings: &[(&str, &st
     let map = loaded.map();
     check_limits(&loaded, &map);
     check_pages(&loaded, &map);
+    loaded.check_segments();
     let ours: BTreeSet<(RelationPlace, u32)> = map
         .relations()
         .flat_map(|(relation, _, blocks)| blocks.iter().map(move |block| (relation, block)))

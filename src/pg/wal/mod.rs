@@ -4,6 +4,7 @@
 //! the headers and continue over as many pages and segments as they need.
 //!
 //! [`WalReader`] reads a stretch of it, segment after segment, into a [`BlockMap`](crate::pg::BlockMap).
+//! [`SegmentChanges`] is what one segment says by itself, and [`join`] adds the records that several segments share.
 //!
 //! | module | of it |
 //! |---|---|
@@ -12,7 +13,9 @@
 //! | `changes` | what a record changes |
 //! | `unfinished` | a record whose end is on a later page |
 //! | `stream` | records across pages |
+//! | `segment_pages` | the pages of a segment |
 //! | `reader` | a stretch of WAL, across segments |
+//! | `segment` | one segment by itself |
 //!
 //! Nothing here guesses: whatever cannot be read for sure is a [`WalError`], and then the map is not complete.
 
@@ -21,10 +24,15 @@ mod fields;
 mod page;
 mod reader;
 mod record;
+mod segment;
+mod segment_pages;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod unfinished;
 
 pub use reader::WalReader;
+pub use segment::{Head, SegmentChanges, join};
 
 use std::io;
 
@@ -41,10 +49,16 @@ pub enum WalError {
         /// The source's error.
         source: io::Error,
     },
-    /// The source ended where WAL should go on.
-    #[error("read WAL: it ends at {lsn}, {until} was to be reached")]
-    UnexpectedEnd {
+    /// The source ended before the segment did.
+    #[error("read WAL: the segment is cut off at {lsn}")]
+    CutOff {
         /// The first address that is missing.
+        lsn: Lsn,
+    },
+    /// Segments are still needed.
+    #[error("read WAL: it was read up to {lsn}, {until} was to be reached")]
+    Incomplete {
+        /// The first address that was not read.
         lsn: Lsn,
         /// The end of what was asked for.
         until: Lsn,
@@ -120,6 +134,12 @@ pub enum WalError {
         lsn: Lsn,
         /// What is wrong.
         problem: &'static str,
+    },
+    /// More than 64 MiB of one record would have to be kept until the segment with its end is read.
+    #[error("read WAL at {lsn}: the record there is too long to be kept in pieces")]
+    LongPiece {
+        /// The page or segment that the record reaches.
+        lsn: Lsn,
     },
     /// The server ran with `wal_level = minimal`, with which not all changes are in WAL.
     #[error("read WAL record at {lsn}: wal_level was minimal, not all changes are in WAL")]

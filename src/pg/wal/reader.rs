@@ -4,12 +4,10 @@ use std::io::Read;
 
 use super::WalError;
 use super::page::PageHeader;
+use super::segment_pages::{PageBuffer, SegmentPages};
 use super::stream::{Stream, Then};
-use crate::pg::{BlockMap, Lsn, SegmentHeader, SegmentNumber, SystemIdentifier, WalSegmentSize};
-use crate::read_full::read_full;
-
-/// How much of a segment is in memory; a multiple of every size a page of WAL can have.
-const CHUNK_LEN: usize = 128 << 10;
+use super::unfinished::{Keep, Unfinished};
+use crate::pg::{BlockMap, Lsn, SegmentNumber, SystemIdentifier, WalSegmentSize};
 
 /// Reads a stretch of WAL into a map of what its records changed.
 ///
@@ -38,7 +36,7 @@ pub struct WalReader {
     format: Option<Format>,
     stream: Stream,
     map: BlockMap,
-    chunk: Vec<u8>,
+    buffer: PageBuffer,
 }
 
 /// What all segments of a stretch have in common, besides the cluster.
@@ -54,9 +52,30 @@ impl WalReader {
         Self::at(cluster, segment_size, Stream::new(from), until)
     }
 
+    /// Will read the records that end at or after the start of `segment` and begin before `until`. The first of them is
+    /// the one that begins with `tail`, or the first of the segment when that is empty.
+    ///
+    /// # Errors
+    /// [`WalError::Record`] when no record can begin so.
+    pub fn after_tail(
+        cluster: SystemIdentifier,
+        segment_size: WalSegmentSize,
+        segment: SegmentNumber,
+        tail: &[u8],
+        until: Lsn,
+    ) -> Result<WalReader, WalError> {
+        let start = segment.start_lsn(segment_size).unwrap_or(Lsn::new(u64::MAX));
+        let stream = if tail.is_empty() {
+            Stream::new(start)
+        } else {
+            Stream::continuing(start, Unfinished::resume(start, tail, Keep::Needed)?)
+        };
+        Ok(Self::at(cluster, segment_size, stream, until))
+    }
+
     fn at(cluster: SystemIdentifier, segment_size: WalSegmentSize, stream: Stream, until: Lsn) -> WalReader {
         let map = BlockMap::default();
-        WalReader { cluster, segment_size, until, format: None, stream, map, chunk: Vec::new() }
+        WalReader { cluster, segment_size, until, format: None, stream, map, buffer: PageBuffer::default() }
     }
 
     /// The segment that is needed next; `None` when the end is reached.
@@ -74,10 +93,10 @@ impl WalReader {
     /// be read again, from elsewhere.
     pub fn read_segment(&mut self, bytes: &mut impl Read) -> Result<(), WalError> {
         let Some(segment) = self.next_segment() else { return Ok(()) };
-        let before = self.stream.clone();
+        let before = (self.stream.clone(), self.format);
         let result = self.read_pages(segment, bytes);
         if result.is_err() {
-            self.stream = before;
+            (self.stream, self.format) = before;
         }
         result
     }
@@ -85,52 +104,41 @@ impl WalReader {
     /// The map of all that was asked for.
     ///
     /// # Errors
-    /// [`WalError::UnexpectedEnd`] when a segment is still needed.
+    /// [`WalError::Incomplete`] when a segment is still needed.
     pub fn finish(self) -> Result<BlockMap, WalError> {
         match self.next_segment() {
             None => Ok(self.map),
-            Some(_) => Err(WalError::UnexpectedEnd { lsn: self.stream.next(), until: self.until }),
+            Some(_) => Err(WalError::Incomplete { lsn: self.stream.next(), until: self.until }),
         }
     }
 
     fn read_pages(&mut self, segment: SegmentNumber, bytes: &mut impl Read) -> Result<(), WalError> {
-        let size = self.segment_size;
-        let (Some(start), Some(end)) = (segment.start_lsn(size), segment.next().start_lsn(size)) else {
-            return Err(WalError::UnexpectedEnd { lsn: self.stream.next(), until: self.until });
+        let Some(start) = segment.start_lsn(self.segment_size) else {
+            return Err(WalError::Incomplete { lsn: self.stream.next(), until: self.until });
         };
-        self.chunk.resize(CHUNK_LEN, 0);
-        let mut at = start;
-        while at < end {
-            let read =
-                read_full(bytes, &mut self.chunk).map_err(|source| WalError::Read { lsn: at, source })?;
-            let chunk = self.chunk.get(..read).unwrap_or_default();
-            let format = match self.format {
-                Some(format) if at != start => format,
-                known => {
-                    let found = format_of(chunk, start, self.cluster, size)?;
-                    if known.is_some_and(|known| known != found) {
-                        let problem = "its version or page size is not that of the segments before";
-                        return Err(WalError::OtherSegment { lsn: start, problem });
-                    }
-                    *self.format.insert(found)
-                }
-            };
-            for page in chunk.chunks_exact(format.page_len as usize) {
-                match self.stream.page(format.pg_major, at, page, self.until, &mut self.map)? {
-                    Then::NextPage => {}
-                    Then::NextSegment => {
-                        self.stream.skip_to(end);
-                        return Ok(());
-                    }
-                    Then::Enough => return Ok(()),
-                }
-                at = Lsn::new(at.as_u64().saturating_add(page.len() as u64));
-                if at >= end {
+        let mut pages = SegmentPages::open(bytes, &mut self.buffer, Some(start))?;
+        let header = *pages.header();
+        let format = Format { pg_major: header.pg_major, page_len: header.block_size };
+        let problem = if header.system_identifier != self.cluster {
+            Some("it is of another cluster")
+        } else if header.segment_size != self.segment_size {
+            Some("segments have another size in it")
+        } else if *self.format.get_or_insert(format) != format {
+            Some("its version or page size is not that of the segments before")
+        } else {
+            None
+        };
+        if let Some(problem) = problem {
+            return Err(WalError::OtherSegment { lsn: start, problem });
+        }
+        while let Some((at, page)) = pages.next_page()? {
+            match self.stream.page(format.pg_major, at, page, self.until, &mut self.map)? {
+                Then::NextPage => {}
+                Then::NextSegment => {
+                    self.stream.skip_to(pages.end());
                     return Ok(());
                 }
-            }
-            if read < CHUNK_LEN {
-                return Err(WalError::UnexpectedEnd { lsn: at, until: self.until });
+                Then::Enough => return Ok(()),
             }
         }
         Ok(())
@@ -148,25 +156,4 @@ impl WalReader {
         };
         next.checked_add(header_len as u64).unwrap_or(next)
     }
-}
-
-/// What the first page of the segment at `start` says, if it is one of this cluster.
-fn format_of(
-    page: &[u8],
-    start: Lsn,
-    cluster: SystemIdentifier,
-    segment_size: WalSegmentSize,
-) -> Result<Format, WalError> {
-    let header = SegmentHeader::parse(page).map_err(|source| WalError::Segment { lsn: start, source })?;
-    if header.page_address != start {
-        return Err(WalError::OtherPage { lsn: start, found: header.page_address });
-    }
-    let problem = if header.system_identifier != cluster {
-        "it is of another cluster"
-    } else if header.segment_size != segment_size {
-        "segments have another size in it"
-    } else {
-        return Ok(Format { pg_major: header.pg_major, page_len: header.block_size });
-    };
-    Err(WalError::OtherSegment { lsn: start, problem })
 }

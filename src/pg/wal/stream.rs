@@ -5,7 +5,7 @@ use super::changes::{add_changes, ends_segment, overwritten};
 use super::fields::Fields;
 use super::page::PageHeader;
 use super::record::{ALIGNMENT, Record, RecordHeader, aligned};
-use super::unfinished::Unfinished;
+use super::unfinished::{Keep, Unfinished};
 use crate::pg::{BlockMap, Lsn};
 
 /// Where reading stands, between two pages.
@@ -16,12 +16,14 @@ pub(super) struct Stream {
     next: Lsn,
     /// A record of which more pages are needed.
     unfinished: Option<Unfinished>,
-    /// Where the record before the next one begins, once one was read.
+    /// Where the record before the next one begins, if one was read and that is known.
     previous: Option<Lsn>,
-    /// Where the record begins that a crash left unfinished, until the record that says so was read.
+    /// Where the record begins that a crash left unfinished, if known, until the record was read that says so.
     dropped: Option<Lsn>,
     /// The timeline of the latest page.
     timeline: u32,
+    /// The address past the last page there will be, and records that go on there are kept whole.
+    keep_past: Option<Lsn>,
 }
 
 /// How it goes on after a page.
@@ -38,7 +40,17 @@ pub(super) enum Then {
 impl Stream {
     /// Reading begins with the record at `from`, or with the first one of the page that begins there.
     pub fn new(from: Lsn) -> Stream {
-        Stream { next: from, unfinished: None, previous: None, dropped: None, timeline: 0 }
+        Stream { next: from, unfinished: None, previous: None, dropped: None, timeline: 0, keep_past: None }
+    }
+
+    /// Reading begins at `page`, which goes on with a record begun before.
+    pub fn continuing(page: Lsn, unfinished: Unfinished) -> Stream {
+        Stream { unfinished: Some(unfinished), ..Stream::new(page) }
+    }
+
+    /// Reading begins with the record at `from`; one that goes on past `end` is kept whole.
+    pub fn within(from: Lsn, end: Lsn) -> Stream {
+        Stream { keep_past: Some(end), ..Stream::new(from) }
     }
 
     /// Where the next record begins, or the page before it, or the page that continues the one begun.
@@ -49,6 +61,11 @@ impl Stream {
     /// The record that was begun and needs more pages.
     pub fn unfinished(&self) -> Option<&Unfinished> {
         self.unfinished.as_ref()
+    }
+
+    /// That record, when no more pages come.
+    pub fn into_unfinished(self) -> Option<Unfinished> {
+        self.unfinished
     }
 
     /// Passes over what lies before `next`, the start of a segment.
@@ -80,7 +97,7 @@ impl Stream {
         let mut offset = match self.unfinished.take() {
             None => self.first_offset(at, &header)?,
             Some(unfinished) if header.drops_unfinished && header.continued == 0 => {
-                self.dropped = Some(unfinished.lsn());
+                self.dropped = unfinished.start();
                 header.len
             }
             Some(mut unfinished) => {
@@ -94,7 +111,8 @@ impl Stream {
                     self.next = past;
                     return Ok(Then::NextPage);
                 }
-                if self.record(&unfinished.finish(pg_major)?, map)? == Then::NextSegment {
+                let record = unfinished.finish(pg_major)?;
+                if self.record(&record, unfinished.start(), map)? == Then::NextSegment {
                     return Ok(Then::NextSegment);
                 }
                 header.len.saturating_add(aligned(header.continued))
@@ -118,12 +136,12 @@ impl Stream {
             let Some((header, body)) =
                 rest.get(..len as usize).and_then(|whole| whole.split_at_checked(RecordHeader::LEN))
             else {
-                self.unfinished = Some(Unfinished::begin(lsn, rest)?);
+                self.unfinished = Some(Unfinished::begin(lsn, rest, self.keep(lsn, len, page.len()))?);
                 self.next = past;
                 return Ok(Then::NextPage);
             };
             let record = Record::check(lsn, pg_major, header, body, crc32c::crc32c(body))?;
-            if self.record(&record, map)? == Then::NextSegment {
+            if self.record(&record, Some(lsn), map)? == Then::NextSegment {
                 return Ok(Then::NextSegment);
             }
             offset = offset.saturating_add(aligned(len));
@@ -142,14 +160,22 @@ impl Stream {
         }
     }
 
-    fn record(&mut self, record: &Record, map: &mut BlockMap) -> Result<Then, WalError> {
+    /// Whether the record is needed whole. Counts a page header too many rather than too few.
+    fn keep(&self, lsn: Lsn, len: u32, page_len: usize) -> Keep {
+        let pages = u64::from(len) / (page_len.saturating_sub(PageHeader::len(false)).max(1) as u64) + 2;
+        let end = lsn.checked_add(u64::from(len) + pages * PageHeader::len(true) as u64);
+        let goes_on = self.keep_past.is_some_and(|past| end.is_none_or(|end| end > past));
+        if goes_on { Keep::Whole } else { Keep::Needed }
+    }
+
+    /// Adds what a record changed that begins at `start`, if that is known.
+    fn record(&mut self, record: &Record, start: Option<Lsn>, map: &mut BlockMap) -> Result<Then, WalError> {
         let main_data = add_changes(record, map)?;
         let &Record { lsn, header, .. } = record;
-        match self.previous.replace(lsn) {
-            Some(read) if header.previous != read => {
-                return Err(WalError::OtherRecord { lsn, named: header.previous, read });
-            }
-            _ => {}
+        if let Some(read) = std::mem::replace(&mut self.previous, start)
+            && header.previous != read
+        {
+            return Err(WalError::OtherRecord { lsn, named: header.previous, read });
         }
         if let Some(dropped) = self.dropped.take()
             && overwritten(&header, main_data) != Some(dropped)
