@@ -1,5 +1,7 @@
 //! WAL written here, read back: records over pages and segments, crashes, cuts, damage.
 
+#![allow(clippy::cast_possible_truncation, reason = "all lengths here are small")]
+
 use proptest::prelude::*;
 
 use super::*;
