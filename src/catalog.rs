@@ -134,26 +134,62 @@ pub async fn parent(storage: &dyn Storage, name: BackupName) -> Result<Option<Ba
     Ok(backup.delta.map(|delta| delta.parent))
 }
 
-/// A backup and all it builds on, the full backup first.
-///
-/// A chain with a missing link is [`Error::MissingParent`]: nothing has been changed anywhere then.
-pub async fn chain(storage: &dyn Storage, name: BackupName) -> Result<Vec<Backup>, Error> {
-    let mut chain = vec![describe(storage, name).await?];
-    while let Some(delta) = chain.last().and_then(|backup| backup.delta.clone()) {
-        if chain.iter().any(|backup| backup.name == delta.parent) {
+/// A backup and what it builds on, as far as that exists.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ancestry {
+    /// The backup.
+    pub backup: Backup,
+    /// Its parent, the parent's parent, and so on; with nothing missing, the last one is a full backup.
+    pub ancestors: Vec<Backup>,
+    /// The parent of the last of them, when it does not exist.
+    pub missing_parent: Option<BackupName>,
+}
+
+impl Ancestry {
+    /// The backup, then its ancestors.
+    pub fn newest_first(&self) -> impl Iterator<Item = &Backup> {
+        std::iter::once(&self.backup).chain(&self.ancestors)
+    }
+
+    /// The oldest backup that exists.
+    pub fn oldest(&self) -> &Backup {
+        self.ancestors.last().unwrap_or(&self.backup)
+    }
+}
+
+/// A backup and all it builds on that exists.
+pub async fn ancestry(storage: &dyn Storage, name: BackupName) -> Result<Ancestry, Error> {
+    let backup = describe(storage, name).await?;
+    let mut chain = Ancestry { backup, ancestors: Vec::new(), missing_parent: None };
+    while let Some(delta) = &chain.oldest().delta {
+        let parent = delta.parent;
+        if chain.newest_first().any(|backup| backup.name == parent) {
             return Err(Error::EndlessChain { name });
         }
-        match describe(storage, delta.parent).await {
-            Ok(parent) => chain.push(parent),
+        match describe(storage, parent).await {
+            Ok(backup) => chain.ancestors.push(backup),
             Err(Error::NoSuchBackup { .. }) => {
-                let name = chain.last().map_or(name, |child| child.name);
-                return Err(Error::MissingParent { name, parent: delta.parent });
+                chain.missing_parent = Some(parent);
+                break;
             }
             Err(error) => return Err(error),
         }
     }
-    chain.reverse();
     Ok(chain)
+}
+
+/// A backup and all it builds on, the full backup first.
+///
+/// A chain with a missing link is [`Error::MissingParent`]: nothing has been changed anywhere then.
+pub async fn chain(storage: &dyn Storage, name: BackupName) -> Result<Vec<Backup>, Error> {
+    let chain = ancestry(storage, name).await?;
+    if let Some(parent) = chain.missing_parent {
+        return Err(Error::MissingParent { name: chain.oldest().name, parent });
+    }
+    let mut backups = chain.ancestors;
+    backups.reverse();
+    backups.push(chain.backup);
+    Ok(backups)
 }
 
 /// The list of a backup's files. [`Error::MissingDocument`] when there is none.

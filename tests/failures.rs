@@ -295,6 +295,27 @@ fn a_backup_is_incomplete() {
     }
 }
 
+#[test]
+fn a_chain_lacks_several_things() {
+    let scratch = Scratch::new();
+    let fixture = Fixture::open(&scratch, "brotli-sodium-hex");
+    let storage = fixture.env().find(|(name, _)| *name == "WALG_FILE_PREFIX").unwrap().1;
+    let newest = "base_000000010000000000000006_D_000000010000000000000004";
+    let removed = [
+        format!("basebackups_005/{newest}/tar_partitions/part_001.tar.br"),
+        format!("basebackups_005/{DELTA}/files_metadata.json"),
+        format!("basebackups_005/{FULL}/tar_partitions/part_001.tar.br"),
+    ];
+    for key in &removed {
+        fs::remove_file(Path::new(storage).join(key)).unwrap();
+    }
+    let tool = Tool::seawall(&scratch).with_all(fixture.env());
+    let target = scratch.absent("target");
+    let says: Vec<&str> = [newest, "lacks"].into_iter().chain(removed.iter().map(String::as_str)).collect();
+    told(tool.run(&scratch, ["backup-fetch", target.to_str().unwrap(), newest]), 1, &says, "put back");
+    assert!(!target.exists());
+}
+
 /// Without a list of files nothing tells which tars there are; the label must be there all the same.
 #[test]
 fn a_backup_without_lists_has_lost_its_label() {

@@ -9,6 +9,8 @@ use crate::retention::Refusal;
 use crate::storage::{self, Key};
 use crate::{catalog, codec, durable, pg, pipeline, tarball};
 
+use super::backup_fetch::Incomplete;
+
 /// Why an operation did not do what it was asked for. One line of text; what helps is in [`Error::hint`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -117,12 +119,9 @@ pub enum Error {
         /// At the end.
         after: TimelineId,
     },
-    /// A tar of a backup is gone.
-    #[error("the backup is incomplete: `{key}` is missing")]
-    MissingTar {
-        /// The tar.
-        key: Key,
-    },
+    /// A backup lacks something that its restore needs.
+    #[error(transparent)]
+    Incomplete(#[from] Incomplete),
     /// A backup needs the directory that it is restored into for itself.
     #[error("directory `{}` is not empty", path.display())]
     TargetNotEmpty {
@@ -181,31 +180,6 @@ pub enum RequestError {
     /// Another process is writing the backup of this name.
     #[error("backup `{0}` is being written by another backup-push, or was left unfinished by one")]
     BackupRunning(BackupName),
-    /// A delta cannot be restored without the list of its files.
-    #[error("backup `{0}` is a delta and has no usable files_metadata.json, so it cannot be restored")]
-    DeltaWithoutFiles(BackupName),
-    /// A delta builds on a file that its parent does not have.
-    #[error("the chain of deltas is broken: backup `{backup}` does not describe the file `{file}`")]
-    BrokenChain {
-        /// The parent.
-        backup: BackupName,
-        /// The file.
-        file: String,
-    },
-    /// A backup lacks the tar without which it is none.
-    #[error("backup `{0}` is incomplete: it has no pg_control tar")]
-    NoControlTar(BackupName),
-    /// None of a backup's tars holds a file that its list of files names.
-    #[error("backup `{backup}` is incomplete: none of its tars holds the file `{file}`")]
-    MissingFile {
-        /// The backup.
-        backup: BackupName,
-        /// The file.
-        file: String,
-    },
-    /// A backup lacks the label that says where its recovery begins.
-    #[error("backup `{0}` is incomplete: it has no backup_label")]
-    NoLabel(BackupName),
     /// A tablespace would be restored into a place that is in use.
     #[error("tablespace {oid} cannot be restored to `{}`: the directory is not empty", location.display())]
     TablespaceNotEmpty {
@@ -268,14 +242,7 @@ impl Error {
             Error::Segment { .. }
             | Error::ForeignSegment { .. }
             | Error::AlreadyArchived { .. }
-            | Error::MissingTar { .. }
-            | Error::Request(
-                RequestError::BrokenChain { .. }
-                | RequestError::DeltaWithoutFiles(_)
-                | RequestError::NoControlTar(_)
-                | RequestError::NoLabel(_)
-                | RequestError::MissingFile { .. },
-            ) => Class::Integrity,
+            | Error::Incomplete(_) => Class::Integrity,
             Error::NotArchived { .. } => Class::Missing,
             Error::NotAWalFile { .. } | Error::TargetNotEmpty { .. } | Error::Request(_) => Class::Usage,
             Error::Server(_) | Error::OtherDataDirectory { .. } | Error::TimelineChanged { .. } => {
@@ -316,6 +283,10 @@ impl Error {
             Error::OtherDataDirectory { .. } => {
                 Some("pass the server's data_directory, or check PGHOST and PGPORT".to_owned())
             }
+            Error::Incomplete(_) => Some(
+                "put back what is missing, a bucket with versions may still have it, or restore another backup: `backup-list` shows them"
+                    .to_owned(),
+            ),
             Error::TargetNotEmpty { .. } => Some("restore into an empty or a new directory".to_owned()),
             Error::Request(RequestError::Retention(refusal)) => Some(refusal.hint().to_owned()),
             Error::Request(RequestError::PermanentChild { .. }) => {

@@ -453,10 +453,10 @@ keys! {
     TAR_DISABLE_FSYNC in Restore ["WALG_TAR_DISABLE_FSYNC"]: Bool, default("false");
     /// restore the newest delta first
     USE_REVERSE_UNPACK in Restore ["WALG_USE_REVERSE_UNPACK"]: Bool, default("false"),
-        ignored("a chain is restored from its full backup upwards, with the same result");
+        ignored("a chain is always restored newest backup first");
     /// do not fetch tars without a wanted file
     SKIP_REDUNDANT_TARS in Restore ["WALG_SKIP_REDUNDANT_TARS"]: Bool, default("false"),
-        ignored("every tar of the chain is fetched, with the same result");
+        ignored("tars without a wanted file are never fetched");
 
     /// host, or directory of the Unix socket
     PGHOST in Postgres ["PGHOST"]: Text;

@@ -30,10 +30,10 @@ pub struct BackupFetchArgs {
     /// JSON file that says where each tablespace goes
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub restore_spec: Option<PathBuf>,
-    /// Accepted for wal-g's sake: a chain is restored from its full backup upwards
+    /// Accepted for wal-g's sake: a chain is always restored from its newest backup downwards
     #[arg(long, hide = true)]
     pub reverse_unpack: bool,
-    /// Accepted for wal-g's sake: every tar of the chain is fetched
+    /// Accepted for wal-g's sake: tars that hold nothing wanted are never fetched
     #[arg(long, hide = true)]
     pub skip_redundant_tars: bool,
     /// Accepted for wal-g's sake: there is one way to unpack
@@ -56,7 +56,9 @@ impl BackupFetchArgs {
         self.storage.refuse_other(settings)?;
         self.refuse_what_is_not_done_yet()?;
         if self.reverse_unpack || self.skip_redundant_tars || self.use_new_unwrap {
-            tracing::info!("a chain is always restored from its full backup upwards, with the same result");
+            tracing::info!(
+                "a chain is always restored newest backup first, without tars that hold nothing wanted"
+            );
         }
         Ok(Options {
             target: self.directory.clone(),

@@ -1,6 +1,5 @@
 //! One tar on its way into the target.
 
-use std::collections::HashSet;
 use std::error::Error as StdError;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
@@ -17,27 +16,24 @@ use crate::progress::Progress;
 use crate::read_full::read_full;
 use crate::tarball::{Ending, Kind, Member, ReadError, read_members};
 
-use super::plan::{Form, Tar, Wanted};
+use super::plan::{Form, Level, Tar};
+use super::shared_files::{Holder, NoTurn, SharedFiles, offset_of};
 use super::target::Target;
 
-/// Bytes written at a time.
-const COPY_BYTES: usize = 256 * 1024;
+/// Bytes written at a time: whole pages.
+const COPY_BYTES: usize = 32 * PAGE_BYTES;
 
 /// A `pg_control` is never larger than this (`PG_CONTROL_FILE_SIZE` is 8192).
 const CONTROL_BYTES: u64 = 64 * 1024;
 
-/// What the tars of one backup are extracted with.
+/// What the tars of all backups are extracted with.
 pub(super) struct Extraction {
     pub target: Arc<Target>,
-    pub wanted: Wanted,
-    /// Names of wanted files that no tar has held yet.
-    pub missing: Mutex<HashSet<String>>,
-    /// Whether this is the backup whose labels and `pg_control` count.
-    pub takes_labels: bool,
+    pub shared: Arc<SharedFiles>,
     /// Whether `tablespace_map` is restored; with it the server would link the tablespaces to where they were.
     pub takes_tablespace_map: bool,
     /// Kept until everything else is in place.
-    pub control: Arc<Mutex<Option<Vec<u8>>>>,
+    pub control: Mutex<Option<Vec<u8>>>,
     pub progress: Progress,
 }
 
@@ -51,7 +47,7 @@ pub(super) fn extract(
     let key = &tar.key;
     let content = codec::decode(object, tar.method, cipher).map_err(Error::content(key))?;
     let mut buffer = vec![0; COPY_BYTES];
-    let ending = read_members(content, |member| extraction.take(member, &mut buffer));
+    let ending = read_members(content, |member| extraction.take(&tar.level, member, &mut buffer));
     match ending {
         Ok(Ending::Unmarked) if !tar.is_tail => Err(Error::content(key)(io::Error::other(NoEnd))),
         Ok(_) => Ok(()),
@@ -97,38 +93,39 @@ impl From<increment::Error> for Failure {
     }
 }
 
-impl Extraction {
-    /// A wanted file that no tar held.
-    pub fn missing(&self) -> Option<String> {
-        self.missing.lock().unwrap_or_else(PoisonError::into_inner).iter().min().cloned()
-    }
-
-    fn take(&self, member: &mut Member<'_>, buffer: &mut [u8]) -> Result<(), Failure> {
-        let place = self.target.place(&member.path);
-        if let Some(name) = member.path.to_str() {
-            self.missing.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+impl From<NoTurn> for Failure {
+    fn from(error: NoTurn) -> Failure {
+        match error {
+            NoTurn::GivenUp => Failure::Target(Error::Cancelled),
+            NoTurn::Repeated => Failure::source(error),
         }
+    }
+}
+
+impl Extraction {
+    fn take(&self, level: &Level, member: &mut Member<'_>, buffer: &mut [u8]) -> Result<(), Failure> {
+        let place = self.target.place(&member.path);
+        let form = level.wanted.meet(&member.path);
         match &member.kind {
-            Kind::Directory => self.directory(member, &place),
-            Kind::Symlink(to) => {
+            Kind::File => match (member.path.to_str(), form) {
+                (Some("global/pg_control"), _) if level.is_newest => self.control(member),
+                (Some("backup_label"), _) if level.is_newest => self.whole(member, &place, buffer),
+                (Some("tablespace_map"), _) if level.is_newest && self.takes_tablespace_map => {
+                    self.whole(member, &place, buffer)
+                }
+                (Some("global/pg_control" | "backup_label" | "tablespace_map"), _) | (_, None) => Ok(()),
+                (_, Some(Form::Whole)) => self.whole(member, &place, buffer),
+                (_, Some(Form::Base(holder))) => self.base(member, &place, holder, buffer),
+                (_, Some(Form::Increment(holder))) => self.increment(member, &place, holder),
+            },
+            _ if form.is_some_and(Form::is_shared) => Err(Failure::source(NotAFile)),
+            // Those of older backups that are not wanted may be gone, or lead elsewhere by now.
+            Kind::Directory if level.is_newest || form.is_some() => self.directory(member, &place),
+            Kind::Symlink(to) if level.is_newest || form.is_some() => {
                 self.target.link(&member.path, to.clone());
                 Ok(())
             }
-            Kind::File => match member.path.to_str() {
-                Some("global/pg_control") => self.control(member),
-                Some("backup_label") if !self.takes_labels => Ok(()),
-                Some("tablespace_map") if !self.takes_labels || !self.takes_tablespace_map => Ok(()),
-                Some("backup_label" | "tablespace_map") => self.whole(member, &place, buffer),
-                name => match (&self.wanted, name) {
-                    (Wanted::Everything, _) => self.whole(member, &place, buffer),
-                    (Wanted::Files(files), Some(name)) => match files.get(name) {
-                        Some(Form::Whole) => self.whole(member, &place, buffer),
-                        Some(Form::Increment) => self.increment(member, &place),
-                        None => Ok(()),
-                    },
-                    (Wanted::Files(_), None) => Ok(()),
-                },
-            },
+            Kind::Directory | Kind::Symlink(_) => Ok(()),
         }
     }
 
@@ -142,46 +139,86 @@ impl Extraction {
     }
 
     fn control(&self, member: &mut Member<'_>) -> Result<(), Failure> {
-        if self.takes_labels {
-            let mut content = Vec::new();
-            member.take(CONTROL_BYTES).read_to_end(&mut content).map_err(Failure::source)?;
-            ControlFile::parse(&content).map_err(Failure::source)?;
-            *self.control.lock().unwrap_or_else(PoisonError::into_inner) = Some(content);
-        }
+        let mut content = Vec::new();
+        member.take(CONTROL_BYTES).read_to_end(&mut content).map_err(Failure::source)?;
+        ControlFile::parse(&content).map_err(Failure::source)?;
+        *self.control.lock().unwrap_or_else(PoisonError::into_inner) = Some(content);
         Ok(())
     }
 
+    /// A file that no other backup is needed for.
     fn whole(&self, member: &mut Member<'_>, place: &Path, buffer: &mut [u8]) -> Result<(), Failure> {
         let mut file = create_file(place, member.mode)?;
-        let mut at_start = true;
-        loop {
-            let length = read_full(member, buffer).map_err(Failure::source)?;
-            let chunk = buffer.get(..length).unwrap_or_default();
-            if at_start && chunk.first_chunk().is_some_and(is_increment) {
-                return Err(Failure::source(UnexpectedIncrement));
-            }
-            if chunk.is_empty() {
-                return Ok(());
-            }
-            at_start = false;
+        read_chunks(member, buffer, |_, chunk| {
             file.write_all(chunk).map_err(Error::file("write", place))?;
-            self.progress.add_bytes(length as u64);
-        }
-    }
-
-    fn increment(&self, member: &mut Member<'_>, place: &Path) -> Result<(), Failure> {
-        let header = IncrementHeader::read(&mut *member)?;
-        let file = OpenOptions::new()
-            .write(true)
-            .open(place)
-            .map_err(Error::file("apply an increment to", place))?;
-        file.set_len(header.file_bytes()).map_err(Error::file("resize", place))?;
-        header.read_pages(&mut *member, |block, page| {
-            let offset = u64::from(block) * PAGE_BYTES as u64;
-            file.write_all_at(page, offset).map_err(Error::file("write", place))?;
-            self.progress.add_bytes(PAGE_BYTES as u64);
+            self.progress.add_bytes(chunk.len() as u64);
             Ok(())
         })
+    }
+
+    /// The pages of a file that no newer backup has an increment with.
+    fn base(
+        &self,
+        member: &mut Member<'_>,
+        place: &Path,
+        holder: Holder,
+        buffer: &mut [u8],
+    ) -> Result<(), Failure> {
+        let gaps = self.shared.wait(holder)?.claim_rest();
+        let file = open_file(place)?;
+        set_mode(&file, place, member.mode)?;
+        read_chunks(member, buffer, |offset, chunk| {
+            for run in gaps.within(offset, chunk.len()) {
+                let start = offset + run.start as u64;
+                let run = chunk.get(run).unwrap_or_default();
+                file.write_all_at(run, start).map_err(Error::file("write", place))?;
+                self.progress.add_bytes(run.len() as u64);
+            }
+            Ok(())
+        })
+    }
+
+    /// The pages of an increment that no newer one has. The newest makes the file, in its final size.
+    fn increment(&self, member: &mut Member<'_>, place: &Path, holder: Holder) -> Result<(), Failure> {
+        let header = IncrementHeader::read(&mut *member)?;
+        let turn = self.shared.wait(holder)?;
+        let file = match turn.is_first() {
+            true => {
+                let file = create_file(place, 0)?;
+                file.set_len(header.file_bytes()).map_err(Error::file("resize", place))?;
+                file
+            }
+            false => open_file(place)?,
+        };
+        let claimed = turn.claim(&header);
+        header.read_pages(&mut *member, |block, page| {
+            if claimed.contains(block) {
+                file.write_all_at(page, offset_of(block)).map_err(Error::file("write", place))?;
+                self.progress.add_bytes(PAGE_BYTES as u64);
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Hands the content of a file to `write` in chunks, each with its offset.
+fn read_chunks(
+    member: &mut Member<'_>,
+    buffer: &mut [u8],
+    mut write: impl FnMut(u64, &[u8]) -> Result<(), Error>,
+) -> Result<(), Failure> {
+    let mut offset = 0;
+    loop {
+        let length = read_full(member, buffer).map_err(Failure::source)?;
+        let chunk = buffer.get(..length).unwrap_or_default();
+        if offset == 0 && chunk.first_chunk().is_some_and(is_increment) {
+            return Err(Failure::source(UnexpectedIncrement));
+        }
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        write(offset, chunk)?;
+        offset += length as u64;
     }
 }
 
@@ -189,6 +226,11 @@ impl Extraction {
 #[derive(Debug, thiserror::Error)]
 #[error("the tar holds an increment where the backup's list of files says that the file is whole")]
 struct UnexpectedIncrement;
+
+/// A file was expected, of which other backups have pages too.
+#[derive(Debug, thiserror::Error)]
+#[error("the tar holds something else where the backup's list of files has a file")]
+struct NotAFile;
 
 fn create_file(place: &Path, mode: u32) -> Result<File, Error> {
     let mut options = OpenOptions::new();
@@ -202,9 +244,18 @@ fn create_file(place: &Path, mode: u32) -> Result<File, Error> {
     };
     let file = created.map_err(Error::file("create", place))?;
     // The mode of a new file is subject to the umask.
-    file.set_permissions(Permissions::from_mode(mode | 0o600))
-        .map_err(Error::file("set the permissions of", place))?;
+    set_mode(&file, place, mode)?;
     Ok(file)
+}
+
+/// Opens a file that another holder of it has made.
+fn open_file(place: &Path) -> Result<File, Error> {
+    OpenOptions::new().write(true).open(place).map_err(Error::file("open", place))
+}
+
+fn set_mode(file: &File, place: &Path, mode: u32) -> Result<(), Error> {
+    file.set_permissions(Permissions::from_mode(mode | 0o600))
+        .map_err(Error::file("set the permissions of", place))
 }
 
 /// Durability comes with the sync of the whole file system at the end.

@@ -1,36 +1,43 @@
 //! `backup-fetch`: restores a base backup, and the chain it builds on, into an empty directory.
 //!
-//! 1. Choose the backup, read the documents of its chain and list its tars (`plan`): what is missing is said before
-//!    anything is written.
+//! 1. Choose the backup, read the documents of its chain and list its tars (`plan`): all that is missing is said before
+//!    anything is written (`incomplete`).
 //! 2. The directory and the places of the tablespaces must be empty or absent (`target`).
-//! 3. Extract, the full backup first; the tars of one backup in parallel, those with the labels last (`extract`).
+//! 3. Extract the tars of all backups in one stream, the newest first, several at once (`extract`). Of a file that
+//!    several backups hold, each page is written once (`shared_files`). The tars with the labels come last.
 //! 4. Link the tablespaces, sync everything, and write `pg_control` last of all: without it no server starts on the
 //!    directory, so an interrupted restore can never be mistaken for a cluster.
 //!
 //! Recovery settings are the caller's: no signal file is written and no configuration touched.
 
 mod extract;
+mod incomplete;
 mod plan;
+mod shared_files;
 mod target;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::FutureExt;
 use futures_util::stream::{self, Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog;
-use crate::layout::walg::{Backup, TablespaceSpec};
+use crate::layout::walg::{Backup, BackupName, TablespaceSpec};
 use crate::pipeline::{RateLimit, open_object, run_blocking};
 use crate::storage::Key;
 
 use super::backup_choice::{BackupChoice, choose};
-use super::error::RequestError;
 use super::{Context, Error};
 
+pub use incomplete::{Incomplete, Missing};
+
 use extract::{Extraction, extract};
-use plan::{Level, plan};
+use plan::{Plan, Tar, plan};
 use target::Target;
 
 /// How `backup-fetch` works.
@@ -62,68 +69,66 @@ pub enum SyncFiles {
 /// Restores a backup. On return it is complete and, unless switched off, durable.
 ///
 /// On failure everything that was written is removed again; a target that was refused is untouched.
+/// [`Error::Incomplete`] with all that its chain lacks, before anything is written where that can be known.
 pub async fn run(ctx: &Context, options: Options) -> Result<Backup, Error> {
     let name = choose(ctx, &options.choice).await?;
-    let chain = catalog::chain(ctx.storage.as_ref(), name).await?;
-    let levels = plan(ctx, &chain).await?;
-    let Some(backup) = chain.last() else { return Err(Error::Cancelled) };
+    let chain = catalog::ancestry(ctx.storage.as_ref(), name).await?;
+    let plan = plan(ctx, &chain).await?;
+    let backup = chain.backup;
     let tablespaces = options.restore_spec.as_ref().or(backup.tablespaces.as_ref());
     let locations = tablespaces.map_or_else(BTreeMap::new, |spec| spec.locations.clone());
 
     tracing::info!("Restoring backup {name} into {}", options.target.display());
     let target = Arc::new(Target::prepare(&options.target, locations)?);
-    let restored = restore(ctx, &options, levels, &target).await;
+    let restored = restore(ctx, &options, name, plan, &target).await;
     match &restored {
         Ok(()) => tracing::info!("Backup extraction complete."),
         Err(_) => target.remove_everything(),
     }
     restored?;
-    Ok(backup.clone())
+    Ok(backup)
 }
 
 async fn restore(
     ctx: &Context,
     options: &Options,
-    levels: Vec<Level>,
+    name: BackupName,
+    plan: Plan,
     target: &Arc<Target>,
 ) -> Result<(), Error> {
-    let control = Arc::new(Mutex::new(None));
     let network_rate = options.network_rate.map(|rate| Arc::new(RateLimit::new(rate)));
+    let shared = Arc::new(plan.shared);
+    let extraction = Arc::new(Extraction {
+        target: Arc::clone(target),
+        shared: Arc::clone(&shared),
+        takes_tablespace_map: options.restore_spec.is_none(),
+        control: Mutex::new(None),
+        progress: ctx.progress.clone(),
+    });
     let stop = ctx.cancel.child_token();
-    let mut newest = None;
-    for level in levels {
-        ctx.progress.expect_pieces((level.tars.len() + level.tails.len()) as u64);
-        let extraction = Arc::new(Extraction {
-            target: Arc::clone(target),
-            missing: Mutex::new(level.wanted.names()),
-            wanted: level.wanted,
-            takes_labels: level.is_newest,
-            takes_tablespace_map: options.restore_spec.is_none(),
-            control: Arc::clone(&control),
-            progress: ctx.progress.clone(),
+    // However this ends, no thread is left that waits for its turn.
+    let _stopped_at_the_end = stop.clone().drop_guard();
+    tokio::spawn(stop.clone().cancelled_owned().map(move |()| shared.give_up()));
+
+    ctx.progress.expect_pieces((plan.tars.len() + plan.tails.len()) as u64);
+    for tars in [plan.tars, plan.tails] {
+        let extractions = tars.into_iter().map(|tar| {
+            let (extraction, network_rate) = (Arc::clone(&extraction), network_rate.clone());
+            extract_tar(ctx, tar, extraction, network_rate, &stop)
         });
-        // The tars at the end may replace what is in the others.
-        for tars in [level.tars, level.tails] {
-            let extractions = tars.into_iter().map(|tar| {
-                let (extraction, network_rate) = (Arc::clone(&extraction), network_rate.clone());
-                extract_tar(ctx, tar, extraction, network_rate, &stop)
-            });
-            let extractions = stream::iter(extractions).buffer_unordered(options.concurrency.max(1));
-            all_or_none_at_work(extractions, &stop).await?;
-        }
-        if let Some(file) = extraction.missing() {
-            return Err(RequestError::MissingFile { backup: level.name, file }.into());
-        }
-        newest = Some(level.name);
+        // Takes the next one when there is room, in the order of the list.
+        let extractions = stream::iter(extractions).buffer_unordered(options.concurrency.max(1));
+        all_or_none_at_work(extractions, &stop).await?;
+    }
+    for level in &plan.levels {
+        level.done()?;
     }
 
-    let control = control.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let (Some(name), Some(control)) = (newest, control) else {
-        return Err(newest.map_or(Error::Cancelled, |name| RequestError::NoControlTar(name).into()));
-    };
+    let control = extraction.control.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let control = control.ok_or_else(|| Incomplete::file(name, "global/pg_control"))?;
     // Without its label a server would start from the wrong checkpoint and be corrupt.
     if !target.root().join("backup_label").exists() {
-        return Err(RequestError::NoLabel(name).into());
+        return Err(Incomplete::file(name, "backup_label").into());
     }
     tracing::debug!("Completing backup {name}");
     let (target, sync) = (Arc::clone(target), options.sync);
@@ -149,7 +154,7 @@ async fn all_or_none_at_work(
 
 async fn extract_tar(
     ctx: &Context,
-    tar: plan::Tar,
+    tar: Tar,
     extraction: Arc<Extraction>,
     network_rate: Option<Arc<RateLimit>>,
     stop: &CancellationToken,
@@ -161,16 +166,20 @@ async fn extract_tar(
         opened = open_object(&ctx.storage, &key, network_rate, stop) => opened?,
     };
     let Some(reader) = opened else {
-        return Err(Error::MissingTar { key });
+        return Err(Incomplete::tar(tar.level.name, key.file_name()).into());
     };
     let stored = reader.meta().size;
     let cipher = ctx.cipher.clone();
+    let (is_tail, level) = (tar.is_tail, Arc::clone(&tar.level));
     let extracted =
         run_blocking(thread_name(&key), move || extract(reader, &tar, &cipher, &extraction)).await?;
     if ctx.cancel.is_cancelled() {
         return Err(Error::Cancelled);
     }
     extracted?;
+    if !is_tail {
+        level.tar_done()?;
+    }
     ctx.progress.add_stored(stored);
     ctx.progress.add_pieces(1);
     tracing::info!("Finished extraction of {}", key.file_name());
