@@ -358,6 +358,37 @@ fn the_place_of_a_restore_is_taken() {
     assert_eq!(fs::read_dir(&taken).unwrap().count(), 1);
 }
 
+#[test]
+fn a_restore_spec_makes_no_sense() {
+    let scratch = Scratch::new();
+    let fixture = Fixture::open(&scratch, "lz4-plain-tablespace");
+    let tool = Tool::seawall(&scratch).with_all(fixture.env());
+    let target = scratch.absent("target");
+    let place = target.to_str().unwrap();
+    for (spec, says, hint) in [
+        (r#"{"tablespaces":["16384"],"16384":{"loc":"there"}}"#, "no absolute `loc`", "absolute path"),
+        (r#"{"tablespaces":["16384"]}"#, "no absolute `loc`", "absolute path"),
+        (r#"{"tablespaces":[]}"#, "where tablespace 16384 goes", "a place of its own"),
+        (
+            r#"{"tablespaces":["16384"],"16384":{"loc":"PLACE"}}"#,
+            "the data directory goes there",
+            "a place of its own",
+        ),
+        (
+            r#"{"tablespaces":["16384","7"],"16384":{"loc":"PLACE.space"},"7":{"loc":"PLACE.space/"}}"#,
+            "tablespace 16384 goes there",
+            "a place of its own",
+        ),
+    ] {
+        let spec = spec.replace("PLACE", place).replacen('{', &format!(r#"{{"base_prefix":"{place}","#), 1);
+        let file = scratch.file("spec.json", &spec);
+        let arguments =
+            ["backup-fetch", place, &fixture.backups[0].name, "--restore-spec", file.to_str().unwrap()];
+        told(tool.run(&scratch, arguments), 1, &[says], hint);
+        assert!(!target.exists() && !scratch.absent("target.space").exists(), "{spec}");
+    }
+}
+
 /// Runs a command with a file system of 4 MiB on `disk`; returns what was left in it, by `find`.
 fn on_a_small_disk(scratch: &Scratch, disk: &Path, tool: &Tool, arguments: &[&str]) -> (Run, Vec<String>) {
     let left = scratch.file("left", "");

@@ -82,6 +82,10 @@ impl Error {
             Error::BackupName(_) => Some("`backup-list` shows the backups; LATEST is the newest".to_owned()),
             Error::NotDeleted(_) => Some("the same command again goes on where this one stopped".to_owned()),
             Error::Unsupported { hint, .. } => Some((*hint).to_owned()),
+            Error::RestoreSpec { source, .. } if source.kind() == io::ErrorKind::InvalidData => Some(
+                "`tablespaces` of `backup-show --json` is such a document; every `loc` has to be an absolute path"
+                    .to_owned(),
+            ),
             _ => None,
         }
     }

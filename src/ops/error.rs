@@ -188,6 +188,22 @@ pub enum RequestError {
         /// Where it would go.
         location: PathBuf,
     },
+    /// A tablespace would be restored into a place that something else is restored into.
+    #[error("tablespace {oid} cannot be restored to `{}`: {} goes there", location.display(), occupant(.other))]
+    TablespacePlaceTaken {
+        /// The tablespace.
+        oid: String,
+        /// Where it would go.
+        location: PathBuf,
+        /// The other tablespace, or `None` for the data directory.
+        other: Option<String>,
+    },
+    /// Tablespaces go elsewhere, and for one of them nobody says where.
+    #[error("the restore spec does not say where tablespace {oid} goes")]
+    TablespaceWithoutPlace {
+        /// The tablespace.
+        oid: String,
+    },
     /// The backup ended before the point it should cover.
     #[error("WAL up to {needed} is needed, but the server says {reached}")]
     Behind {
@@ -200,6 +216,10 @@ pub enum RequestError {
 
 fn join(names: &[BackupName]) -> String {
     names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn occupant(tablespace: &Option<String>) -> String {
+    tablespace.as_ref().map_or_else(|| "the data directory".to_owned(), |oid| format!("tablespace {oid}"))
 }
 
 const DISK_FULL: &str = "the disk is full; nothing was left at the final name";
@@ -299,6 +319,11 @@ impl Error {
             Error::Request(RequestError::TablespaceNotEmpty { .. }) => {
                 Some("empty it, or choose other places with --restore-spec FILE".to_owned())
             }
+            Error::Request(
+                RequestError::TablespacePlaceTaken { .. } | RequestError::TablespaceWithoutPlace { .. },
+            ) => Some(
+                "the FILE of --restore-spec has to give each tablespace of the backup a place of its own".to_owned(),
+            ),
             Error::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => Some(DISK_FULL.to_owned()),
             Error::Durable(error) if error.kind() == io::ErrorKind::StorageFull => Some(DISK_FULL.to_owned()),
             _ => None,

@@ -32,6 +32,7 @@ use crate::pipeline::{RateLimit, open_object, run_blocking};
 use crate::storage::Key;
 
 use super::backup_choice::{BackupChoice, choose};
+use super::error::RequestError;
 use super::{Context, Error};
 
 pub use incomplete::{Incomplete, Missing};
@@ -77,6 +78,10 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Backup, Error> {
     let backup = chain.backup;
     let tablespaces = options.restore_spec.as_ref().or(backup.tablespaces.as_ref());
     let locations = tablespaces.map_or_else(BTreeMap::new, |spec| spec.locations.clone());
+    let mut placed = backup.tablespaces.iter().flat_map(|spec| spec.locations.keys());
+    if let Some(oid) = placed.find(|oid| !locations.contains_key(*oid)) {
+        return Err(RequestError::TablespaceWithoutPlace { oid: oid.clone() }.into());
+    }
 
     tracing::info!("Restoring backup {name} into {}", options.target.display());
     let target = Arc::new(Target::prepare(&options.target, locations)?);

@@ -32,13 +32,18 @@ pub(super) struct Target {
 
 impl Target {
     /// Makes sure that the directory and the places of the tablespaces are there and empty. Nothing is changed when
-    /// one of them is not empty.
+    /// one of them is not empty, or when two of them are one.
     pub fn prepare(root: &Path, tablespaces: BTreeMap<String, PathBuf>) -> Result<Target, Error> {
         let root = std::path::absolute(root).map_err(Error::file("open", root))?;
         if !is_empty_or_absent(&root)? {
             return Err(Error::TargetNotEmpty { path: root });
         }
+        let mut taken = BTreeMap::from([(real_path(&root)?, None)]);
         for (oid, location) in &tablespaces {
+            if let Some(other) = taken.insert(real_path(location)?, Some(oid.clone())) {
+                let (oid, location) = (oid.clone(), location.clone());
+                return Err(RequestError::TablespacePlaceTaken { oid, location, other }.into());
+            }
             if !is_empty_or_absent(location)? {
                 let (oid, location) = (oid.clone(), location.clone());
                 return Err(RequestError::TablespaceNotEmpty { oid, location }.into());
@@ -140,6 +145,18 @@ impl Target {
     }
 }
 
+/// The path without symbolic links, as far as it exists.
+fn real_path(path: &Path) -> Result<PathBuf, Error> {
+    for existing in path.ancestors() {
+        match existing.canonicalize() {
+            Ok(real) => return Ok(path.strip_prefix(existing).map_or(real.clone(), |rest| real.join(rest))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::file("open", path)(error)),
+        }
+    }
+    Ok(path.to_owned())
+}
+
 fn is_empty_or_absent(directory: &Path) -> Result<bool, Error> {
     match fs::read_dir(directory) {
         Ok(mut entries) => Ok(entries.next().is_none()),
@@ -194,6 +211,29 @@ mod tests {
         assert!(!root.exists());
         assert!(matches!(Target::prepare(&space, BTreeMap::new()), Err(Error::TargetNotEmpty { .. })));
         assert_eq!(fs::read(space.join("file")).unwrap(), b"x");
+    }
+
+    #[test]
+    fn two_things_in_one_place_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("real")).unwrap();
+        symlink("real", dir.path().join("linked")).unwrap();
+        let (root, at) = (dir.path().join("data"), |place: &str| dir.path().join(place));
+        for (places, refused, occupant) in [
+            ([at("space"), at("space/")], "16385", "tablespace 16384"),
+            ([at("real/space"), at("linked/space")], "16385", "tablespace 16384"),
+            ([at("real"), at("./linked")], "16385", "tablespace 16384"),
+            ([at("data"), at("space")], "16384", "the data directory"),
+        ] {
+            let [first, second] = places;
+            let tablespaces = BTreeMap::from([("16384".to_owned(), first), ("16385".to_owned(), second)]);
+            let error = Target::prepare(&root, tablespaces).unwrap_err();
+            let text = error.to_string();
+            assert!(text.starts_with(&format!("tablespace {refused} cannot be restored to")), "{text}");
+            assert!(text.ends_with(&format!("{occupant} goes there")), "{text}");
+            assert!(error.hint().is_some());
+            assert!(!root.exists() && !dir.path().join("space").exists());
+        }
     }
 
     #[test]
