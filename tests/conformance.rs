@@ -185,7 +185,7 @@ async fn missing_is_a_value(candidate: &Candidate) {
 
 async fn uploads_in_parts(candidate: &Candidate) {
     let storage = &*candidate.storage;
-    let part_bytes = usize::try_from(storage.limits().min_part_bytes).unwrap().max(100_000);
+    let part_bytes = usize::try_from(storage.limits().part_bytes).unwrap();
     let body = content(2 * part_bytes + 1234);
     let upload = storage.start_upload(&key("base/part_001.tar")).await.unwrap();
     let mut receipts = Vec::new();

@@ -465,6 +465,8 @@ fn refusals_say_what_where_and_why() {
         (400, "AuthorizationHeaderMalformed", ErrorKind::Refused, "AWS_REGION"),
         (301, "PermanentRedirect", ErrorKind::Invalid, "AWS_REGION"),
         (404, "NoSuchBucket", ErrorKind::NoBucket, "WALG_S3_PREFIX"),
+        (400, "EntityTooLarge", ErrorKind::Invalid, "lower WALG_S3_MAX_PART_SIZE"),
+        (400, "EntityTooSmall", ErrorKind::Invalid, "raise WALG_S3_MAX_PART_SIZE"),
     ];
     for (status, code, kind, hint) in cases {
         let service = Service::start(move |_| error(status, code, "Some words."));
@@ -666,6 +668,24 @@ fn a_closed_port() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let config = config(&format!("http://{free}"));
     fails_quickly(config, ErrorKind::Network, "Connection refused", "AWS_ENDPOINT");
+}
+
+#[test]
+fn a_connection_that_breaks_off() {
+    for answer in [Answer::Close, Answer::Cut(200, vec![], b"<ListBucketResult>".to_vec(), 100)] {
+        let service = Service::start(move |_| answer.clone());
+        let error = list_error(&service);
+        assert!(error.hint().unwrap().contains("on the way"), "{error}: {:?}", error.hint());
+    }
+    // A connection that is dropped while there is something to read is reset.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let config = config(&format!("http://{}", listener.local_addr().unwrap()));
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            connection.unwrap().peek(&mut [0]).unwrap();
+        }
+    });
+    fails_quickly(config, ErrorKind::Network, "reset", "on the way");
 }
 
 #[test]

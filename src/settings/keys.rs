@@ -1,8 +1,8 @@
 //! The table of settings: every name that wal-g's users may have set, and what this program does with it.
 //!
 //! From this one table come the look-up in environment and file, the setting flags of the command line, `config show`
-//! and `docs/settings.md`. Names, defaults and look-up order are wal-g 3.0.9's (`internal/config/config.go`); a
-//! storage's own settings are found under the bare name, then with `WALG_`, then with `WALE_` in front.
+//! and `docs/settings.md`. Names, look-up order and, but for the size of parts, defaults are wal-g 3.0.9's
+//! (`internal/config/config.go`); a storage's own settings are found under the bare name, then with `WALG_`, then with `WALE_` in front.
 //!
 //! No name of ours may look like `WALG_*_PREFIX` or `WALE_*_PREFIX`: Spilo counts those and aborts a clone at the second.
 
@@ -265,9 +265,8 @@ keys! {
     S3_SSE_C in S3 {"S3_SSE_C"}: Text, secret();
     /// key of the service for `aws:kms`
     S3_SSE_KMS_ID in S3 {"S3_SSE_KMS_ID"}: Text;
-    /// largest size of one part of an upload
-    S3_MAX_PART_SIZE in S3 {"S3_MAX_PART_SIZE"}: Bytes, default("20971520"),
-        ignored("parts have 8 MiB, and more where an object would need too many of them");
+    /// size of the parts of an upload, 5 MiB at least; doubled as often as an object would need too many parts
+    S3_MAX_PART_SIZE in S3 {"S3_MAX_PART_SIZE"}: Bytes, default("8388608");
     /// attempts after the first one that a request may take
     S3_MAX_RETRIES in S3 {"S3_MAX_RETRIES"}: Integer, default("9");
     /// first pause, in milliseconds, after the service asked to slow down

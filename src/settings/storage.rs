@@ -115,6 +115,9 @@ impl Settings {
         config.encryption = self.s3_encryption()?;
         let class = self.text(&keys::S3_STORAGE_CLASS).filter(|class| class.source != Source::Default);
         config.storage_class = class.map(|class| class.value.to_owned());
+        if let Some(bytes) = self.bytes(&keys::S3_MAX_PART_SIZE)? {
+            config.part_bytes = bytes;
+        }
         if let Some(batch) = self.integer(&keys::S3_DELETE_BATCH_SIZE)? {
             config.delete_batch = usize::try_from(batch.clamp(1, MAX_DELETE_BATCH)).unwrap_or(1);
         }
@@ -229,6 +232,8 @@ fn headers(text: &str) -> Result<Vec<(String, String)>, String> {
 mod tests {
     use super::super::{Environment, Sources};
     use super::*;
+    use crate::storage::s3::S3;
+    use crate::storage::{PART_BYTES, Storage};
 
     fn settings<const N: usize>(pairs: [(&str, &str); N]) -> Settings {
         let environment = Environment::from(pairs).with("HOME", "/nonexistent");
@@ -365,6 +370,22 @@ mod tests {
             let expected =
                 [("x-a", "b"), ("x-c", "1")].map(|(name, value)| (name.to_owned(), value.to_owned()));
             assert_eq!(s3([("S3_REQUEST_ADDITIONAL_HEADERS", text)]).unwrap().headers, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn parts() {
+        assert_eq!(s3([]).unwrap().part_bytes, PART_BYTES);
+        let limits = |size| {
+            let config = s3([
+                ("AWS_ACCESS_KEY_ID", "i"),
+                ("AWS_SECRET_ACCESS_KEY", "s"),
+                ("WALG_S3_MAX_PART_SIZE", size),
+            ]);
+            S3::open(config.unwrap(), RetryPolicy::default()).unwrap().limits()
+        };
+        for (size, bytes) in [("33554432", 32 << 20), ("64MB", 64 << 20), ("1", 5 << 20), ("1TB", 5 << 30)] {
+            assert_eq!(limits(size).part_bytes, bytes, "{size}");
         }
     }
 

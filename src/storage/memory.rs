@@ -15,7 +15,7 @@ use md5::{Digest, Md5};
 
 use super::{
     Body, DeleteReport, Depth, ETag, Error, ErrorKind, Key, Limits, ListPage, Location, ObjectMeta,
-    PageToken, Part, PartReceipt, Prefix, PutMode, PutOutcome, Result, Storage, Upload,
+    PART_BYTES, PageToken, Part, PartReceipt, Prefix, PutMode, PutOutcome, Result, Storage, Upload,
 };
 
 /// Entries of one page of a listing: small, so that tests see more than one.
@@ -93,7 +93,12 @@ impl Memory {
     pub fn new() -> Memory {
         Memory {
             location: Location::new("memory"),
-            limits: Limits { min_part_bytes: 1, max_parts: 1000, delete_batch: 1000, conditional_put: true },
+            limits: Limits {
+                part_bytes: PART_BYTES,
+                max_parts: 1000,
+                delete_batch: 1000,
+                conditional_put: true,
+            },
             state: Arc::default(),
         }
     }

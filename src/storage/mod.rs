@@ -206,11 +206,14 @@ pub struct DeleteReport {
     pub failed: Vec<(Key, Error)>,
 }
 
+/// [`Limits::part_bytes`] where nothing else is asked for.
+pub const PART_BYTES: u64 = 8 << 20;
+
 /// What a storage can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Smallest part but the last, in bytes.
-    pub min_part_bytes: u64,
+    /// Size of the parts of an object, in bytes, as long as it needs no more than `max_parts` of them.
+    pub part_bytes: u64,
     /// Parts of one object.
     pub max_parts: u32,
     /// Keys of one delete request.

@@ -41,9 +41,6 @@ use super::{Context, Error, control_file};
 
 use job::{Job, Packed};
 
-/// Smallest part of an object; parts grow by doubling for objects that would need too many.
-const PART_BYTES: u64 = 8 << 20;
-
 /// Time for removing what a failed backup had stored.
 const CLEAN_UP_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -367,12 +364,12 @@ async fn gather(
     Ok(all)
 }
 
-/// The size of all parts of an object: the smallest doubling of 8 MiB with which the largest object needs no more
+/// The size of all parts of an object: the smallest doubling of what the storage asks for with which the largest object needs no more
 /// parts than the storage allows, with room for data that grows when compressed.
 fn part_bytes(largest_object: u64, ctx: &Context) -> usize {
     let limits = ctx.storage.limits();
     let largest_object = largest_object.saturating_add(largest_object / 64);
-    let mut part = PART_BYTES.max(limits.min_part_bytes);
+    let mut part = limits.part_bytes;
     while part.saturating_mul(u64::from(limits.max_parts)) < largest_object && part < 1 << 40 {
         part *= 2;
     }

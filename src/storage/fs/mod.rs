@@ -33,7 +33,7 @@ use self::new_file::{NewFile, is_temporary, sync_directory};
 use self::upload::FileUpload;
 use super::{
     Body, DeleteReport, Depth, ETag, Error, ErrorKind, Key, Limits, ListPage, Location, ObjectMeta,
-    PageToken, Prefix, PutMode, PutOutcome, Result, Storage, Upload,
+    PART_BYTES, PageToken, Prefix, PutMode, PutOutcome, Result, Storage, Upload,
 };
 
 /// Bytes of one chunk of a body.
@@ -79,7 +79,7 @@ impl Storage for Directory {
     }
 
     fn limits(&self) -> Limits {
-        Limits { min_part_bytes: 1, max_parts: 10_000, delete_batch: 1000, conditional_put: true }
+        Limits { part_bytes: PART_BYTES, max_parts: 10_000, delete_batch: 1000, conditional_put: true }
     }
 
     fn head<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<ObjectMeta>>> {

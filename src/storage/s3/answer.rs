@@ -13,6 +13,10 @@ use crate::storage::{Error, ErrorKind, Key, Location};
 /// The longest text of a service that is shown.
 const TEXT_CHARS: usize = 300;
 
+/// What to do about a connection that broke, a request or an answer that was spoiled.
+const BROKEN_OFF: &str =
+    "the connection broke: check the service, and proxies, load balancers and firewalls on the way";
+
 /// A request, for messages.
 #[derive(Clone, Copy)]
 pub(super) struct Call<'a> {
@@ -25,6 +29,11 @@ impl Call<'_> {
     /// An error of our own finding.
     pub(super) fn error(&self, kind: ErrorKind, detail: impl Into<String>) -> Error {
         Error::new(kind, self.action, self.key, self.location, detail)
+    }
+
+    /// An answer that ended early.
+    pub(super) fn broken_off(&self, detail: impl Into<String>) -> Error {
+        self.error(ErrorKind::Network, detail).with_hint(BROKEN_OFF)
     }
 
     /// What the SDK reports.
@@ -117,14 +126,11 @@ impl Call<'_> {
             let hint = "does the service speak TLS there? check the scheme and port of AWS_ENDPOINT";
             return self.error(ErrorKind::Network, text).with_hint(hint);
         }
-        if reset {
-            return self.error(ErrorKind::Network, text);
-        }
-        if timed_out || text.contains("timed out") || text.contains("timeout") {
+        if !reset && (timed_out || text.contains("timed out") || text.contains("timeout")) {
             let hint = "check AWS_ENDPOINT, and firewalls and proxies on the way";
             return self.error(ErrorKind::Timeout, text).with_hint(hint);
         }
-        self.error(ErrorKind::Network, text)
+        self.broken_off(text)
     }
 
     fn no_credentials(&self, error: &CredentialsError) -> Error {
@@ -147,7 +153,7 @@ impl Call<'_> {
             rustls::Error::InvalidMessage(_) => self
                 .error(ErrorKind::Protocol, detail)
                 .with_hint("the service does not speak TLS there: check the scheme and port of AWS_ENDPOINT"),
-            _ => self.error(ErrorKind::Network, detail),
+            _ => self.broken_off(detail),
         }
     }
 }
@@ -226,13 +232,15 @@ fn hint(kind: ErrorKind, code: Option<&str>) -> Option<&'static str> {
         Some("AccessDenied") => {
             "these keys may not do this here: check the policy of the bucket, and AWS_ACCESS_KEY_ID"
         }
-        Some("EntityTooLarge" | "EntityTooSmall") => "check WALG_S3_MAX_PART_SIZE",
+        Some("EntityTooLarge") => "the service wants smaller parts: lower WALG_S3_MAX_PART_SIZE",
+        Some("EntityTooSmall") => "the service wants larger parts: raise WALG_S3_MAX_PART_SIZE",
         Some("InvalidStorageClass") => "check WALG_S3_STORAGE_CLASS",
         _ => match kind {
             ErrorKind::NoBucket => {
                 "check the bucket in WALG_S3_PREFIX and AWS_ENDPOINT; it is never created by itself"
             }
             ErrorKind::Refused => "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, and what they may do",
+            ErrorKind::Network => BROKEN_OFF,
             _ => return None,
         },
     })

@@ -200,7 +200,7 @@ pub(super) fn chunks(
                 }
                 Some(Err(error)) => Err(call.not_answered(&error, false)),
                 None if left == 0 => Ok(None),
-                None => Err(call.error(ErrorKind::Network, format!("the body ended {left} bytes early"))),
+                None => Err(call.broken_off(format!("the body ended {left} bytes early"))),
             }
         }
     })

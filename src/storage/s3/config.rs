@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use secrecy::SecretString;
 
-use crate::storage::{Location, Prefix};
+use crate::storage::{Location, PART_BYTES, Prefix};
 
 /// One bucket, or a part of it.
 #[derive(Debug, Clone)]
@@ -34,6 +34,8 @@ pub struct S3Config {
     /// `WALG_S3_STORAGE_CLASS`; `None` sends no such header: wal-g always sends `STANDARD`, which is every
     /// service's default, and some services refuse the header.
     pub storage_class: Option<String>,
+    /// `WALG_S3_MAX_PART_SIZE`: bytes in a part; more where an object would need too many parts.
+    pub part_bytes: u64,
     /// Parts of one object: 1000, the default bound of Swift, unless the service is known to take more.
     pub max_parts: u32,
     /// Keys of one batch delete (`S3_DELETE_BATCH_SIZE`), at most 1000.
@@ -191,6 +193,7 @@ impl S3Config {
             ca_bundle: None,
             encryption: None,
             storage_class: None,
+            part_bytes: PART_BYTES,
             max_parts: 1000,
             delete_batch: 1000,
             list_version: ListVersion::V2,

@@ -58,7 +58,10 @@ use super::{
 };
 
 /// Every part but the last has at least this many bytes (S3's rule, Swift's too).
-const MIN_PART_BYTES: u64 = 5 * 1024 * 1024;
+const MIN_PART_BYTES: u64 = 5 << 20;
+
+/// No part has more (S3's rule, Swift's too).
+const MAX_PART_BYTES: u64 = 5 << 30;
 
 /// A bucket, or a part of it.
 #[derive(Debug, Clone)]
@@ -310,7 +313,7 @@ impl Storage for S3 {
     fn limits(&self) -> Limits {
         let config = &self.place.config;
         Limits {
-            min_part_bytes: MIN_PART_BYTES,
+            part_bytes: config.part_bytes.clamp(MIN_PART_BYTES, MAX_PART_BYTES),
             max_parts: config.max_parts,
             delete_batch: config.delete_batch.clamp(1, delete::MAX_KEYS),
             conditional_put: config.create_only != CreateOnly::Unsupported,
