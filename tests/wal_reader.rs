@@ -6,12 +6,14 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
+use std::io::BufReader;
 use std::path::Path;
 use std::process::Command;
 
 use seawall::pg::data_dir::{Found, WalkRules, walk};
 use seawall::pg::page::PageHeader;
 use seawall::pg::wal::{SegmentChanges, WalReader, join};
+use seawall::pg::wal_summary::{self, SummaryName};
 use seawall::pg::{
     BlockMap, ControlFile, DatabasePlace, FileChanges, Lsn, Oid, RelationFile, RelationPlace, SegmentName,
     SegmentNumber, TimelineId,
@@ -342,6 +344,100 @@ fn told_blocks(loaded: &mut Loaded, postgres: &Postgres) -> Option<BTreeSet<(Rel
     Some(blocks)
 }
 
+/// On each summary that the server wrote of the stretch, three agree: what SQL says of it, what is read from the file,
+/// and what is read from WAL.
+///
+/// PostgreSQL forgets the blocks that a relation had from a limit on, and knows those changed later; ours keeps all.
+/// From the limit on every block counts as changed, so there its blocks only have to be among ours.
+fn check_summaries(loaded: &mut Loaded, map: &BlockMap) {
+    let (from, until) = (loaded.from, loaded.until);
+    loaded.cluster.start();
+    let within =
+        format!("FROM pg_available_wal_summaries() WHERE start_lsn >= '{from}' AND end_lsn <= '{until}'");
+    loaded.cluster.wait_until(&format!("SELECT max(end_lsn) = '{until}' {within}"), "t");
+    let names = loaded.cluster.sql(&format!("SELECT start_lsn, end_lsn {within} ORDER BY start_lsn"));
+    let mut reached = from;
+    let mut summaries = BlockMap::default();
+    for line in names.lines() {
+        let (start, end) = line.split_once('|').unwrap();
+        let name = SummaryName {
+            timeline: TimelineId::FIRST,
+            from: start.parse().unwrap(),
+            until: end.parse().unwrap(),
+        };
+        assert_eq!(name.from, reached);
+        reached = name.until;
+        let path = loaded.cluster.data().join("pg_wal/summaries").join(name.to_string());
+        let mut read = BlockMap::default();
+        wal_summary::read(BufReader::new(File::open(path).unwrap()), &mut read).unwrap();
+        let told = told_of_summary(&loaded.cluster, name);
+        assert_eq!(read, told, "{name}");
+        let (cluster, size) = (loaded.control.system_identifier, loaded.control.wal_segment_size);
+        let ours = loaded.read(WalReader::new(cluster, size, name.from, name.until));
+        check_same(&ours, &told, name);
+        summaries.merge(read);
+    }
+    assert_eq!(reached, until);
+    loaded.cluster.stop();
+    // What a delta backup asks either for is the same for every relation, of whatever length its file is.
+    for (relation, ..) in map.relations() {
+        for blocks in [1, 100, 10_000] {
+            let (ours, theirs) = (map.changes(relation, 0, blocks), summaries.changes(relation, 0, blocks));
+            assert_eq!(ours, theirs, "{relation:?}");
+        }
+    }
+}
+
+/// What SQL says of a summary's main forks.
+fn told_of_summary(cluster: &Cluster, name: SummaryName) -> BlockMap {
+    let mut told = BlockMap::default();
+    let rows = cluster.sql(&format!(
+        "SELECT reltablespace, reldatabase, relfilenode, relblocknumber, is_limit_block \
+         FROM pg_wal_summary_contents({}, '{}', '{}') WHERE relforknumber = 0",
+        name.timeline, name.from, name.until
+    ));
+    for row in rows.lines() {
+        let (numbers, limit) = row.rsplit_once('|').unwrap();
+        let numbers: Vec<u32> = numbers.split('|').map(|number| number.parse().unwrap()).collect();
+        let [tablespace, database, filenode, block] = numbers[..] else { panic!("{row}") };
+        if filenode == 0 {
+            assert_eq!((block, limit), (0, "t"), "{row}");
+            told.replace(DatabasePlace::of_numbers(tablespace, database).unwrap());
+        } else if let Some(relation) = RelationPlace::of_numbers(tablespace, database, filenode) {
+            match limit {
+                "t" => told.cut(relation, block),
+                _ => told.mark(relation, block),
+            }
+        }
+    }
+    told
+}
+
+fn check_same(ours: &BlockMap, theirs: &BlockMap, name: SummaryName) {
+    let replaced = |map: &BlockMap| map.replaced().collect::<BTreeSet<_>>();
+    assert_eq!(replaced(ours), replaced(theirs), "{name}");
+    let relations = |map: &BlockMap| {
+        map.relations()
+            .map(|(relation, limit, blocks)| (relation, (limit, blocks.iter().collect::<BTreeSet<u32>>())))
+            .collect::<BTreeMap<_, _>>()
+    };
+    let (ours, theirs) = (relations(ours), relations(theirs));
+    assert!(ours.keys().eq(theirs.keys()), "{name}: {:?}, {:?}", ours.keys(), theirs.keys());
+    for (relation, (limit, blocks)) in &theirs {
+        let (our_limit, our_blocks) = &ours[relation];
+        assert_eq!(our_limit, limit, "{name} {relation:?}");
+        let below = |blocks: &BTreeSet<u32>| {
+            blocks
+                .iter()
+                .copied()
+                .filter(|&block| limit.is_none_or(|limit| block < limit))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(below(our_blocks), below(blocks), "{name} {relation:?}");
+        assert!(blocks.is_subset(our_blocks), "{name} {relation:?}");
+    }
+}
+
 fn names_what_changed(version: u32, initdb_args: &[&str], settings: &[(&str, &str)]) {
     let postgres = require!(Postgres::version(version));
     let scratch = Scratch::new();
@@ -350,6 +446,9 @@ fn names_what_changed(version: u32, initdb_args: &[&str], settings: &[(&str, &st
     check_limits(&loaded, &map);
     check_pages(&loaded, &map);
     loaded.check_segments();
+    if version >= 17 {
+        check_summaries(&mut loaded, &map);
+    }
     let ours: BTreeSet<(RelationPlace, u32)> = map
         .relations()
         .flat_map(|(relation, _, blocks)| blocks.iter().map(move |block| (relation, block)))
@@ -384,10 +483,14 @@ fn names_what_changed_16() {
 
 #[test]
 fn names_what_changed_17() {
-    names_what_changed(17, &["--data-checksums"], &[]);
+    names_what_changed(17, &["--data-checksums"], &[("summarize_wal", "on")]);
 }
 
 #[test]
 fn names_what_changed_18() {
-    names_what_changed(18, &["--data-checksums", "--wal-segsize=4"], &[("wal_compression", "on")]);
+    names_what_changed(
+        18,
+        &["--data-checksums", "--wal-segsize=4"],
+        &[("wal_compression", "on"), ("summarize_wal", "on")],
+    );
 }

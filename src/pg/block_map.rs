@@ -104,6 +104,11 @@ impl BlockMap {
         self.relations.entry(relation).or_default().blocks.insert(block);
     }
 
+    /// Records changed these blocks.
+    pub fn mark_all(&mut self, relation: RelationPlace, blocks: impl IntoIterator<Item = u32>) {
+        self.relations.entry(relation).or_default().blocks.extend(blocks);
+    }
+
     /// The relation was cut to `blocks`; 0 when it was dropped or made anew.
     pub fn cut(&mut self, relation: RelationPlace, blocks: u32) {
         let limit = &mut self.relations.entry(relation).or_default().limit;

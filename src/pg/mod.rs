@@ -24,6 +24,7 @@ mod version;
 pub mod wal;
 mod wal_name;
 mod wal_page;
+pub mod wal_summary;
 
 pub use block_map::{BLOCKS_PER_SEGMENT, BlockMap, DatabasePlace, FileChanges, RelationPlace};
 pub use conninfo::ConnInfo;
@@ -65,6 +66,12 @@ pub enum ParseError {
         "parse WAL file name {text:?}: neither a segment, partial segment, history file nor backup history file"
     )]
     WalFileName {
+        /// What was given.
+        text: String,
+    },
+    /// Not timeline, start and end in 40 hexadecimal digits before `.summary`.
+    #[error("parse name of WAL summary {text:?}: expected 40 hexadecimal digits and .summary")]
+    WalSummaryName {
         /// What was given.
         text: String,
     },

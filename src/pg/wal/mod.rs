@@ -31,6 +31,7 @@ mod stream;
 mod tests;
 mod unfinished;
 
+pub(super) use fields::Fields;
 pub use reader::WalReader;
 pub use segment::{Head, SegmentChanges, join};
 
