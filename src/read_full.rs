@@ -1,6 +1,8 @@
 //! Reading until a buffer is full, from a source that gives less at a time.
 
+use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 
 /// Reads until `buffer` is full or `source` ends; returns how many bytes that were, fewer than fit only at the end.
 ///
@@ -17,6 +19,27 @@ pub(crate) fn read_full(source: &mut (impl Read + ?Sized), buffer: &mut [u8]) ->
         }
     }
     Ok(filled)
+}
+
+/// As [`read_full`], from `offset` of a file, whose own position stays.
+///
+/// # Errors
+/// Those of the file.
+pub(crate) fn read_full_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    read_full(&mut At { file, offset }, buffer)
+}
+
+struct At<'a> {
+    file: &'a File,
+    offset: u64,
+}
+
+impl Read for At<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.file.read_at(buffer, self.offset)?;
+        self.offset += length as u64;
+        Ok(length)
+    }
 }
 
 #[cfg(test)]

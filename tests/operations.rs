@@ -380,6 +380,7 @@ fn push_backup(memory: &Memory, cluster: &Cluster, cancel: &CancellationToken) -
         conninfo: ConnInfo::from_env(&|name| env.get(name).cloned()).unwrap(),
         is_permanent: false,
         user_data: None,
+        delta: None,
         verify: backup_push::VerifyPages::No,
         with_files_metadata: true,
         with_relations: false,

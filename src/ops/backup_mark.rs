@@ -58,14 +58,22 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Marked, Error> {
     if backups.last().is_some_and(|backup| backup.is_permanent == options.mark.is_permanent()) {
         tracing::warn!("Backup {name} is already marked as {}, ignoring...", options.mark.word());
     }
-    let mut changed = Vec::new();
-    for backup in backups {
-        if backup.is_permanent != options.mark.is_permanent() {
-            mark(ctx, &backup, options.mark).await?;
-            changed.push(backup.name);
-        }
-    }
+    let changed = mark_all(ctx, &backups, options.mark).await?;
     Ok(Marked { name, changed })
+}
+
+/// Marks those backups that are not marked so yet, in this order; returns them. Durable on return.
+pub(super) async fn mark_all(
+    ctx: &Context,
+    backups: &[Backup],
+    as_what: Mark,
+) -> Result<Vec<BackupName>, Error> {
+    let mut changed = Vec::new();
+    for backup in backups.iter().filter(|backup| backup.is_permanent != as_what.is_permanent()) {
+        mark(ctx, backup, as_what).await?;
+        changed.push(backup.name);
+    }
+    Ok(changed)
 }
 
 /// Refuses when a permanent delta builds on the backup.

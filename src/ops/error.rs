@@ -10,6 +10,8 @@ use crate::storage::{self, Key};
 use crate::{catalog, codec, durable, pg, pipeline, tarball};
 
 use super::backup_fetch::Incomplete;
+use super::backup_push::Unfit;
+use super::changed_blocks;
 
 /// Why an operation did not do what it was asked for. One line of text; what helps is in [`Error::hint`].
 #[derive(Debug, thiserror::Error)]
@@ -122,6 +124,32 @@ pub enum Error {
     /// A backup lacks something that its restore needs.
     #[error(transparent)]
     Incomplete(#[from] Incomplete),
+    /// A tar of a backup is gone.
+    #[error("the backup is incomplete: `{key}` is missing")]
+    MissingTar {
+        /// The tar.
+        key: Key,
+    },
+    /// The map of changed blocks is not true.
+    #[error("block {block} of `{file}` changed at {lsn}, of which the {map} say nothing")]
+    MissedBlock {
+        /// The file, by its name in the backup.
+        file: String,
+        /// The block, counted from the start of the file.
+        block: u32,
+        /// Where its last change ends.
+        lsn: Lsn,
+        /// What the map was made of.
+        map: changed_blocks::Source,
+    },
+    /// The changed blocks cannot be learned without reading every page.
+    #[error(
+        "nothing but the pages themselves tells what changed since {since}, and WALG_FORCE_WAL_DELTA is set"
+    )]
+    NoMap {
+        /// The parent's start.
+        since: Lsn,
+    },
     /// A backup needs the directory that it is restored into for itself.
     #[error("directory `{}` is not empty", path.display())]
     TargetNotEmpty {
@@ -180,6 +208,39 @@ pub enum RequestError {
     /// Another process is writing the backup of this name.
     #[error("backup `{0}` is being written by another backup-push, or was left unfinished by one")]
     BackupRunning(BackupName),
+    /// A delta cannot be restored without the list of its files.
+    #[error("backup `{0}` is a delta and has no usable files_metadata.json, so it cannot be restored")]
+    DeltaWithoutFiles(BackupName),
+    /// A delta builds on a file that its parent does not have.
+    #[error("the chain of deltas is broken: backup `{backup}` does not describe the file `{file}`")]
+    BrokenChain {
+        /// The parent.
+        backup: BackupName,
+        /// The file.
+        file: String,
+    },
+    /// A backup lacks the tar without which it is none.
+    #[error("backup `{0}` is incomplete: it has no pg_control tar")]
+    NoControlTar(BackupName),
+    /// A backup that was named as the parent of a delta cannot be one.
+    #[error("backup `{name}` cannot be the parent of a delta: {unfit}")]
+    Parent {
+        /// The backup.
+        name: BackupName,
+        /// Why not.
+        unfit: Box<Unfit>,
+    },
+    /// None of a backup's tars holds a file that its list of files names.
+    #[error("backup `{backup}` is incomplete: none of its tars holds the file `{file}`")]
+    MissingFile {
+        /// The backup.
+        backup: BackupName,
+        /// The file.
+        file: String,
+    },
+    /// A backup lacks the label that says where its recovery begins.
+    #[error("backup `{0}` is incomplete: it has no backup_label")]
+    NoLabel(BackupName),
     /// A tablespace would be restored into a place that is in use.
     #[error("tablespace {oid} cannot be restored to `{}`: the directory is not empty", location.display())]
     TablespaceNotEmpty {
@@ -263,8 +324,20 @@ impl Error {
             | Error::ForeignSegment { .. }
             | Error::AlreadyArchived { .. }
             | Error::Incomplete(_) => Class::Integrity,
+            Error::MissingTar { .. }
+            | Error::MissedBlock { .. }
+            | Error::Request(
+                RequestError::BrokenChain { .. }
+                | RequestError::DeltaWithoutFiles(_)
+                | RequestError::NoControlTar(_)
+                | RequestError::NoLabel(_)
+                | RequestError::MissingFile { .. },
+            ) => Class::Integrity,
             Error::NotArchived { .. } => Class::Missing,
-            Error::NotAWalFile { .. } | Error::TargetNotEmpty { .. } | Error::Request(_) => Class::Usage,
+            Error::NotAWalFile { .. }
+            | Error::TargetNotEmpty { .. }
+            | Error::NoMap { .. }
+            | Error::Request(_) => Class::Usage,
             Error::Server(_) | Error::OtherDataDirectory { .. } | Error::TimelineChanged { .. } => {
                 Class::Server
             }
@@ -324,6 +397,16 @@ impl Error {
             ) => Some(
                 "the FILE of --restore-spec has to give each tablespace of the backup a place of its own".to_owned(),
             ),
+            Error::Request(RequestError::Parent { .. }) => {
+                Some("without a named parent one is chosen, or a full backup taken; --full takes one at once".to_owned())
+            }
+            Error::MissedBlock { .. } => Some(
+                "take the backup with SEAWALL_DELTA_SOURCES=pages or --full, and report this: it must not happen"
+                    .to_owned(),
+            ),
+            Error::NoMap { .. } => {
+                Some("the log says why; without WALG_FORCE_WAL_DELTA every page is read".to_owned())
+            }
             Error::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => Some(DISK_FULL.to_owned()),
             Error::Durable(error) if error.kind() == io::ErrorKind::StorageFull => Some(DISK_FULL.to_owned()),
             _ => None,

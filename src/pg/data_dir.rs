@@ -136,6 +136,20 @@ impl Member {
             mtime,
         })
     }
+
+    /// Bytes of a file at the time of the walk; 0 for anything else.
+    pub fn size(&self) -> u64 {
+        match self.kind {
+            MemberKind::File { size } => size,
+            MemberKind::Directory | MemberKind::Symlink { .. } => 0,
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn for_test(name: &str, kind: MemberKind, mtime: Timestamp) -> Member {
+        let path = PathBuf::from(name);
+        Member { name: MemberName(name.to_owned()), path, kind, mode: 0o600, uid: 0, gid: 0, mtime }
+    }
 }
 
 /// What a member is.

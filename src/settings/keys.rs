@@ -400,20 +400,24 @@ keys! {
     DISK_RATE_LIMIT in Backup ["WALG_DISK_RATE_LIMIT"]: Bytes;
     /// bytes per second sent to, or received from, the storage
     NETWORK_RATE_LIMIT in Backup ["WALG_NETWORK_RATE_LIMIT"]: Bytes;
-    /// delta backups in a row before a full one; this program takes full backups only and says so
+    /// delta backups in a row before a full one; 0 takes full backups only
     DELTA_MAX_STEPS in Backup ["WALG_DELTA_MAX_STEPS"]: Integer, default("0");
-    /// which backup a delta builds on: `LATEST`, `LATEST_FULL`
-    DELTA_ORIGIN in Backup ["WALG_DELTA_ORIGIN"]: Choice(&["LATEST", "LATEST_FULL"]), default("LATEST"),
-        ignored("every backup is a full one");
-    /// name of the backup a delta builds on
-    DELTA_FROM_NAME in Backup ["WALG_DELTA_FROM_NAME"]: Text, ignored("every backup is a full one");
-    /// user data of the backup a delta builds on
-    DELTA_FROM_USER_DATA in Backup ["WALG_DELTA_FROM_USER_DATA"]: Json, ignored("every backup is a full one");
+    /// which backup a delta builds on: the latest one, or the full one of its chain
+    DELTA_ORIGIN in Backup ["WALG_DELTA_ORIGIN"]: Choice(&["LATEST", "LATEST_FULL"]), default("LATEST");
+    /// name of the backup a delta builds on instead of the latest one
+    DELTA_FROM_NAME in Backup ["WALG_DELTA_FROM_NAME"]: Text;
+    /// user data of the backup a delta builds on instead of the latest one
+    DELTA_FROM_USER_DATA in Backup ["WALG_DELTA_FROM_USER_DATA"]: Json;
+    /// where a delta learns which blocks changed, the first choice first: the server's WAL `summaries` (PostgreSQL 17
+    /// and later), the `wal` itself, the LSNs of all `pages`
+    DELTA_SOURCES in Backup ["SEAWALL_DELTA_SOURCES"]: Text, default("summaries,wal,pages");
+    /// files of a delta whose pages are all read to prove what the first two sources say: `off`, `on`, or a share such
+    /// as `5%` by lot
+    VERIFY_DELTA in Backup ["SEAWALL_VERIFY_DELTA"]: Text, default("off");
     /// collect the changed blocks while archiving WAL
     USE_WAL_DELTA in Backup ["WALG_USE_WAL_DELTA"]: Bool, default("false"), ignored("every backup is a full one");
-    /// fail when those are missing
-    FORCE_WAL_DELTA in Backup ["WALG_FORCE_WAL_DELTA"]: Bool, default("false"),
-        ignored("every backup is a full one");
+    /// fail a delta when neither summaries nor WAL tell what changed, in place of reading every page
+    FORCE_WAL_DELTA in Backup ["WALG_FORCE_WAL_DELTA"]: Bool, default("false");
     /// pack files by how often they change
     USE_RATING_COMPOSER in Backup ["WALG_USE_RATING_COMPOSER"]: Bool, default("false"), ignored(PACKING);
     /// copy unchanged tars of the last backup

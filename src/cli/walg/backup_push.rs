@@ -1,11 +1,15 @@
 //! `backup-push`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
 use crate::cli::Error;
-use crate::ops::backup_push::{Options, VerifyPages};
+use crate::ops::backup_choice::BackupChoice;
+use crate::ops::backup_push::{
+    DeltaOptions, Options, Origin, ParentRules, VerifyDelta, VerifyPages, WithoutMap,
+};
+use crate::ops::changed_blocks::Source;
 use crate::pg::ConnInfo;
 use crate::settings::{Settings, keys};
 use crate::storage::StorageConfig;
@@ -22,7 +26,7 @@ pub struct BackupPushArgs {
     /// Never let retention delete the backup
     #[arg(short, long)]
     pub permanent: bool,
-    /// Take a full backup; every backup is one
+    /// Take a full backup, whatever WALG_DELTA_MAX_STEPS says
     #[arg(short, long)]
     pub full: bool,
     /// Verify page checksums while reading
@@ -46,12 +50,15 @@ pub struct BackupPushArgs {
     /// Accepted for wal-g's sake: files are always packed in the order of the directory
     #[arg(short = 'b', long, hide = true)]
     pub database_composer: bool,
-    /// Not supported yet
-    #[arg(long, hide = true, value_name = "NAME")]
+    /// The backup that a delta builds on, instead of the latest
+    #[arg(long, value_name = "NAME|LATEST")]
     pub delta_from_name: Option<String>,
-    /// Not supported yet
-    #[arg(long, hide = true, value_name = "JSON")]
+    /// Choose the backup that a delta builds on by its user data
+    #[arg(long, value_name = "JSON")]
     pub delta_from_user_data: Option<String>,
+    /// Prove a delta: read every page to see that the map of changed blocks misses none
+    #[arg(long)]
+    pub verify_delta: bool,
     /// Which storage
     #[command(flatten)]
     pub storage: StorageArgs,
@@ -61,8 +68,15 @@ impl BackupPushArgs {
     /// What the flags and settings say of a backup. Tells where it is done otherwise than wal-g would.
     pub fn options(&self, settings: &Settings, limits: RateLimits) -> Result<Options, Error> {
         self.storage.refuse_other(settings)?;
-        let data_dir = self.refuse_what_is_not_done_yet()?;
-        self.tell_what_is_done_otherwise(settings)?;
+        let data_dir = self.directory.as_deref().ok_or_else(|| Error::Unsupported {
+            what: "a backup over the replication protocol (backup-push without a directory)".to_owned(),
+            hint: "give the data directory of a server on this machine: backup-push DATA_DIRECTORY",
+        })?;
+        if self.rating_composer || self.copy_composer || self.database_composer {
+            tracing::info!("composers have no effect: files are packed in the order of the directory");
+        }
+        let with_files_metadata =
+            !(self.without_files_metadata || settings.bool(&keys::WITHOUT_FILES_METADATA)?);
         let user_data = match &self.add_user_data {
             Some(text) => Some(user_data("--add-user-data", text)?),
             None => settings.json(&keys::SENTINEL_USER_DATA)?,
@@ -76,9 +90,9 @@ impl BackupPushArgs {
             conninfo: ConnInfo::from_env(&|name| settings.libpq_variable(name))?,
             is_permanent: self.permanent,
             user_data,
+            delta: self.delta(settings, with_files_metadata)?,
             verify: self.verification(settings)?,
-            with_files_metadata: !(self.without_files_metadata
-                || settings.bool(&keys::WITHOUT_FILES_METADATA)?),
+            with_files_metadata,
             with_relations: !settings.bool(&keys::DISABLE_PARTIAL_RESTORE)?,
             tar_bytes: settings.bytes(&keys::TAR_SIZE_THRESHOLD)?.unwrap_or(u64::MAX),
             workers,
@@ -91,30 +105,61 @@ impl BackupPushArgs {
         })
     }
 
-    fn refuse_what_is_not_done_yet(&self) -> Result<&Path, Error> {
-        if self.delta_from_name.is_some() || self.delta_from_user_data.is_some() {
-            return Err(Error::Unsupported {
-                what: "writing delta backups (--delta-from-name, --delta-from-user-data)".to_owned(),
-                hint: "leave the flag out to take a full backup",
-            });
+    /// How to take a delta; `None` for a full backup.
+    fn delta(&self, settings: &Settings, with_files_metadata: bool) -> Result<Option<DeltaOptions>, Error> {
+        let parent = self.delta_parent(settings)?;
+        if !with_files_metadata && parent.is_some() {
+            return Err(usage("a delta cannot be taken without files metadata"));
         }
-        self.directory.as_deref().ok_or_else(|| Error::Unsupported {
-            what: "a backup over the replication protocol (backup-push without a directory)".to_owned(),
-            hint: "give the data directory of a server on this machine: backup-push DATA_DIRECTORY",
-        })
+        let max_steps = settings.integer(&keys::DELTA_MAX_STEPS)?.unwrap_or_default();
+        if self.full || max_steps == 0 || !with_files_metadata {
+            match parent {
+                Some(_) if !self.full => {
+                    tracing::warn!("Doing full backup: WALG_DELTA_MAX_STEPS is 0, which allows no delta");
+                }
+                _ => tracing::info!("Doing full backup."),
+            }
+            return Ok(None);
+        }
+        Ok(Some(DeltaOptions {
+            parent: ParentRules {
+                max_steps: u32::try_from(max_steps).unwrap_or(u32::MAX),
+                from: parent.unwrap_or(BackupChoice::Latest),
+                origin: match settings.choice(&keys::DELTA_ORIGIN)? {
+                    Some("LATEST_FULL") => Origin::LatestFull,
+                    _ => Origin::Latest,
+                },
+            },
+            sources: settings.parsed(&keys::DELTA_SOURCES, sources)?.unwrap_or_default(),
+            without_map: match settings.bool(&keys::FORCE_WAL_DELTA)? {
+                true => WithoutMap::Fail,
+                false => WithoutMap::ReadPages,
+            },
+            verify: match self.verify_delta {
+                true => VerifyDelta::ON,
+                false => settings
+                    .parsed(&keys::VERIFY_DELTA, |text| text.parse().map_err(str::to_owned))?
+                    .unwrap_or(VerifyDelta::OFF),
+            },
+        }))
     }
 
-    fn tell_what_is_done_otherwise(&self, settings: &Settings) -> Result<(), Error> {
-        let steps = settings.integer(&keys::DELTA_MAX_STEPS)?.unwrap_or_default();
-        if steps > 0 && !self.full {
-            tracing::warn!(
-                "WALG_DELTA_MAX_STEPS={steps} asks for a delta backup; a full backup is taken instead"
-            );
+    /// The backup that was named for a delta to build on, by flag or setting.
+    fn delta_parent(&self, settings: &Settings) -> Result<Option<BackupChoice>, Error> {
+        let setting = settings.text(&keys::DELTA_FROM_NAME).map(|name| name.value);
+        let name = self.delta_from_name.as_deref().or(setting);
+        let data = match &self.delta_from_user_data {
+            Some(text) => Some(user_data("--delta-from-user-data", text)?),
+            None => settings.json(&keys::DELTA_FROM_USER_DATA)?,
+        };
+        match (name, data) {
+            (None, None) => Ok(None),
+            (Some(name), None) => super::backup_choice(name).map(Some),
+            (None, Some(data)) => Ok(Some(BackupChoice::UserData(data))),
+            (Some(_), Some(_)) => {
+                Err(usage("the backup that a delta builds on is chosen either by name or by user data"))
+            }
         }
-        if self.rating_composer || self.copy_composer || self.database_composer {
-            tracing::info!("composers have no effect: files are packed in the order of the directory");
-        }
-        Ok(())
     }
 
     fn verification(&self, settings: &Settings) -> Result<VerifyPages, Error> {
@@ -126,6 +171,19 @@ impl BackupPushArgs {
             (true, true) => VerifyPages::NameAll,
         })
     }
+}
+
+/// Reads a list of sources, as `summaries,wal,pages`.
+fn sources(text: &str) -> Result<Vec<Source>, String> {
+    let parse = |name: &str| {
+        let known = Source::ALL.into_iter().find(|source| source.to_string() == name);
+        known.ok_or_else(|| "expected a list of summaries, wal, pages".to_owned())
+    };
+    text.split(',').map(|name| parse(name.trim())).collect()
+}
+
+fn usage(text: &str) -> Error {
+    Error::Usage(clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, format!("{text}\n")))
 }
 
 /// The directory that holds the repository, which may lie in the data directory and must not back up itself.

@@ -70,6 +70,8 @@ pub struct DeltaOrigin {
     pub count: u32,
     /// The parent's start LSN.
     pub lsn: Lsn,
+    /// Where it was learned from which blocks had changed, in seawall's words; wal-g does not say.
+    pub source: Option<String>,
 }
 
 /// Why a document could not be used.
@@ -141,9 +143,12 @@ pub struct Sentinel {
     /// The value at creation; `metadata.json` has the current one.
     #[serde(rename = "IsPermanent", default)]
     pub is_permanent: bool,
+    /// Ours: the last field, which wal-g passes over.
+    #[serde(rename = "DeltaSource", default, skip_serializing_if = "Option::is_none")]
+    pub delta_source: Option<String>,
 }
 
-const SENTINEL_FIELDS: [&str; 23] = [
+const SENTINEL_FIELDS: [&str; 24] = [
     "LSN",
     "DeltaLSN",
     "DeltaFrom",
@@ -167,6 +172,7 @@ const SENTINEL_FIELDS: [&str; 23] = [
     "Hostname",
     "DataDir",
     "IsPermanent",
+    "DeltaSource",
 ];
 
 /// `metadata.json`, as wal-g writes it. Fields that wal-g does not know are kept in `other`.
@@ -312,6 +318,7 @@ impl Backup {
             hostname: self.hostname.clone(),
             data_dir: self.data_dir.display().to_string(),
             is_permanent: self.is_permanent,
+            delta_source: delta.and_then(|delta| delta.source.clone()),
         }
     }
 
@@ -351,6 +358,7 @@ fn delta_origin(sentinel: &Sentinel) -> Result<Option<DeltaOrigin>, DocumentErro
         full: delta_name("DeltaFullName", sentinel.delta_full_name.as_deref())?,
         count: sentinel.delta_count.ok_or(DocumentError::Delta("DeltaCount"))?,
         lsn: Lsn::new(sentinel.delta_lsn.ok_or(DocumentError::Delta("DeltaLSN"))?),
+        source: sentinel.delta_source.clone(),
     }))
 }
 
@@ -450,6 +458,14 @@ mod tests {
         let delta = backup("base_000000010000000000000004_D_000000010000000000000002", DELTA, Some(METADATA));
         assert_eq!(delta.sentinel().to_json().unwrap(), DELTA);
         assert_eq!(delta.metadata().to_json().unwrap(), METADATA);
+    }
+
+    #[test]
+    fn the_source_of_a_delta_is_the_last_field() {
+        let json = DELTA.replace("\"IsPermanent\":true}", "\"IsPermanent\":true,\"DeltaSource\":\"pages\"}");
+        let delta = backup("base_000000010000000000000004_D_000000010000000000000002", &json, None);
+        assert_eq!(delta.delta.as_ref().unwrap().source.as_deref(), Some("pages"));
+        assert!(delta.sentinel().to_json().unwrap().ends_with(",\"DeltaSource\":\"pages\"}"));
     }
 
     #[test]

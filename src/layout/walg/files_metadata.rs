@@ -51,6 +51,16 @@ impl FileDescription {
     pub fn whole(mtime: Timestamp, corrupt_blocks: Option<CorruptBlocks>) -> FileDescription {
         FileDescription { is_incremented: false, is_skipped: false, mtime, corrupt_blocks, updates_count: 0 }
     }
+
+    /// A file of which a tar holds the pages that changed since the parent.
+    pub fn increment(mtime: Timestamp, corrupt_blocks: Option<CorruptBlocks>) -> FileDescription {
+        FileDescription { is_incremented: true, ..FileDescription::whole(mtime, corrupt_blocks) }
+    }
+
+    /// A file that is as in the parent.
+    pub fn skipped(mtime: Timestamp) -> FileDescription {
+        FileDescription { is_skipped: true, ..FileDescription::whole(mtime, None) }
+    }
 }
 
 /// Blocks of one file whose checksum was wrong.

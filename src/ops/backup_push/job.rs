@@ -10,11 +10,12 @@ use crate::codec::{Cipher, Compression};
 use crate::layout::walg::BackupName;
 use crate::layout::walg::files_metadata::FileDescription;
 use crate::pg::Lsn;
-use crate::pg::data_dir::{Tablespace, Walk};
+use crate::pg::data_dir::{Member, Tablespace, Walk};
 use crate::pipeline::{RateLimit, UploadSettings};
 use crate::progress::Progress;
 
 use super::VerifyPages;
+use super::delta::{Delta, Take};
 
 /// What the workers of one backup share.
 pub(super) struct Job {
@@ -25,12 +26,21 @@ pub(super) struct Job {
     pub started_at: Lsn,
     pub block_size: u32,
     pub verify: VerifyPages,
+    /// What a delta goes by; `None` for a full backup.
+    pub delta: Option<Delta>,
     pub tar_bytes: u64,
     pub compression: Compression,
     pub cipher: Cipher,
     pub disk_rate: Option<RateLimit>,
     pub progress: Progress,
     pub uploads: UploadSettings,
+}
+
+impl Job {
+    /// What to take of a member of the walk.
+    pub fn take(&self, member: &Member) -> Take {
+        self.delta.as_ref().map_or(Take::Whole, |delta| delta.take(member))
+    }
 }
 
 /// What was packed.

@@ -1,18 +1,29 @@
-//! `backup-push`: a full base backup of a running server's data directory.
+//! `backup-push`: a base backup of a running server's data directory, whole or as a delta to an earlier one.
 //!
-//! 1. Ask the server who it is; the directory given must be its own.
+//! 1. Ask the server who it is; the directory given must be its own. Choose the parent of a delta (`parent`).
 //! 2. Start a backup over SQL and hold that session: should it drop, the server forgets the backup and so do we.
-//! 3. Workers walk the data directory and its tablespaces and fill tars, each straight into an object (`pack`).
-//! 4. `pg_control` goes up after all data, then the backup is stopped, then the labels the server returned.
-//! 5. The documents are written, the sentinel last of all: only now the backup exists.
+//! 3. For a delta, find out which blocks changed since the parent's start (`changed_blocks`).
+//! 4. Workers walk the data directory and its tablespaces and fill tars, each straight into an object (`pack`); what a
+//!    delta takes of a file is said by `delta`.
+//! 5. `pg_control` goes up after all data, then the backup is stopped, then the labels the server returned.
+//! 6. The documents are written, the sentinel last of all: only now the backup exists.
 //!
 //! On any failure the uploads are given up, what was stored is deleted, and no sentinel was written.
 
+mod delta;
+mod delta_file;
 mod file_reader;
+mod increment_reader;
 mod job;
+mod leftovers;
 mod owners;
 mod pack;
+mod page_check;
+mod page_scan;
+mod parent;
+mod survey;
 mod tails;
+mod verify_delta;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,25 +38,29 @@ use tokio_util::sync::CancellationToken;
 
 use crate::catalog;
 use crate::layout::walg::files_metadata::{DatabaseDescription, RelationDescription};
-use crate::layout::walg::{Backup, BackupName, FilesMetadata, TablespaceSpec, names};
+use crate::layout::walg::increment::PAGE_BYTES;
+use crate::layout::walg::{Backup, BackupName, DeltaOrigin, FilesMetadata, TablespaceSpec, names};
 use crate::pg::conninfo::ConnInfo;
-use crate::pg::data_dir::{Found, Member, MemberKind, WalkRules, walk};
+use crate::pg::data_dir::walk;
 use crate::pg::relations::{self, DatabaseRelations};
 use crate::pg::session::{ServerIdentity, Session, StartedBackup};
-use crate::pg::{ControlFile, SegmentName};
+use crate::pg::{BLOCKS_PER_SEGMENT, ControlFile, Lsn, SegmentName};
 use crate::pipeline::{PartPool, RateLimit, UploadSettings, run_blocking};
-use crate::storage::{self, Depth, Storage};
+use crate::storage::{self, Depth};
 
+use super::backup_mark::{self, Mark};
+use super::changed_blocks::{self, ChangedBlocks, Cluster, Interval, Source};
 use super::error::RequestError;
 use super::{Context, Error, control_file};
 
+use delta::Delta;
 use job::{Job, Packed};
+use leftovers::remove_leftovers;
+use parent::Parent;
+use survey::{Survey, survey};
 
-/// Time for removing what a failed backup had stored.
-const CLEAN_UP_DEADLINE: Duration = Duration::from_secs(30);
-
-/// The same when the process was asked to end.
-const CLEAN_UP_DEADLINE_WHEN_CANCELLED: Duration = Duration::from_secs(4);
+pub use parent::{Origin, ParentRules, Unfit};
+pub use verify_delta::VerifyDelta;
 
 /// How `backup-push` works.
 #[derive(Debug, Clone)]
@@ -58,6 +73,8 @@ pub struct Options {
     pub is_permanent: bool,
     /// What the user attaches.
     pub user_data: Option<Value>,
+    /// How to take a delta; `None` for a full backup.
+    pub delta: Option<DeltaOptions>,
     /// Whether page checksums are verified while reading.
     pub verify: VerifyPages,
     /// Whether the list of files is stored; without it no delta can build on the backup.
@@ -82,6 +99,28 @@ pub struct Options {
     pub exclude: Vec<PathBuf>,
 }
 
+/// How a delta backup is taken.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeltaOptions {
+    /// What it builds on.
+    pub parent: ParentRules,
+    /// Where to learn which blocks changed, the first choice first.
+    pub sources: Vec<Source>,
+    /// What to do when nothing but the pages themselves tells.
+    pub without_map: WithoutMap,
+    /// How much of a map of changed blocks is proved.
+    pub verify: VerifyDelta,
+}
+
+/// What to do when no map of the changed blocks can be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WithoutMap {
+    /// Read every page.
+    ReadPages,
+    /// Fail (`WALG_FORCE_WAL_DELTA`).
+    Fail,
+}
+
 /// Whether page checksums are verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VerifyPages {
@@ -93,7 +132,7 @@ pub enum VerifyPages {
     NameAll,
 }
 
-/// Takes a full backup. On return it exists, durably, and can be restored.
+/// Takes a backup. On return it exists, durably, and can be restored.
 pub async fn run(ctx: &Context, options: Options) -> Result<Backup, Error> {
     let session = ctx.until_cancelled(Session::connect(&options.conninfo)).await?;
     let server = ctx.until_cancelled(session.identify()).await?;
@@ -104,17 +143,34 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Backup, Error> {
             "the server does not archive (archive_mode, archive_command): this backup needs WAL that nobody keeps"
         );
     }
-    let survey = survey(&data_dir, &server, &options)?;
+    let control = control_file::read(&data_dir)?.parsed;
+    let parent = match delta_options(&options, &control) {
+        Some(delta) => {
+            let choice = parent::choose(ctx, &delta.parent, options.is_permanent, &server, &data_dir);
+            ctx.until_cancelled(choice).await?.map(|parent| (delta, parent))
+        }
+        None => None,
+    };
+    let survey = survey(&data_dir, &control, &server, &options)?;
     ctx.progress.expect_bytes(survey.bytes);
 
     let start_time = Timestamp::now();
     tracing::info!("Calling pg_backup_start()");
     let started = ctx.until_cancelled(session.start_backup(&format!("seawall {start_time}"))).await?;
     let segment = start_segment(&started, &server);
-    let name = BackupName::full(segment);
     if !session.try_lock_backup(segment).await? {
-        return Err(RequestError::BackupRunning(name).into());
+        return Err(RequestError::BackupRunning(BackupName::full(segment)).into());
     }
+    let cluster = Cluster { session: &session, identity: &server, data_dir: &data_dir };
+    let delta = match parent {
+        Some((options, parent)) => start_delta(ctx, options, parent, cluster, started.lsn).await?,
+        None => None,
+    };
+    let (origin, delta) = delta.unzip();
+    let name = match &origin {
+        Some(DeltaOrigin { parent, .. }) => BackupName::delta(segment, *parent),
+        None => BackupName::full(segment),
+    };
     if ctx.until_cancelled(ctx.storage.head(&names::sentinel_key(name))).await?.is_some() {
         return Err(RequestError::BackupExists(name).into());
     }
@@ -127,9 +183,16 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Backup, Error> {
     }
     tracing::info!("Started backup with name {name} at LSN {}", started.lsn);
 
-    let taker =
-        Taker { ctx, options: &options, session: &session, server: &server, data_dir: &data_dir, name };
-    let taken = taker.take(started, start_time, survey, verify).await;
+    let taker = Taker {
+        ctx,
+        options: &options,
+        session: &session,
+        server: &server,
+        data_dir: &data_dir,
+        name,
+        origin,
+    };
+    let taken = taker.take(started, start_time, survey, verify, delta).await;
     if taken.is_err() {
         // The session ends with this function, and with it the backup on the server.
         remove_leftovers(ctx, name).await;
@@ -164,35 +227,54 @@ fn start_segment(started: &StartedBackup, server: &ServerIdentity) -> SegmentNam
     })
 }
 
-/// What a first walk tells of the data directory.
-#[derive(Debug)]
-struct Survey {
-    bytes: u64,
-    largest_file: u64,
-    rules: WalkRules,
+/// How to take a delta, if one is asked for and this cluster is built in the usual way: an increment has pages of 8 KiB,
+/// and blocks are counted over segment files of 1 GiB.
+fn delta_options<'a>(options: &'a Options, control: &ControlFile) -> Option<&'a DeltaOptions> {
+    let delta = options.delta.as_ref().filter(|_| options.with_files_metadata)?;
+    let (page_bytes, segment_pages) = (control.block_size, control.blocks_per_segment);
+    if page_bytes as usize != PAGE_BYTES || segment_pages != BLOCKS_PER_SEGMENT {
+        tracing::warn!(
+            page_bytes,
+            segment_pages,
+            "Doing full backup: no deltas of a cluster built like this"
+        );
+        return None;
+    }
+    Some(delta)
 }
 
-fn survey(data_dir: &Path, server: &ServerIdentity, options: &Options) -> Result<Survey, Error> {
-    let control = control_file::read(data_dir)?;
-    let rules = walk_rules(&control.parsed, server, options);
-    let mut survey = Survey { bytes: 0, largest_file: 0, rules };
-    for found in walk(data_dir, &survey.rules)? {
-        if let Found::Member(Member { kind: MemberKind::File { size }, .. }) = found? {
-            survey.bytes += size;
-            survey.largest_file = survey.largest_file.max(size);
+/// Learns what a delta on `parent` has to take, now that it starts at `start`. `None` when a full backup has to do.
+async fn start_delta(
+    ctx: &Context,
+    options: &DeltaOptions,
+    parent: Parent,
+    cluster: Cluster<'_>,
+    start: Lsn,
+) -> Result<Option<(DeltaOrigin, Delta)>, Error> {
+    let Some(mut parent) = parent.ended_before(start)? else { return Ok(None) };
+    let interval = Interval { from: parent.start_lsn, until: start, history: parent.history.clone() };
+    let find = changed_blocks::find(ctx, cluster, &interval, &options.sources);
+    let changed = ctx.until_cancelled(find).await?;
+    if let ChangedBlocks::PageLsns(since) = changed {
+        if options.without_map == WithoutMap::Fail {
+            return Err(Error::NoMap { since });
+        }
+        if !options.sources.contains(&Source::PageLsns) {
+            tracing::warn!(
+                "Doing full backup: no source that SEAWALL_DELTA_SOURCES allows tells what changed"
+            );
+            return Ok(None);
         }
     }
-    Ok(survey)
-}
-
-fn walk_rules(control: &ControlFile, server: &ServerIdentity, options: &Options) -> WalkRules {
-    for path in options.exclude.iter().filter(|path| path.starts_with(&server.data_directory)) {
-        tracing::warn!(path = %path.display(), "the archive lies inside the data directory; it is left out of the backup");
-    }
-    WalkRules {
-        exclude: options.exclude.clone(),
-        tablespace_directory: Some(format!("PG_{}_{}", server.version.major(), control.catalog_version)),
-    }
+    let delta = Delta {
+        parent_lsn: parent.start_lsn,
+        parent_start: parent.backup.start_time,
+        same_place: parent.backup.hostname == hostname() && parent.backup.data_dir == cluster.data_dir,
+        changed,
+        verify: options.verify,
+        parent_files: std::mem::take(&mut parent.files),
+    };
+    Ok(Some((parent.origin(delta.source()), delta)))
 }
 
 /// A backup being taken.
@@ -203,6 +285,7 @@ struct Taker<'a> {
     server: &'a ServerIdentity,
     data_dir: &'a Path,
     name: BackupName,
+    origin: Option<DeltaOrigin>,
 }
 
 impl Taker<'_> {
@@ -212,9 +295,10 @@ impl Taker<'_> {
         start_time: Timestamp,
         survey: Survey,
         verify: VerifyPages,
+        delta: Option<Delta>,
     ) -> Result<Backup, Error> {
         let stop = self.ctx.cancel.child_token();
-        let job = self.job(&started, &survey, verify, stop.clone())?;
+        let job = self.job(&started, &survey, verify, delta, stop.clone())?;
         let mut packed = self.copy_data(Arc::clone(&job), &stop).await?;
 
         let control = tails::store_control(&job, self.data_dir).await?;
@@ -226,14 +310,14 @@ impl Taker<'_> {
 
         let backup = Backup {
             name: self.name,
-            delta: None,
+            delta: self.origin.clone(),
             start_lsn: Some(started.lsn),
             finish_lsn: Some(stopped.lsn),
             pg_version: self.server.version,
             system_identifier: Some(self.server.system_identifier),
             start_time,
             finish_time,
-            hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            hostname: hostname(),
             data_dir: self.data_dir.to_owned(),
             is_permanent: self.options.is_permanent,
             uncompressed_size: signed(packed.data_bytes + control.data_bytes + labels.data_bytes),
@@ -247,6 +331,7 @@ impl Taker<'_> {
             true => Some(self.files_metadata(packed).await?),
             false => None,
         };
+        self.check_parent().await?;
         catalog::commit(self.ctx.storage.as_ref(), &backup, files.as_ref()).await?;
         tracing::info!("Wrote backup with name {}", self.name);
         Ok(backup)
@@ -257,6 +342,7 @@ impl Taker<'_> {
         started: &StartedBackup,
         survey: &Survey,
         verify: VerifyPages,
+        delta: Option<Delta>,
         stop: CancellationToken,
     ) -> Result<Arc<Job>, Error> {
         let workers = self.options.workers.max(1);
@@ -272,6 +358,7 @@ impl Taker<'_> {
             started_at: started.lsn,
             block_size: self.server.block_size,
             verify,
+            delta,
             tar_bytes: self.options.tar_bytes,
             compression: self.ctx.compression,
             cipher: self.ctx.cipher.clone(),
@@ -326,6 +413,21 @@ impl Taker<'_> {
             return Err(Error::TimelineChanged { before: self.server.timeline, after });
         }
         Ok(())
+    }
+
+    /// What a delta builds on must be there still, and permanent if the delta is.
+    async fn check_parent(&self) -> Result<(), Error> {
+        let Some(DeltaOrigin { parent, .. }) = self.origin else { return Ok(()) };
+        let chain = match catalog::chain(self.ctx.storage.as_ref(), parent).await {
+            Err(catalog::Error::NoSuchBackup { .. }) => {
+                return Err(catalog::Error::MissingParent { name: self.name, parent }.into());
+            }
+            chain => chain?,
+        };
+        match self.options.is_permanent {
+            true => backup_mark::mark_all(self.ctx, &chain, Mark::Permanent).await.map(drop),
+            false => Ok(()),
+        }
     }
 
     fn tablespaces(&self, packed: &Packed) -> Option<TablespaceSpec> {
@@ -389,36 +491,8 @@ fn describe_database(database: DatabaseRelations) -> (String, DatabaseDescriptio
     (database.name, DatabaseDescription { oid: database.oid.as_u32(), relations: relations.collect() })
 }
 
-/// Deletes what a backup that was not finished has stored. What stays is found by `delete garbage`.
-async fn remove_leftovers(ctx: &Context, name: BackupName) {
-    let deadline = match ctx.cancel.is_cancelled() {
-        true => CLEAN_UP_DEADLINE_WHEN_CANCELLED,
-        false => CLEAN_UP_DEADLINE,
-    };
-    let removed = tokio::time::timeout(deadline, async {
-        // The answer to the sentinel's write may be what was lost: every object below a sentinel is needed.
-        match ctx.storage.head(&names::sentinel_key(name)).await? {
-            None => remove_stored(ctx, name).await,
-            Some(_) => Ok(()),
-        }
-    });
-    match removed.await {
-        Ok(Ok(())) => {}
-        _ => {
-            tracing::warn!("could not remove everything that backup {name} had stored; `delete garbage` will")
-        }
-    }
-}
-
-/// Deletes everything in a backup's folder. It has no sentinel, so no backup is lost.
-async fn remove_stored(ctx: &Context, name: BackupName) -> Result<(), Error> {
-    let storage: &dyn Storage = ctx.storage.as_ref();
-    let listing = storage::list_all(storage, &names::backup_prefix(name), Depth::All).await?;
-    let keys: Vec<_> = listing.objects.into_iter().map(|object| object.key).collect();
-    match storage.delete(&keys).await?.failed.into_iter().next() {
-        None => Ok(()),
-        Some((_, error)) => Err(error.into()),
-    }
+fn hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 fn signed(bytes: u64) -> i64 {

@@ -17,7 +17,10 @@ use crate::pipeline::{ObjectWriter, Stored};
 use crate::storage::Key;
 use crate::tarball::{WriteError, Writer};
 
+use super::delta::Take;
+use super::delta_file;
 use super::file_reader::FileReader;
+use super::increment_reader::IncrementReader;
 use super::job::{Job, Packed};
 use super::owners::Owners;
 
@@ -47,7 +50,8 @@ impl Worker<'_> {
         Ok(())
     }
 
-    fn next_member(&mut self) -> Result<Option<Member>, Error> {
+    /// The next member of which a tar gets something, and what that is.
+    fn next_member(&mut self) -> Result<Option<(Member, Take)>, Error> {
         loop {
             if self.job.uploads.cancel.is_cancelled() {
                 return Err(Error::Cancelled);
@@ -56,22 +60,25 @@ impl Worker<'_> {
             let found = self.job.walk.lock().unwrap_or_else(PoisonError::into_inner).next();
             match found.transpose()? {
                 None => return Ok(None),
-                Some(Found::Member(member)) => return Ok(Some(member)),
+                Some(Found::Member(member)) => match self.job.take(&member) {
+                    Take::Skip => self.skip(member)?,
+                    take => return Ok(Some((member, take))),
+                },
                 Some(Found::Tablespace(tablespace)) => self.packed.tablespaces.push(tablespace),
             }
         }
     }
 
     /// Packs one tar, from `first` on.
-    fn pack_tar(&mut self, first: Member) -> Result<(), Error> {
+    fn pack_tar(&mut self, first: (Member, Take)) -> Result<(), Error> {
         let tar = names::TarName::Part(self.job.next_part.fetch_add(1, Ordering::Relaxed));
         let mut members = Vec::new();
         let job = self.job;
         let sent = send_tar(job, tar, |writer| {
             let mut next = Some(first);
             let mut tar_bytes = 0;
-            while let Some(member) = next {
-                tar_bytes += self.pack_member(writer, member, &mut members)?;
+            while let Some((member, take)) = next {
+                tar_bytes += self.pack_member(writer, member, take, &mut members)?;
                 next = if tar_bytes > job.tar_bytes { None } else { self.next_member()? };
             }
             Ok(())
@@ -90,44 +97,73 @@ impl Worker<'_> {
         Ok(())
     }
 
+    /// Passes over a file that is as in the parent.
+    fn skip(&mut self, member: Member) -> Result<(), Error> {
+        if let Some(delta) = self.job.delta.as_ref().filter(|delta| delta.is_to_prove(&member))
+            && let Some(file) = open(&member)?
+        {
+            delta_file::prove(self.job, delta, &member, &file, &[])?;
+        }
+        self.job.progress.add_bytes(member.size());
+        self.packed.files.insert(String::from(member.name), FileDescription::skipped(member.mtime));
+        Ok(())
+    }
+
     /// Packs one member; returns the bytes of its content.
     fn pack_member(
         &mut self,
         writer: &mut TarWriter<'_>,
         member: Member,
+        take: Take,
         members: &mut Vec<String>,
     ) -> Result<u64, PackError> {
         let entry = self.owners.entry(&member);
-        let (size, corrupt_blocks) = match &member.kind {
+        let (size, description) = match &member.kind {
             MemberKind::Directory => {
                 writer.directory(&entry)?;
-                (0, None)
+                (0, FileDescription::whole(member.mtime, None))
             }
             MemberKind::Symlink { target } => {
                 writer.symlink(&entry, &target.to_string_lossy())?;
-                (0, None)
+                (0, FileDescription::whole(member.mtime, None))
             }
             MemberKind::File { .. } => {
-                let file = match File::open(&member.path) {
-                    Ok(file) => file,
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                        tracing::warn!(file = %member.path.display(), "vanished before it was copied");
-                        return Ok(0);
+                let Some(file) = open(&member)? else { return Ok(0) };
+                match delta_file::increment(self.job, &member, &file, take)? {
+                    Some(header) => {
+                        let mut reader = IncrementReader::new(file, &member, header, self.job);
+                        let size = reader.size();
+                        writer.file(&entry, size, &mut reader)?;
+                        self.job.progress.add_bytes(member.size());
+                        (size, FileDescription::increment(member.mtime, reader.corrupt_blocks()))
                     }
-                    Err(error) => return Err(Error::file("open", &member.path)(error).into()),
-                };
-                let mut reader =
-                    FileReader::new(file, &member, self.job).map_err(Error::file("read", &member.path))?;
-                let size = reader.size();
-                writer.file(&entry, size, &mut reader)?;
-                (size, reader.corrupt_blocks())
+                    None => {
+                        let mut reader = FileReader::new(file, &member, self.job)
+                            .map_err(Error::file("read", &member.path))?;
+                        let size = reader.size();
+                        writer.file(&entry, size, &mut reader)?;
+                        (size, FileDescription::whole(member.mtime, reader.corrupt_blocks()))
+                    }
+                }
             }
         };
         self.packed.data_bytes += size;
         let name = String::from(member.name);
         members.push(name.clone());
-        self.packed.files.insert(name, FileDescription::whole(member.mtime, corrupt_blocks));
+        self.packed.files.insert(name, description);
         Ok(size)
+    }
+}
+
+/// Opens a file of the cluster; `None` if it is gone by now.
+fn open(member: &Member) -> Result<Option<File>, Error> {
+    match File::open(&member.path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            tracing::warn!(file = %member.path.display(), "vanished before it was copied");
+            Ok(None)
+        }
+        Err(error) => Err(Error::file("open", &member.path)(error)),
     }
 }
 

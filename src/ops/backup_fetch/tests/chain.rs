@@ -174,6 +174,7 @@ fn backup(step: usize, files_metadata_disabled: bool) -> Backup {
         full: name(0),
         count: u32::try_from(step).unwrap(),
         lsn: Lsn::new(0x0200_0028 * step as u64),
+        source: None,
     });
     Backup {
         name: name(step),
