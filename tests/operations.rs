@@ -22,6 +22,8 @@ use seawall::catalog;
 use seawall::codec::{Cipher, Compression, KeyRing, KeySource, KeyTransform, Method, decode, encode};
 use seawall::layout::walg::names;
 use seawall::ops::backup_choice::BackupChoice;
+use seawall::ops::backup_push::{DeltaOptions, Origin, ParentRules, VerifyDelta, WithoutMap};
+use seawall::ops::changed_blocks::Source;
 use seawall::ops::segment_check::SegmentCheck;
 use seawall::ops::wal_push::{Overwrite, ReadyFiles, WalMetadata};
 use seawall::ops::{Class, Context, Error, backup_fetch, backup_push, wal_fetch, wal_push};
@@ -373,6 +375,15 @@ fn backup_fetch_of_a_damaged_chain() {
 }
 
 fn push_backup(memory: &Memory, cluster: &Cluster, cancel: &CancellationToken) -> Result<(), Error> {
+    push(memory, cluster, cancel, None)
+}
+
+fn push(
+    memory: &Memory,
+    cluster: &Cluster,
+    cancel: &CancellationToken,
+    delta: Option<DeltaOptions>,
+) -> Result<(), Error> {
     let context = Context { cancel: cancel.clone(), ..context(memory) };
     let env = cluster.libpq_env();
     let options = backup_push::Options {
@@ -380,7 +391,7 @@ fn push_backup(memory: &Memory, cluster: &Cluster, cancel: &CancellationToken) -
         conninfo: ConnInfo::from_env(&|name| env.get(name).cloned()).unwrap(),
         is_permanent: false,
         user_data: None,
-        delta: None,
+        delta,
         verify: backup_push::VerifyPages::No,
         with_files_metadata: true,
         with_relations: false,
@@ -396,14 +407,19 @@ fn push_backup(memory: &Memory, cluster: &Cluster, cancel: &CancellationToken) -
     on_two_threads(backup_push::run(&context, options)).map(drop)
 }
 
-/// The backups that can be seen are whole: each tar that the list of files names is there and holds its members.
-fn assert_whole_or_nothing(memory: &Memory, case: &str) -> usize {
-    // Looked at past the faults, and without counting as requests of the operation.
+/// A memory with the same objects, and no faults.
+fn copy_of(memory: &Memory) -> Memory {
     let copy = Memory::new();
     for key in memory.keys() {
         copy.set(&key, memory.content(&key).unwrap());
     }
-    let memory = &copy;
+    copy
+}
+
+/// The backups that can be seen are whole: each tar that the list of files names is there and holds its members.
+fn assert_whole_or_nothing(memory: &Memory, case: &str) -> usize {
+    // Looked at past the faults, and without counting as requests of the operation.
+    let memory = &copy_of(memory);
     let backups = on_one_thread(catalog::list(memory)).unwrap();
     if backups.is_empty() {
         assert!(memory.keys().is_empty(), "{case}: left {:?}", memory.keys());
@@ -445,6 +461,50 @@ fn backup_push() {
     std::os::unix::net::UnixListener::bind(cluster.data().join("base/9/1")).unwrap();
     push_backup(&memory, &cluster, &never).unwrap();
     assert_eq!(assert_whole_or_nothing(&memory, "a socket is left out"), 1);
+}
+
+/// A delta is taken, or nothing: a parent that cannot be read is no reason for a full backup.
+#[test]
+fn backup_push_of_a_delta() {
+    let postgres = require!(Postgres::version(15));
+    let scratch = Scratch::new();
+    let mut cluster = Cluster::create(&scratch, &postgres, "data", &[]);
+    cluster.start();
+    let never = CancellationToken::new();
+    let options = DeltaOptions {
+        parent: ParentRules { max_steps: 1, from: BackupChoice::Latest, origin: Origin::Latest },
+        sources: vec![Source::PageLsns],
+        without_map: WithoutMap::ReadPages,
+        verify: VerifyDelta::OFF,
+    };
+    let push =
+        |memory: &Memory, options: &DeltaOptions| push(memory, &cluster, &never, Some(options.clone()));
+    let full = Memory::new();
+    push(&full, &options).unwrap();
+    let clean = copy_of(&full);
+    push(&clean, &options).unwrap();
+    assert_eq!(assert_whole_or_nothing(&clean, "clean"), 2);
+    each_step(&clean, &READ_FAULTS, |schedule, case| {
+        let memory = copy_of(&full);
+        schedule(&memory);
+        match push(&memory, &options) {
+            Ok(()) => {
+                assert_eq!(assert_whole_or_nothing(&memory, case), 2, "{case}");
+                let latest = on_one_thread(catalog::latest(&copy_of(&memory))).unwrap();
+                assert!(latest.name.is_delta(), "{case}: {}", latest.name);
+            }
+            Err(error) => {
+                assert_eq!(error.class(), Class::Storage, "{case}: {error}");
+                assert_eq!(memory.keys(), full.keys(), "{case}");
+            }
+        }
+    });
+
+    let forced = DeltaOptions { without_map: WithoutMap::Fail, ..options };
+    let memory = copy_of(&full);
+    let error = push(&memory, &forced).unwrap_err();
+    assert!(matches!(error, Error::NoMap { .. }), "{error}");
+    assert_eq!(memory.keys(), full.keys());
 }
 
 #[test]

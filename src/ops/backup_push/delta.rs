@@ -13,8 +13,9 @@
 //! an increment without pages is written where it says nothing and the time differs, for the file's size. Where nearly
 //! all blocks changed the file is taken whole, which spares a restore the older copies.
 //!
-//! *Time as in the parent* counts only when it lies well before the parent's start: the kernel's clock for files ticks
-//! every few milliseconds, and a file that was written again within a tick after it was copied has the same time still.
+//! *Time as in the parent* counts only when it lies well before the parent's start: the clock for files ticks every few
+//! milliseconds, in some file systems every two seconds, and a file that was written again within the tick in which it
+//! was copied has the same time still.
 //!
 //! *Made anew* needs a look at the birth of the file when there is no map. `CREATE DATABASE` by file copy, with the OID
 //! of a database dropped before, makes files with the old names whose pages have the template's old LSNs. So by LSNs
@@ -36,6 +37,10 @@ use super::verify_delta::VerifyDelta;
 
 /// How long before the parent's start a file's last write must lie for its time to be trusted.
 const SETTLED: SignedDuration = SignedDuration::from_secs(2);
+
+/// How far a file's time of birth can lie before its birth: the kernel's clock for files ticks 100 times a second at
+/// the least.
+const TICK: SignedDuration = SignedDuration::from_millis(100);
 
 /// What a delta backup knows beforehand.
 #[derive(Debug)]
@@ -77,7 +82,7 @@ impl Delta {
             return Take::Whole;
         }
         let Some(known) = self.parent_files.get(member.name.as_str()) else { return Take::Whole };
-        let is_untouched = known.mtime == member.mtime && self.is_settled(member.mtime);
+        let is_untouched = known.mtime == member.mtime && self.is_before_parent(member.mtime, SETTLED);
         match (PagedFile::of(member), &self.changed) {
             (Some(file), ChangedBlocks::Map(_, map)) => {
                 match map.changes(file.relation, file.segment, file.blocks) {
@@ -96,7 +101,7 @@ impl Delta {
 
     /// Whether a file with this time of birth, if that is known, is the one that the parent had under its name.
     pub fn was_in_parent(&self, born: Option<Timestamp>) -> bool {
-        self.same_place && born.is_some_and(|born| born < self.parent_start)
+        self.same_place && born.is_some_and(|born| self.is_before_parent(born, TICK))
     }
 
     /// Whether the map has to be held against the pages of a file, by the lot.
@@ -113,8 +118,8 @@ impl Delta {
         }
     }
 
-    fn is_settled(&self, mtime: Timestamp) -> bool {
-        mtime.checked_add(SETTLED).is_ok_and(|settled| settled < self.parent_start)
+    fn is_before_parent(&self, time: Timestamp, margin: SignedDuration) -> bool {
+        time.checked_add(margin).is_ok_and(|time| time < self.parent_start)
     }
 }
 
@@ -247,7 +252,7 @@ mod tests {
     fn a_file_of_the_parent_was_born_before_it() {
         let mut delta = delta(ChangedBlocks::PageLsns(Lsn::new(1)), FILES);
         for (born, expected) in
-            [(Some("29:59.9"), true), (Some("30:00"), false), (Some("30:01"), false), (None, false)]
+            [(Some("29:59.8"), true), (Some("29:59.9"), false), (Some("30:01"), false), (None, false)]
         {
             assert_eq!(delta.was_in_parent(born.map(time)), expected, "{born:?}");
         }

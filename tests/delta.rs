@@ -1,0 +1,633 @@
+//! Delta backups end to end: taken, restored, compared with the primary.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use support::{Bucket, Cluster, Postgres, Run, Scratch, Tool, run};
+
+/// A repository and what is called with it; deltas are switched on.
+struct Repository<'a> {
+    scratch: &'a Scratch,
+    bucket: Bucket,
+    tool: Tool,
+}
+
+impl<'a> Repository<'a> {
+    fn new(scratch: &'a Scratch) -> Self {
+        let bucket = Bucket::directory(scratch, "storage");
+        let tool = Tool::seawall(scratch).with_all(bucket.env()).with("WALG_DELTA_MAX_STEPS", "6");
+        Self { scratch, bucket, tool }
+    }
+
+    /// The real wal-g with the same settings.
+    fn walg(&self) -> Result<Tool, support::Missing> {
+        Ok(Tool::walg(self.scratch)?.with_all(self.bucket.env()).with("WALG_DELTA_MAX_STEPS", "6"))
+    }
+
+    /// A running primary that archives here.
+    fn primary(&self, postgres: &Postgres, initdb_args: &[&str]) -> Cluster<'a> {
+        let mut cluster = Cluster::create(self.scratch, postgres, "source", initdb_args);
+        cluster.archive_with(&self.tool);
+        cluster.start();
+        cluster
+    }
+
+    /// Runs `backup-push` of `tool` with more arguments.
+    fn push(&self, tool: &Tool, cluster: &Cluster<'_>, arguments: &[&str]) -> Run {
+        let start = [OsStr::new("backup-push"), cluster.data().as_os_str()];
+        let arguments = start.into_iter().chain(arguments.iter().map(OsStr::new));
+        run(tool.command(self.scratch, arguments).envs(cluster.libpq_env()))
+    }
+
+    /// Takes a backup; its name.
+    #[track_caller]
+    fn take(&self, cluster: &Cluster<'_>, arguments: &[&str]) -> String {
+        self.push(&self.tool, cluster, arguments).success();
+        self.backups().pop().unwrap()
+    }
+
+    /// The names of all backups, oldest first.
+    fn backups(&self) -> Vec<String> {
+        let list = self.tool.run(self.scratch, ["backup-list", "--json"]).success().stdout;
+        let backups: Vec<Value> = serde_json::from_str(&list).unwrap();
+        backups.iter().map(|backup| backup["backup_name"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Makes this backup the one whose sentinel was written last.
+    fn make_latest(&self, backup: &str) {
+        let sentinel = format!("basebackups_005/{backup}_backup_stop_sentinel.json");
+        self.bucket.put(self.scratch, &sentinel, &self.bucket.get(&sentinel));
+        assert_eq!(self.backups().last().unwrap(), backup);
+    }
+
+    fn document(&self, key: &str) -> Value {
+        serde_json::from_slice(&self.bucket.get(&format!("basebackups_005/{key}"))).unwrap()
+    }
+
+    fn sentinel(&self, backup: &str) -> Value {
+        self.document(&format!("{backup}_backup_stop_sentinel.json"))
+    }
+
+    fn is_permanent(&self, backup: &str) -> bool {
+        self.document(&format!("{backup}/metadata.json"))["is_permanent"].as_bool().unwrap()
+    }
+
+    /// How a backup holds a file: `whole`, `increment`, `skipped` or `absent`.
+    fn form(&self, backup: &str, file: &str) -> &'static str {
+        let file = &self.document(&format!("{backup}/files_metadata.json"))["Files"][format!("/{file}")];
+        match (file["IsIncremented"].as_bool(), file["IsSkipped"].as_bool()) {
+            (None, None) => "absent",
+            (Some(true), Some(false)) => "increment",
+            (Some(false), Some(true)) => "skipped",
+            (Some(false), Some(false)) => "whole",
+            other => panic!("{file}: {other:?}"),
+        }
+    }
+
+    /// Restores a backup with its tablespaces beside it and recovers to the end of the archive.
+    #[track_caller]
+    fn restore(&self, tool: &Tool, postgres: &Postgres, backup: &str, name: &str) -> Cluster<'a> {
+        let mut cluster = Cluster::restored(self.scratch, postgres, name);
+        let data = cluster.data().to_str().unwrap().to_owned();
+        let mut fetch = vec!["backup-fetch".to_owned(), data.clone(), backup.to_owned()];
+        if let Some(spec) = self.moved_spec(backup, &format!("{data}.tablespaces")) {
+            let file = self.scratch.file(&format!("{name}.spec.json"), &spec.to_string());
+            fetch.extend(["--restore-spec".to_owned(), file.to_str().unwrap().to_owned()]);
+        }
+        tool.run(self.scratch, &fetch).success();
+        cluster.recover_with(tool);
+        // The configuration may be that of a cluster which was once restored to an earlier place.
+        cluster.configure("recovery_target_lsn", "");
+        cluster.configure("recovery_target_timeline", "current");
+        cluster.start();
+        cluster.wait_until("SELECT pg_is_in_recovery()", "f");
+        cluster
+    }
+
+    fn moved_spec(&self, backup: &str, places: &str) -> Option<Value> {
+        let mut spec = self.sentinel(backup).get("Spec")?.clone();
+        for oid in spec["tablespaces"].as_array().unwrap().clone() {
+            let oid = oid.as_str().unwrap();
+            spec[oid]["loc"] = json!(format!("{places}/{oid}"));
+        }
+        Some(spec)
+    }
+}
+
+/// Lets the files of a cluster look as if nobody had written to them for an hour: the times of young files are not
+/// trusted.
+fn age(scratch: &Scratch, cluster: &Cluster<'_>) {
+    let find = scratch.command("find").arg(cluster.data()).args(["-type", "f"]).args(AGE).status();
+    assert!(find.unwrap().success());
+}
+
+const AGE: [&str; 6] = ["-exec", "touch", "-d", "1 hour ago", "{}", "+"];
+
+/// The path of a table's first file, below the data directory.
+fn file_of(cluster: &Cluster<'_>, table: &str) -> String {
+    cluster.sql(&format!("SELECT pg_relation_filepath('{table}')"))
+}
+
+/// Every row of every table, as a hash for each table.
+fn rows(cluster: &Cluster<'_>, tables: &[&str]) -> Vec<String> {
+    let hash = |table: &&str| {
+        let sql = format!(
+            "SELECT '{table}', count(*), md5(string_agg(t::text, ',' ORDER BY t::text)) FROM {table} t"
+        );
+        cluster.sql(&sql)
+    };
+    tables.iter().map(hash).collect()
+}
+
+/// A checksum of every page of a cluster that is stopped.
+fn check_pages(scratch: &Scratch, postgres: &Postgres, data: &Path) {
+    run(scratch.command(postgres.server_program("pg_checksums")).arg("--check").arg("-D").arg(data))
+        .success();
+}
+
+const TABLES: &[&str] =
+    &["big", "elsewhere", "shrinking", "rewritten", "toasted", "recreated", "late", "packed"];
+
+/// Tables of all kinds of fate, one of them in a tablespace at `place`.
+fn before(cluster: &Cluster<'_>, place: Option<&Path>) {
+    if let Some(place) = place {
+        cluster.sql(&format!("CREATE TABLESPACE space LOCATION '{}'", place.display()));
+        cluster.sql("SET default_tablespace = space; CREATE TABLE elsewhere (i int, note text)");
+    } else {
+        cluster.sql("CREATE TABLE elsewhere (i int, note text)");
+    }
+    for sql in [
+        "CREATE TABLE big AS SELECT i, repeat('x', 200) note FROM generate_series(1, 20000) i",
+        "CREATE INDEX ON big (i)",
+        "CREATE TABLE quiet AS SELECT i FROM generate_series(1, 5000) i",
+        "INSERT INTO elsewhere SELECT i, repeat('y', 100) FROM generate_series(1, 9000) i",
+        "CREATE TABLE shrinking AS SELECT i, repeat('z', 100) note FROM generate_series(1, 9000) i",
+        "CREATE TABLE rewritten AS SELECT i FROM generate_series(1, 5000) i",
+        "CREATE TABLE toasted AS SELECT i, string_agg(md5((i * j)::text), '') note FROM generate_series(1, 20) i, \
+         generate_series(1, 300) j GROUP BY i",
+        "CREATE TABLE recreated AS SELECT 'old' note FROM generate_series(1, 3000)",
+        "CREATE UNLOGGED TABLE unlogged AS SELECT i FROM generate_series(1, 5000) i",
+        "CREATE TABLE packed (i int PRIMARY KEY, note text) WITH (fillfactor = 50)",
+        "INSERT INTO packed SELECT i, 'a' FROM generate_series(1, 5000) i",
+        // Later readers would set hint bits, which with checksums changes the pages.
+        "VACUUM",
+        "CHECKPOINT",
+    ] {
+        cluster.sql(sql);
+    }
+}
+
+/// First changes: a few rows, growth and shrinkage, and what replaces a file.
+fn between(cluster: &Cluster<'_>) {
+    for sql in [
+        "UPDATE big SET note = 'changed' WHERE i % 4000 = 0",
+        "UPDATE elsewhere SET note = 'changed' WHERE i = 17",
+        "DELETE FROM shrinking WHERE i > 3000",
+        "VACUUM shrinking",
+        "INSERT INTO toasted SELECT i, note FROM toasted WHERE i = 3",
+        "VACUUM FULL rewritten",
+        "DROP TABLE recreated",
+        "CREATE TABLE recreated AS SELECT 'new' note FROM generate_series(1, 2000)",
+        "CREATE TABLE late AS SELECT i FROM generate_series(1, 3000) i",
+        "UPDATE packed SET note = note || 'b' WHERE i < 200",
+        "INSERT INTO unlogged VALUES (0)",
+    ] {
+        cluster.sql(sql);
+    }
+}
+
+/// More changes: what shrank grows again, another index, a truncated table.
+fn after(cluster: &Cluster<'_>) {
+    for sql in [
+        "INSERT INTO shrinking SELECT i, 'again' FROM generate_series(10000, 16000) i",
+        "UPDATE big SET note = 'changed twice' WHERE i BETWEEN 7000 AND 7100",
+        "DELETE FROM big WHERE i > 15000",
+        "VACUUM big",
+        "REINDEX TABLE packed",
+        "TRUNCATE late",
+        "INSERT INTO late SELECT i FROM generate_series(5, 50) i",
+        "UPDATE elsewhere SET note = 'changed again' WHERE i % 1000 = 0",
+    ] {
+        cluster.sql(sql);
+    }
+}
+
+/// A full backup and two deltas; every one of them brings the primary's rows back.
+fn chain_of(version: u32) {
+    let postgres = require!(Postgres::version(version));
+    let scratch = Scratch::new();
+    let repository = Repository::new(&scratch);
+    let mut source = repository.primary(&postgres, &["--data-checksums"]);
+    before(&source, Some(&scratch.dir("space")));
+    age(&scratch, &source);
+    let full = repository.take(&source, &[]);
+    let [big, quiet, elsewhere, shrinking] =
+        ["big", "quiet", "elsewhere", "shrinking"].map(|table| file_of(&source, table));
+    between(&source);
+    let first = repository.take(&source, &["--verify"]);
+    after(&source);
+    let second = repository.take(&source, &[]);
+    source.sql("UPDATE big SET note = 'after all backups' WHERE i = 1");
+    source.switch_wal();
+    let expected = rows(&source, TABLES);
+    source.stop();
+
+    assert_eq!(repository.backups(), [full.as_str(), &first, &second]);
+    let [of_full, of_first, of_second] = [&full, &first, &second].map(|name| repository.sentinel(name));
+    assert!(first.ends_with(&full.replace("base_", "_D_")), "{first}");
+    assert!(second.contains(&first[5..29]), "{second}");
+    assert_eq!((&of_first["DeltaFrom"], &of_second["DeltaFrom"]), (&json!(full), &json!(first)));
+    assert_eq!((&of_first["DeltaCount"], &of_second["DeltaCount"]), (&json!(1), &json!(2)));
+    assert_eq!((&of_first["DeltaLSN"], &of_second["DeltaLSN"]), (&of_full["LSN"], &of_first["LSN"]));
+    assert_eq!(of_second["DeltaFullName"], json!(full));
+    assert!(of_full.get("DeltaSource").is_none() && of_first["DeltaSource"].is_string());
+    let size = |sentinel: &Value| sentinel["UncompressedSize"].as_u64().unwrap();
+    assert!(size(&of_first) * 2 < size(&of_full), "{of_first}\n{of_full}");
+    for (backup, file, form) in [
+        (&first, &big, "increment"),
+        (&first, &quiet, "skipped"),
+        (&first, &elsewhere, "increment"),
+        (&first, &shrinking, "increment"),
+        (&first, &"PG_VERSION".to_owned(), "skipped"),
+        (&first, &"base".to_owned(), "whole"),
+        (&second, &big, "increment"),
+        (&second, &quiet, "skipped"),
+    ] {
+        assert_eq!(repository.form(backup, file), form, "{file} in {backup}");
+    }
+
+    for backup in [&full, &first, &second] {
+        let mut restored = repository.restore(&repository.tool, &postgres, backup, &format!("from-{backup}"));
+        assert_eq!(rows(&restored, TABLES), expected, "from {backup}");
+        assert_eq!(restored.sql("SELECT count(*), sum(i) FROM quiet"), "5000|12502500", "from {backup}");
+        assert_eq!(restored.sql("SELECT count(*) FROM unlogged"), "0", "from {backup}");
+        restored.amcheck();
+        restored.stop();
+        check_pages(&scratch, &postgres, restored.data());
+    }
+}
+
+#[test]
+fn chain_of_postgresql_13() {
+    chain_of(13);
+}
+
+#[test]
+fn chain_of_postgresql_14() {
+    chain_of(14);
+}
+
+#[test]
+fn chain_of_postgresql_15() {
+    chain_of(15);
+}
+
+#[test]
+fn chain_of_postgresql_16() {
+    chain_of(16);
+}
+
+#[test]
+fn chain_of_postgresql_17() {
+    chain_of(17);
+}
+
+#[test]
+fn chain_of_postgresql_18() {
+    chain_of(18);
+}
+
+/// What `backup-push` did when it was called so.
+enum Taken {
+    Full,
+    /// A delta on this backup.
+    DeltaOn(String),
+}
+
+impl Repository<'_> {
+    #[track_caller]
+    fn expect(
+        &self,
+        cluster: &Cluster<'_>,
+        tool: &Tool,
+        arguments: &[&str],
+        expected: &Taken,
+        log: &str,
+    ) -> String {
+        self.push(tool, cluster, arguments).success().stderr_has(log);
+        let name = self.backups().pop().unwrap();
+        match (expected, self.sentinel(&name).get("DeltaFrom")) {
+            (Taken::Full, None) => assert!(!name.contains("_D_"), "{name}"),
+            (Taken::DeltaOn(parent), Some(from)) => assert_eq!(from, &json!(parent), "{name}"),
+            (Taken::Full, Some(parent)) => panic!("{name} is a delta on {parent}"),
+            (Taken::DeltaOn(parent), None) => panic!("{name} is not a delta on {parent}"),
+        }
+        name
+    }
+}
+
+#[test]
+fn the_parent_by_the_settings() {
+    let postgres = require!(Postgres::version(15));
+    let scratch = Scratch::new();
+    let repository = Repository::new(&scratch);
+    let source = repository.primary(&postgres, &[]);
+    let tool = &repository.tool;
+    let with = |name: &str, value: &str| tool.clone().with(name, value);
+    let expect = |tool: &Tool, arguments: &[&str], expected: Taken, log: &str| {
+        repository.expect(&source, tool, arguments, &expected, log)
+    };
+    let on = |name: &String| Taken::DeltaOn(name.clone());
+
+    let no_deltas = with("WALG_DELTA_MAX_STEPS", "0");
+    let full = expect(tool, &[], Taken::Full, "Couldn't find previous backup");
+    let first = expect(tool, &["--add-user-data", "{\"a\": 1}"], on(&full), "Delta backup from");
+    let second = expect(tool, &[], on(&first), "Delta backup from");
+    assert_eq!(repository.sentinel(&second)["DeltaCount"], 2);
+
+    // Counted from the latest, taken from the full one.
+    let from_full = expect(&with("WALG_DELTA_ORIGIN", "LATEST_FULL"), &[], on(&full), "Delta backup from");
+    assert_eq!(repository.sentinel(&from_full)["DeltaCount"], 3);
+    expect(&with("WALG_DELTA_MAX_STEPS", "3"), &[], Taken::Full, "reached max delta steps (3)");
+    let by_name = expect(tool, &["--delta-from-name", &first], on(&first), &first);
+    expect(tool, &["--delta-from-name", "LATEST"], on(&by_name), &by_name);
+    expect(&with("WALG_DELTA_FROM_NAME", &full), &[], on(&full), &full);
+    expect(tool, &["--delta-from-user-data", "{\"a\":1}"], on(&first), &first);
+    expect(&with("WALG_DELTA_FROM_USER_DATA", "{\"a\":1}"), &[], on(&first), &first);
+    expect(tool, &["--delta-from-user-data", "2"], Taken::Full, "Couldn't find previous backup");
+    expect(tool, &["--full"], Taken::Full, "Doing full backup");
+    expect(&no_deltas, &[], Taken::Full, "Doing full backup");
+    expect(&no_deltas, &["--delta-from-name", &full], Taken::Full, "WALG_DELTA_MAX_STEPS is 0");
+    let without = expect(&with("WALG_WITHOUT_FILES_METADATA", "true"), &[], Taken::Full, "Doing full backup");
+    expect(tool, &[], Taken::Full, "it has no usable files_metadata.json");
+    expect(tool, &["--delta-from-name", &without], Taken::Full, "it has no usable files_metadata.json");
+
+    // Permanent backups have permanent deltas only; a permanent delta makes its parents permanent.
+    let base = expect(tool, &[], on(&repository.backups().pop().unwrap()), "Delta backup from");
+    assert!(!repository.is_permanent(&base));
+    let permanent = expect(tool, &["--permanent"], on(&base), "Delta backup from");
+    let root = repository.sentinel(&permanent)["DeltaFullName"].as_str().unwrap().to_owned();
+    for name in [&permanent, &base, &root] {
+        assert!(repository.is_permanent(name), "{name}");
+    }
+    let impermanent = expect(tool, &[], Taken::Full, "it is permanent, the new backup is not");
+    assert!(!repository.is_permanent(&impermanent));
+
+    // Wrong requests store nothing.
+    let backups = repository.backups();
+    for (arguments, code, message) in [
+        (&["--delta-from-name", "base_0000000100000000000000FF"][..], 1, "does not exist"),
+        (&["--delta-from-name", &full, "--delta-from-user-data", "1"], 1, "either by name or by user data"),
+        (&["--delta-from-name", &full, "--without-files-metadata"], 1, "without files metadata"),
+        (&["--delta-from-name", "full"], 1, "is not the name of a backup"),
+    ] {
+        repository.push(tool, &source, arguments).fails(code).stderr_has(message);
+    }
+    let bad = with("WALG_DELTA_ORIGIN", "OLDEST");
+    repository.push(&bad, &source, &[]).fails(1).stderr_has("WALG_DELTA_ORIGIN");
+    let bad = with("SEAWALL_DELTA_SOURCES", "wal,magic");
+    repository.push(&bad, &source, &[]).fails(1).stderr_has("SEAWALL_DELTA_SOURCES");
+    assert_eq!(repository.backups(), backups);
+}
+
+#[test]
+fn parents_that_cannot_be_restored() {
+    let postgres = require!(Postgres::version(15));
+    let scratch = Scratch::new();
+    let repository = Repository::new(&scratch);
+    let source = repository.primary(&postgres, &[]);
+    let tool = &repository.tool;
+    let full = repository.take(&source, &[]);
+    let first = repository.take(&source, &[]);
+    let second = repository.take(&source, &[]);
+    for (document, reason, refused_by_name) in [
+        (format!("{second}/metadata.json"), "it has no metadata.json", false),
+        (format!("{second}/files_metadata.json"), "is incomplete", true),
+        (format!("{first}/files_metadata.json"), "is incomplete", true),
+        (format!("{full}_backup_stop_sentinel.json"), "its parent", true),
+    ] {
+        repository.make_latest(&second);
+        let key = format!("basebackups_005/{document}");
+        let content = repository.bucket.get(&key);
+        repository.bucket.delete(&key);
+        repository.expect(&source, tool, &[], &Taken::Full, reason);
+        let before = repository.bucket.keys();
+        let named = repository.push(tool, &source, &["--delta-from-name", &second]);
+        if refused_by_name {
+            named
+                .fails(1)
+                .stderr_has("cannot be the parent of a delta")
+                .stderr_has(reason)
+                .stderr_has("hint:");
+            let backups = |key: &String| key.starts_with("basebackups");
+            let [before, after] = [before, repository.bucket.keys()]
+                .map(|keys| keys.into_iter().filter(backups).collect::<Vec<_>>());
+            assert_eq!(after, before, "{document}");
+        } else {
+            named.success().stderr_has(reason);
+        }
+        repository.bucket.put(&scratch, &key, &content);
+    }
+}
+
+#[test]
+fn a_parent_of_another_cluster() {
+    let postgres = require!(Postgres::version(15));
+    let scratch = Scratch::new();
+    let repository = Repository::new(&scratch);
+    let source = repository.primary(&postgres, &[]);
+    let full = repository.take(&source, &[]);
+    let mut foreign = Cluster::foreign(&scratch, &postgres, "foreign");
+    foreign.start();
+    let reason = "not of the cluster with system identifier";
+    let named = repository.push(&repository.tool, &foreign, &["--delta-from-name", &full]);
+    named.fails(1).stderr_has(reason);
+    // Backups of two clusters in one repository have the same names where their WAL has come as far.
+    for table in ["one", "two", "three"] {
+        foreign.sql(&format!("CREATE TABLE {table} ()"));
+        foreign.sql("SELECT pg_switch_wal()");
+    }
+    repository.expect(&foreign, &repository.tool, &[], &Taken::Full, reason);
+}
+
+/// Two servers go on from one full backup; only the backups before the fork are an earlier state of both.
+#[test]
+fn a_parent_on_another_timeline() {
+    let postgres = require!(Postgres::version(15));
+    let scratch = Scratch::new();
+    let repository = Repository::new(&scratch);
+    let source = repository.primary(&postgres, &[]);
+    source.sql("CREATE TABLE ledger AS SELECT i, repeat('x', 200) note FROM generate_series(1, 5000) i");
+    source.sql("VACUUM");
+    age(&scratch, &source);
+    let common = repository.take(&source, &[]);
+    source.sql("UPDATE ledger SET note = 'common' WHERE i < 10");
+    let fork = source.sql("SELECT pg_current_wal_lsn()");
+    source.sql("UPDATE ledger SET note = 'lost' WHERE i < 20");
+    let diverged = repository.take(&source, &[]);
+    drop(source);
+
+    let mut other = Cluster::restored(&scratch, &postgres, "other");
+    repository.tool.run(&scratch, ["backup-fetch", other.data().to_str().unwrap(), &common]).success();
+    other.recover_with(&repository.tool);
+    for (setting, value) in [
+        ("recovery_target_lsn", fork.as_str()),
+        ("recovery_target_action", "promote"),
+        ("archive_mode", "on"),
+    ] {
+        other.configure(setting, value);
+    }
+    other.start();
+    other.wait_until("SELECT pg_is_in_recovery()", "f");
+    let reason = "it is not in the history of timeline 2";
+    let named = repository.push(&repository.tool, &other, &["--delta-from-name", &diverged]);
+    named.fails(1).stderr_has(reason);
+    let by_name = Taken::DeltaOn(common.clone());
+    let delta =
+        repository.expect(&other, &repository.tool, &["--delta-from-name", &common], &by_name, "Delta");
+    other.sql("UPDATE ledger SET note = 'here' WHERE i = 50");
+    other.switch_wal();
+    let expected = rows(&other, &["ledger"]);
+    let restored = repository.restore(&repository.tool, &postgres, &delta, "restored");
+    assert_eq!(rows(&restored, &["ledger"]), expected);
+    assert_eq!(restored.sql("SELECT count(*) FROM ledger WHERE note = 'lost'"), "0");
+    restored.amcheck();
+
+    // The history is read from the archive where the server has lost it.
+    std::fs::remove_file(other.data().join("pg_wal/00000002.history")).unwrap();
+    repository.expect(&other, &repository.tool, &["--delta-from-name", &common], &by_name, "Delta");
+    // The other server's delta is the latest again: not a parent here, but there must be a backup.
+    repository.make_latest(&diverged);
+    repository.expect(&other, &repository.tool, &[], &Taken::Full, reason);
+}
+
+/// `CREATE DATABASE` by file copy, with the OID and so the file names of a database dropped before: the pages have the
+/// template's old LSNs, other than those of the parent.
+#[test]
+fn a_database_dropped_and_made_again() {
+    let postgres = require!(Postgres::version(15));
+    let scratch = Scratch::new();
+    let repository = Repository::new(&scratch);
+    let source = repository.primary(&postgres, &["--data-checksums"]);
+    let on = |database: &str, sql: &str| {
+        run(source.client("psql").args(["-X", "-q", "-At", "-d", database, "-c", sql])).success().stdout
+    };
+    source.sql("CREATE DATABASE template");
+    on("template", "CREATE TABLE t AS SELECT i, repeat('old', 50) note FROM generate_series(1, 9000) i");
+    on("template", "VACUUM");
+    let create = "CREATE DATABASE twice OID = 50000 TEMPLATE template STRATEGY file_copy";
+    source.sql(create);
+    let path = on("twice", "SELECT pg_relation_filepath('t')");
+    on("twice", "UPDATE t SET note = repeat('new', 50) WHERE i <= 4000");
+    let full = repository.take(&source, &[]);
+    source.sql("DROP DATABASE twice");
+    source.sql(create);
+    assert_eq!(on("twice", "SELECT pg_relation_filepath('t')"), path);
+    let delta = repository.take(&source, &[]);
+    assert_eq!(repository.form(&full, path.trim()), "whole");
+    assert_eq!(repository.form(&delta, path.trim()), "whole");
+    source.switch_wal();
+    let hash = "SELECT count(*), md5(string_agg(t::text, ',' ORDER BY i)) FROM t";
+    let expected = on("twice", hash);
+    let restored = repository.restore(&repository.tool, &postgres, &delta, "restored");
+    let found = run(restored.client("psql").args(["-X", "-q", "-At", "-d", "twice", "-c", hash])).success();
+    assert_eq!(found.stdout, expected);
+    restored.amcheck();
+}
+
+/// A server that writes all the time, with a tablespace; each delta is restored to the end of the WAL.
+#[test]
+fn of_a_busy_server() {
+    let postgres = require!(Postgres::version(15));
+    let scratch = Scratch::new();
+    let repository = Repository::new(&scratch);
+    let source = repository.primary(&postgres, &["--data-checksums"]);
+    source.pgbench_init(4);
+    repository.take(&source, &[]);
+    let load = ["-n", "-c", "2", "-T", "60"];
+    let mut pgbench =
+        source.client("pgbench").args(load).stdout(std::process::Stdio::null()).spawn().unwrap();
+    let first = repository.take(&source, &[]);
+    source.sql("VACUUM FULL pgbench_tellers");
+    source.sql("DELETE FROM pgbench_accounts WHERE aid > 300000");
+    source.sql("VACUUM pgbench_accounts");
+    let second = repository.take(&source, &["--verify"]);
+    let pid = rustix::process::Pid::from_child(&pgbench);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    pgbench.wait().unwrap();
+    source.switch_wal();
+    let tables = ["pgbench_accounts", "pgbench_branches", "pgbench_tellers", "pgbench_history"];
+    let expected = rows(&source, &tables);
+    for backup in [&first, &second] {
+        let mut restored = repository.restore(&repository.tool, &postgres, backup, &format!("from-{backup}"));
+        assert_eq!(rows(&restored, &tables), expected, "from {backup}");
+        restored.amcheck();
+        restored.stop();
+        check_pages(&scratch, &postgres, restored.data());
+    }
+}
+
+/// Who takes a backup in a chain with the real wal-g.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum By {
+    Us,
+    Walg,
+}
+
+/// Each of the backups by one of the two; both restore the chain.
+fn chain_with_walg(takers: [By; 3]) {
+    let postgres = require!(Postgres::version(15));
+    let scratch = Scratch::new();
+    let repository = Repository::new(&scratch);
+    let walg = require!(repository.walg());
+    let mut source = repository.primary(&postgres, &["--data-checksums"]);
+    before(&source, None);
+    age(&scratch, &source);
+    for (number, taker) in takers.into_iter().enumerate() {
+        match number {
+            0 => {}
+            1 => between(&source),
+            _ => after(&source),
+        }
+        let tool = if taker == By::Us { &repository.tool } else { &walg };
+        repository.push(tool, &source, &[]).success();
+    }
+    source.sql("UPDATE big SET note = 'after all backups' WHERE i = 1");
+    source.switch_wal();
+    let expected = rows(&source, TABLES);
+    source.stop();
+
+    let backups = repository.backups();
+    assert_eq!(repository.sentinel(&backups[2])["DeltaFrom"], json!(backups[1]));
+    let listed = walg.run(&scratch, ["backup-list", "--detail"]).success();
+    backups.iter().for_each(|name| assert!(listed.stdout.contains(name.as_str()), "{listed}"));
+    for (tool, by) in [(&repository.tool, "us"), (&walg, "wal-g")] {
+        for backup in &backups[1..] {
+            let mut restored = repository.restore(tool, &postgres, backup, &format!("{by}-{backup}"));
+            assert_eq!(rows(&restored, TABLES), expected, "{backup} by {by}");
+            restored.amcheck();
+            restored.stop();
+            check_pages(&scratch, &postgres, restored.data());
+        }
+    }
+}
+
+#[test]
+fn our_chain_is_wal_gs() {
+    chain_with_walg([By::Us, By::Us, By::Us]);
+}
+
+#[test]
+fn our_delta_on_wal_gs_full_backup() {
+    chain_with_walg([By::Walg, By::Us, By::Us]);
+}
+
+#[test]
+fn wal_gs_delta_on_ours() {
+    chain_with_walg([By::Us, By::Us, By::Walg]);
+}
