@@ -14,16 +14,7 @@ const PAGES: usize = 2048;
 const SMALL_FILES: usize = 1000;
 
 fn entry(name: &str) -> Entry {
-    Entry {
-        name: name.to_owned(),
-        mode: 0o600,
-        uid: 999,
-        user: "postgres".to_owned(),
-        gid: 999,
-        group: "postgres".to_owned(),
-        mtime_seconds: 1_790_000_000,
-        mtime_nanoseconds: 0,
-    }
+    Entry { name: name.to_owned(), mode: 0o600, ..Entry::default() }
 }
 
 fn relation() -> Vec<u8> {

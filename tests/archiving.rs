@@ -15,14 +15,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::{Pid, Signal, kill_process};
-use support::{Bucket, Cluster, Postgres, Run, Scratch, Tool, run};
-
-/// A repository in a directory, and seawall with the settings for it.
-fn repository(scratch: &Scratch) -> (Bucket, Tool) {
-    let bucket = Bucket::directory(scratch, "storage");
-    let seawall = Tool::seawall(scratch).with_all(bucket.env()).with("WALG_COMPRESSION_METHOD", "lz4");
-    (bucket, seawall)
-}
+use support::{Bucket, Cluster, Postgres, Run, Scratch, Site, Tool, repository, run, wait_until_it_copies};
 
 /// A stopped cluster with at least five segments of 1 MiB that wait to be archived.
 fn with_unarchived_segments<'a>(scratch: &'a Scratch, postgres: &Postgres) -> (Cluster<'a>, Vec<PathBuf>) {
@@ -189,29 +182,10 @@ fn files_that_wait_are_pushed_along() {
 }
 
 /// A primary with about 40 MB of data.
-fn busy_primary<'a>(scratch: &'a Scratch, postgres: &Postgres, tool: &Tool) -> Cluster<'a> {
-    let mut source = Cluster::create(scratch, postgres, "source", &[]);
-    source.archive_with(tool);
-    source.start();
+fn busy_primary(site: &Site) -> Cluster<'_> {
+    let source = site.primary(&[]);
     source.pgbench_init(1);
     source
-}
-
-/// A backup that takes a few seconds.
-fn slow_backup(scratch: &Scratch, tool: &Tool, cluster: &Cluster<'_>) -> Child {
-    let tool = tool.clone().with("WALG_DISK_RATE_LIMIT", "10000000");
-    let mut command = tool.command(scratch, ["backup-push", cluster.data().to_str().unwrap()]);
-    command.envs(cluster.libpq_env());
-    start(&mut command)
-}
-
-/// Reads what a backup says until it copies data.
-fn wait_until_it_copies(backup: &mut Child) {
-    let mut said = String::new();
-    let mut lines = BufReader::new(backup.stderr.as_mut().unwrap());
-    while !said.contains("Starting part_") {
-        assert_ne!(lines.read_line(&mut said).unwrap(), 0, "it ended: {said}");
-    }
 }
 
 fn start(command: &mut Command) -> Child {
@@ -226,12 +200,6 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-fn backups_in(bucket: &Bucket) -> Vec<String> {
-    let end = "_backup_stop_sentinel.json";
-    let sentinels = bucket.keys().into_iter().filter(|key| key.ends_with(end));
-    sentinels.map(|key| key.replace("basebackups_005/", "").replace(end, "")).collect()
-}
-
 fn backup_keys(bucket: &Bucket) -> Vec<String> {
     bucket.keys().into_iter().filter(|key| key.starts_with("basebackups_005/")).collect()
 }
@@ -242,24 +210,22 @@ const OTHER_SESSIONS: &str =
 
 #[test]
 fn two_backups_at_once() {
-    let postgres = require!(Postgres::version(15));
-    let scratch = Scratch::new();
-    let (bucket, seawall) = repository(&scratch);
-    let source = busy_primary(&scratch, &postgres, &seawall);
-    let both = [(); 2].map(|()| slow_backup(&scratch, &seawall, &source));
+    let site = require!(Site::new());
+    let source = busy_primary(&site);
+    let both = [(); 2].map(|()| source.start_slow_backup(&site.seawall));
     let ended = both.map(|backup| backup.wait_with_output().unwrap());
     for output in &ended {
         let said = stderr(output);
         assert!(output.status.success() || said.contains("hint:"), "{said}");
     }
     let succeeded = ended.iter().filter(|output| output.status.success()).count();
-    let backups = backups_in(&bucket);
+    let backups = site.bucket.backups();
     assert!(succeeded > 0 && backups.len() == succeeded, "{succeeded} succeeded: {backups:?}");
     source.switch_wal();
     for name in &backups {
-        let mut restored = Cluster::restored(&scratch, &postgres, name);
-        seawall.run(&scratch, ["backup-fetch", restored.data().to_str().unwrap(), name]).success();
-        restored.recover_with(&seawall);
+        let mut restored = Cluster::restored(&site.scratch, &site.postgres, name);
+        site.seawall.run(&site.scratch, ["backup-fetch", restored.data().to_str().unwrap(), name]).success();
+        restored.recover_with(&site.seawall);
         restored.start();
         restored.wait_until("SELECT pg_is_in_recovery()", "f");
         assert_eq!(restored.sql("SELECT count(*) FROM pgbench_accounts"), "100000");
@@ -269,44 +235,39 @@ fn two_backups_at_once() {
 
 #[test]
 fn a_terminated_backup_leaves_nothing() {
-    let postgres = require!(Postgres::version(15));
-    let scratch = Scratch::new();
-    let (bucket, seawall) = repository(&scratch);
-    let source = busy_primary(&scratch, &postgres, &seawall);
+    let site = require!(Site::new());
+    let source = busy_primary(&site);
     for signal in [Signal::TERM, Signal::INT, Signal::QUIT] {
-        let mut backup = slow_backup(&scratch, &seawall, &source);
+        let mut backup = source.start_slow_backup(&site.seawall);
         wait_until_it_copies(&mut backup);
         send(&backup, signal);
         let begin = Instant::now();
         let ended = backup.wait_with_output().unwrap();
         assert!(begin.elapsed() < Duration::from_secs(8), "{signal:?}");
         assert_eq!(ended.status.signal(), Some(signal.as_raw()), "{}", stderr(&ended));
-        assert_eq!(backup_keys(&bucket), [""; 0]);
+        assert_eq!(backup_keys(&site.bucket), [""; 0]);
         source.wait_until(OTHER_SESSIONS, "0");
     }
 }
 
 #[test]
 fn a_killed_backup_is_none_and_the_next_one_works() {
-    let postgres = require!(Postgres::version(15));
-    let scratch = Scratch::new();
-    let (bucket, seawall) = repository(&scratch);
-    let source = busy_primary(&scratch, &postgres, &seawall);
-    let mut backup = slow_backup(&scratch, &seawall, &source);
+    let site = require!(Site::new());
+    let source = busy_primary(&site);
+    let mut backup = source.start_slow_backup(&site.seawall);
     wait_until_it_copies(&mut backup);
     std::thread::sleep(Duration::from_millis(500));
     backup.kill().unwrap();
     backup.wait().unwrap();
-    assert_eq!(backups_in(&bucket), [""; 0]);
-    source.push_backup(&seawall);
-    let [name] = &backups_in(&bucket)[..] else { panic!("{:?}", bucket.keys()) };
+    assert_eq!(site.bucket.backups(), [""; 0]);
+    source.push_backup(&site.seawall);
+    let [name] = &site.bucket.backups()[..] else { panic!("{:?}", site.bucket.keys()) };
     source.switch_wal();
 
-    let mut restored = Cluster::restored(&scratch, &postgres, "restored");
-    seawall.run(&scratch, ["backup-fetch", restored.data().to_str().unwrap(), "LATEST"]).success();
+    let mut restored = site.restore("restored");
     let label = fs::read_to_string(restored.data().join("backup_label")).unwrap();
     assert!(label.contains(name.trim_start_matches("base_")), "{label}");
-    restored.recover_with(&seawall);
+    restored.recover_with(&site.seawall);
     restored.start();
     restored.wait_until("SELECT pg_is_in_recovery()", "f");
     assert_eq!(restored.sql("SELECT count(*) FROM pgbench_accounts"), "100000");

@@ -6,30 +6,22 @@
 mod support;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use support::{Bucket, Cluster, Gate, Postgres, Scratch, Tool, run};
+use support::{Bucket, Cluster, Gate, Missing, Scratch, Site, Tool, repository, run, wait_until_it_copies};
+
+const EMPTY_LEDGER: &str = "CREATE TABLE ledger (id serial PRIMARY KEY, note text)";
 
 /// Segments that fill quickly.
 const SMALL_SEGMENTS: &[&str] = &["--wal-segsize=1"];
 
-/// A repository in a directory, and seawall with the settings for it.
-fn repository(scratch: &Scratch) -> (Bucket, Tool) {
-    let bucket = Bucket::directory(scratch, "storage");
-    let seawall = Tool::seawall(scratch).with_all(bucket.env()).with("WALG_COMPRESSION_METHOD", "lz4");
-    (bucket, seawall)
-}
-
-/// A started primary that archives with `tool`.
-fn primary<'a>(scratch: &'a Scratch, postgres: &Postgres, tool: &Tool, initdb_args: &[&str]) -> Cluster<'a> {
-    let mut source = Cluster::create(scratch, postgres, "source", initdb_args);
-    source.archive_with(tool);
-    source.start();
-    source.sql("CREATE TABLE ledger (id serial PRIMARY KEY, note text)");
+/// A started primary that archives, with an empty table.
+fn primary<'a>(site: &'a Site, initdb_args: &[&str]) -> Cluster<'a> {
+    let source = site.primary(initdb_args);
+    source.sql(EMPTY_LEDGER);
     source
 }
 
@@ -42,25 +34,28 @@ fn ledger(cluster: &Cluster<'_>) -> String {
     cluster.sql("SELECT count(*), md5(string_agg(id || note, ',' ORDER BY id)) FROM ledger")
 }
 
-/// The latest backup, not started.
-fn restore<'a>(scratch: &'a Scratch, postgres: &Postgres, tool: &Tool, name: &str) -> Cluster<'a> {
-    let restored = Cluster::restored(scratch, postgres, name);
-    tool.run(scratch, ["backup-fetch", restored.data().to_str().unwrap(), "LATEST"]).success();
-    restored
+/// Archives a thousand more rows as the last ones of a cluster; returns what its table holds.
+fn last_rows(mut source: Cluster<'_>) -> String {
+    add(&source, 1000);
+    source.switch_wal();
+    let ledger = ledger(&source);
+    source.stop();
+    ledger
 }
 
 /// Recovers to the end of the archive, or to the target that was configured, and promotes.
-fn recover(restored: &mut Cluster<'_>, tool: &Tool) {
-    restored.recover_with(tool);
+fn recover(restored: &mut Cluster<'_>, site: &Site) {
+    restored.recover_with(&site.seawall);
     restored.configure("recovery_target_action", "promote");
     restored.start();
     restored.wait_until("SELECT pg_is_in_recovery()", "f");
 }
 
-fn backups_in(bucket: &Bucket) -> Vec<String> {
-    let end = "_backup_stop_sentinel.json";
-    let sentinels = bucket.keys().into_iter().filter(|key| key.ends_with(end));
-    sentinels.map(|key| key.replace("basebackups_005/", "").replace(end, "")).collect()
+/// Recovers, and looks for what the table held and for sound indexes.
+fn recover_to(expected: &str, restored: &mut Cluster<'_>, site: &Site) {
+    recover(restored, site);
+    assert_eq!(ledger(restored), expected);
+    restored.amcheck();
 }
 
 fn json_of(bucket: &Bucket, key: &str) -> Value {
@@ -77,11 +72,9 @@ fn wait_for(what: &str, mut happened: impl FnMut() -> bool) {
 
 #[test]
 fn to_a_time() {
-    let postgres = require!(Postgres::version(15));
-    let scratch = Scratch::new();
-    let (_bucket, seawall) = repository(&scratch);
-    let mut source = primary(&scratch, &postgres, &seawall, &[]);
-    source.push_backup(&seawall);
+    let site = require!(Site::new());
+    let mut source = primary(&site, &[]);
+    source.push_backup(&site.seawall);
     add(&source, 1000);
     let expected = ledger(&source);
     let target = source.sql("SELECT clock_timestamp()");
@@ -89,20 +82,16 @@ fn to_a_time() {
     source.switch_wal();
     source.stop();
 
-    let mut restored = restore(&scratch, &postgres, &seawall, "restored");
+    let mut restored = site.restore("restored");
     restored.configure("recovery_target_time", &target);
-    recover(&mut restored, &seawall);
-    assert_eq!(ledger(&restored), expected);
-    restored.amcheck();
+    recover_to(&expected, &mut restored, &site);
 }
 
 #[test]
 fn to_a_place_in_wal() {
-    let postgres = require!(Postgres::version(15));
-    let scratch = Scratch::new();
-    let (_bucket, seawall) = repository(&scratch);
-    let mut source = primary(&scratch, &postgres, &seawall, &["--data-checksums"]);
-    source.push_backup(&seawall);
+    let site = require!(Site::new());
+    let mut source = primary(&site, &["--data-checksums"]);
+    source.push_backup(&site.seawall);
     add(&source, 1000);
     let expected = ledger(&source);
     let target = source.sql("SELECT pg_current_wal_lsn()");
@@ -110,53 +99,40 @@ fn to_a_place_in_wal() {
     source.switch_wal();
     source.stop();
 
-    let mut restored = restore(&scratch, &postgres, &seawall, "restored");
+    let mut restored = site.restore("restored");
     restored.configure("recovery_target_lsn", &target);
     restored.configure("recovery_target_inclusive", "off");
-    recover(&mut restored, &seawall);
-    assert_eq!(ledger(&restored), expected);
-    restored.amcheck();
+    recover_to(&expected, &mut restored, &site);
 }
 
 #[test]
 fn with_segments_fetched_ahead() {
-    let postgres = require!(Postgres::version(15));
-    let scratch = Scratch::new();
-    let (_bucket, seawall) = repository(&scratch);
-    let mut source = primary(&scratch, &postgres, &seawall, SMALL_SEGMENTS);
-    source.push_backup(&seawall);
+    let site = require!(Site::new());
+    let mut source = primary(&site, SMALL_SEGMENTS);
+    source.push_backup(&site.seawall);
     add(&source, 100_000);
     source.switch_wal();
     let expected = ledger(&source);
     source.stop();
 
-    let mut restored = restore(&scratch, &postgres, &seawall, "restored");
-    recover(&mut restored, &seawall);
-    assert_eq!(ledger(&restored), expected);
+    let mut restored = site.restore("restored");
+    recover_to(&expected, &mut restored, &site);
     assert!(restored.log().contains("restored a prefetched segment"), "nothing was fetched ahead");
     wait_for("the end of the last prefetcher", || !restored.data().join("pg_wal/.wal-g").exists());
-    restored.amcheck();
 }
 
 fn with_segments_of(mebibytes: u32) {
-    let postgres = require!(Postgres::version(15));
-    let scratch = Scratch::new();
-    let (_bucket, seawall) = repository(&scratch);
+    let site = require!(Site::new());
     let size = format!("--wal-segsize={mebibytes}");
-    let mut source = primary(&scratch, &postgres, &seawall, &[&size]);
+    let source = primary(&site, &[&size]);
     add(&source, 1000);
-    source.push_backup(&seawall);
+    source.push_backup(&site.seawall);
     add(&source, 20_000);
     source.switch_wal();
-    add(&source, 1000);
-    source.switch_wal();
-    let expected = ledger(&source);
-    source.stop();
+    let expected = last_rows(source);
 
-    let mut restored = restore(&scratch, &postgres, &seawall, "restored");
-    recover(&mut restored, &seawall);
-    assert_eq!(ledger(&restored), expected);
-    restored.amcheck();
+    let mut restored = site.restore("restored");
+    recover_to(&expected, &mut restored, &site);
 }
 
 #[test]
@@ -171,17 +147,15 @@ fn with_segments_of_64_mib() {
 
 #[test]
 fn along_the_timeline_of_a_promoted_standby() {
-    let postgres = require!(Postgres::version(15));
-    let scratch = Scratch::new();
-    let (bucket, seawall) = repository(&scratch);
-    let mut source = primary(&scratch, &postgres, &seawall, &[]);
-    source.push_backup(&seawall);
+    let site = require!(Site::new());
+    let mut source = primary(&site, &[]);
+    source.push_backup(&site.seawall);
     add(&source, 1000);
     source.switch_wal();
 
-    let mut standby = restore(&scratch, &postgres, &seawall, "standby");
-    standby.follow_with(&seawall);
-    standby.archive_with(&seawall);
+    let mut standby = site.restore("standby");
+    standby.follow_with(&site.seawall);
+    standby.archive_with(&site.seawall);
     let source_at = source.libpq_env();
     let primary_conninfo = format!("host={} port={} user=postgres", source_at["PGHOST"], source_at["PGPORT"]);
     standby.configure("primary_conninfo", &primary_conninfo);
@@ -195,28 +169,24 @@ fn along_the_timeline_of_a_promoted_standby() {
     standby.switch_wal();
     let expected = ledger(&standby);
     standby.stop();
-    let keys = bucket.keys();
+    let keys = site.bucket.keys();
     let archived = |end: &str| keys.iter().any(|key| key.starts_with("wal_005/") && key.ends_with(end));
     assert!(archived("/00000002.history.lz4"), "{keys:?}");
     assert!(archived(".partial.lz4"), "{keys:?}");
 
-    let mut restored = restore(&scratch, &postgres, &seawall, "restored");
-    recover(&mut restored, &seawall);
-    assert_eq!(ledger(&restored), expected);
+    let mut restored = site.restore("restored");
+    recover_to(&expected, &mut restored, &site);
     assert_eq!(restored.sql("SELECT timeline_id FROM pg_control_checkpoint()"), "3");
-    restored.amcheck();
 }
 
 #[test]
 fn of_a_standby_that_goes_on_asking() {
-    let postgres = require!(Postgres::version(15));
-    let scratch = Scratch::new();
-    let (_bucket, seawall) = repository(&scratch);
-    let source = primary(&scratch, &postgres, &seawall, &[]);
-    source.push_backup(&seawall);
+    let site = require!(Site::new());
+    let source = primary(&site, &[]);
+    source.push_backup(&site.seawall);
 
-    let mut standby = restore(&scratch, &postgres, &seawall, "standby");
-    standby.follow_with(&seawall);
+    let mut standby = site.restore("standby");
+    standby.follow_with(&site.seawall);
     standby.start();
     for rows in ["100", "200"] {
         add(&source, 100);
@@ -228,18 +198,16 @@ fn of_a_standby_that_goes_on_asking() {
 
 #[test]
 fn tablespaces_go_where_they_were_or_where_they_are_told() {
-    let postgres = require!(Postgres::version(15));
-    let scratch = Scratch::new();
-    let (bucket, seawall) = repository(&scratch);
-    let mut source = primary(&scratch, &postgres, &seawall, &[]);
-    let places = ["space1", "space2"].map(|name| scratch.dir(name));
+    let site = require!(Site::new());
+    let mut source = primary(&site, &[]);
+    let places = ["space1", "space2"].map(|name| site.scratch.dir(name));
     for (number, place) in places.iter().enumerate() {
         source.sql(&format!("CREATE TABLESPACE space{number} LOCATION '{}'", place.display()));
         source.sql(&format!(
             "CREATE TABLE there{number} TABLESPACE space{number} AS SELECT generate_series(1, 1000) i"
         ));
     }
-    source.push_backup(&seawall);
+    source.push_backup(&site.seawall);
     source.sql("INSERT INTO there1 VALUES (1001)");
     source.switch_wal();
     source.stop();
@@ -248,27 +216,27 @@ fn tablespaces_go_where_they_were_or_where_they_are_told() {
     };
 
     // the cluster that is backed up still has its places
-    let refused = scratch.absent("refused");
-    let run = seawall.run(&scratch, ["backup-fetch", refused.to_str().unwrap(), "LATEST"]).fails(1);
+    let refused = site.scratch.absent("refused");
+    let run = site.seawall.run(&site.scratch, ["backup-fetch", refused.to_str().unwrap(), "LATEST"]).fails(1);
     run.stderr_has("space1").stderr_has("hint:");
     assert!(!refused.exists());
     assert!(places[0].read_dir().unwrap().count() > 0, "the place in use was changed");
 
-    let [name] = &backups_in(&bucket)[..] else { panic!("{:?}", bucket.keys()) };
-    let sentinel = json_of(&bucket, &format!("basebackups_005/{name}_backup_stop_sentinel.json"));
+    let [name] = &site.bucket.backups()[..] else { panic!("{:?}", site.bucket.keys()) };
+    let sentinel = json_of(&site.bucket, &format!("basebackups_005/{name}_backup_stop_sentinel.json"));
     let mut spec = sentinel["Spec"].clone();
-    let elsewhere = scratch.absent("elsewhere");
+    let elsewhere = site.scratch.absent("elsewhere");
     for oid in sentinel["Spec"]["tablespaces"].as_array().unwrap() {
         let oid = oid.as_str().unwrap();
         spec[oid]["loc"] = json!(elsewhere.join(oid));
     }
-    let spec = scratch.file("spec.json", &spec.to_string());
-    let mut moved = Cluster::restored(&scratch, &postgres, "moved");
+    let spec = site.scratch.file("spec.json", &spec.to_string());
+    let mut moved = Cluster::restored(&site.scratch, &site.postgres, "moved");
     let data = moved.data().to_str().unwrap().to_owned();
-    seawall
-        .run(&scratch, ["backup-fetch", &data, "LATEST", "--restore-spec", spec.to_str().unwrap()])
+    site.seawall
+        .run(&site.scratch, ["backup-fetch", &data, "LATEST", "--restore-spec", spec.to_str().unwrap()])
         .success();
-    recover(&mut moved, &seawall);
+    recover(&mut moved, &site);
     assert_eq!(there(&moved), "1000|1001");
     for oid in sentinel["Spec"]["tablespaces"].as_array().unwrap() {
         let oid = oid.as_str().unwrap();
@@ -279,94 +247,74 @@ fn tablespaces_go_where_they_were_or_where_they_are_told() {
     for place in &places {
         fs::remove_dir_all(place).unwrap();
     }
-    scratch.dir("space2"); // empty, the other absent
-    scratch.own(scratch.path());
-    let mut same = restore(&scratch, &postgres, &seawall, "same");
-    recover(&mut same, &seawall);
+    site.scratch.dir("space2"); // empty, the other absent
+    site.scratch.own(site.scratch.path());
+    let mut same = site.restore("same");
+    recover(&mut same, &site);
     assert_eq!(there(&same), "1000|1001");
     same.amcheck();
 }
 
 #[test]
 fn from_a_backup_of_a_standby() {
-    let postgres = require!(Postgres::version(15));
-    let scratch = Scratch::new();
-    let (_bucket, seawall) = repository(&scratch);
-    let source = primary(&scratch, &postgres, &seawall, &[]);
-    source.push_backup(&seawall);
+    let site = require!(Site::new());
+    let source = primary(&site, &[]);
+    source.push_backup(&site.seawall);
     add(&source, 1000);
-    let mut standby = restore(&scratch, &postgres, &seawall, "standby");
-    standby.follow_with(&seawall);
+    let mut standby = site.restore("standby");
+    standby.follow_with(&site.seawall);
     source.sql("CHECKPOINT");
     source.switch_wal();
     standby.start();
     standby.wait_until("SELECT count(*) FROM ledger", "1000");
-    standby.push_backup(&seawall);
+    standby.push_backup(&site.seawall);
     add(&source, 1000);
     source.switch_wal();
     let expected = ledger(&source);
 
-    let mut restored = restore(&scratch, &postgres, &seawall, "restored");
+    let mut restored = site.restore("restored");
     assert!(
         !restored.data().join("standby.signal").exists(),
         "a standby's signal file is not part of a backup"
     );
-    recover(&mut restored, &seawall);
-    assert_eq!(ledger(&restored), expected);
-    restored.amcheck();
-}
-
-/// A backup that takes some seconds.
-fn slow_backup(scratch: &Scratch, tool: &Tool, cluster: &Cluster<'_>) -> Child {
-    let tool = tool.clone().with("WALG_DISK_RATE_LIMIT", "10000000");
-    let mut command = tool.command(scratch, ["backup-push", cluster.data().to_str().unwrap()]);
-    command.envs(cluster.libpq_env()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.spawn().unwrap()
+    recover_to(&expected, &mut restored, &site);
 }
 
 #[test]
 fn no_backup_of_a_standby_that_is_promoted_meanwhile() {
-    let postgres = require!(Postgres::version(15));
-    let scratch = Scratch::new();
-    let (bucket, seawall) = repository(&scratch);
-    let source = primary(&scratch, &postgres, &seawall, &[]);
-    source.push_backup(&seawall);
-    let mut standby = restore(&scratch, &postgres, &seawall, "standby");
-    standby.follow_with(&seawall);
+    let site = require!(Site::new());
+    let source = primary(&site, &[]);
+    source.push_backup(&site.seawall);
+    let mut standby = site.restore("standby");
+    standby.follow_with(&site.seawall);
     add(&source, 1000);
     source.sql("CHECKPOINT");
     source.switch_wal();
     standby.start();
     standby.wait_until("SELECT count(*) FROM ledger", "1000");
-    let before = bucket.keys();
+    let before = site.bucket.keys();
 
-    let mut backup = slow_backup(&scratch, &seawall, &standby);
-    let mut said = String::new();
-    let mut lines = BufReader::new(backup.stderr.as_mut().unwrap());
-    while !said.contains("Starting part_") {
-        assert_ne!(lines.read_line(&mut said).unwrap(), 0, "it ended: {said}");
-    }
+    let mut backup = standby.start_slow_backup(&site.seawall);
+    wait_until_it_copies(&mut backup);
     standby.sql("SELECT pg_promote()");
     let ended = backup.wait_with_output().unwrap();
     let stderr = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(ended.status.code(), Some(1), "{stderr}");
     assert!(stderr.contains("promoted") || stderr.contains("timeline"), "{stderr}");
-    assert_eq!(bucket.keys(), before, "leftovers");
+    assert_eq!(site.bucket.keys(), before, "leftovers");
 }
 
 #[test]
 fn from_a_backup_taken_while_the_server_is_busy() {
-    let postgres = require!(Postgres::version(15));
-    let scratch = Scratch::new();
-    let (_bucket, seawall) = repository(&scratch);
-    let mut source = primary(&scratch, &postgres, &seawall, &["--data-checksums"]);
+    let site = require!(Site::new());
+    let mut source = primary(&site, &["--data-checksums"]);
     source.pgbench_init(2);
     let mut load = source.client("pgbench");
     load.args(["-n", "-c", "2", "-T", "60"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut load = load.spawn().unwrap();
     source.wait_until("SELECT count(*) > 100 FROM pgbench_history", "t");
     let mut verified =
-        seawall.command(&scratch, ["backup-push", "--verify", source.data().to_str().unwrap()]);
+        site.seawall.command(&site.scratch, ["backup-push", "--verify", source.data().to_str().unwrap()]);
     let verified = run(verified.envs(source.libpq_env())).success();
     assert!(!verified.stderr.contains("corrupt"), "a page that was being written is not corrupt\n{verified}");
     load.kill().unwrap();
@@ -379,52 +327,52 @@ fn from_a_backup_taken_while_the_server_is_busy() {
     let expected = source.sql(balances);
     source.stop();
 
-    let mut restored = restore(&scratch, &postgres, &seawall, "restored");
-    recover(&mut restored, &seawall);
+    let mut restored = site.restore("restored");
+    recover(&mut restored, &site);
     assert_eq!(restored.sql(balances), expected);
     restored.amcheck();
 }
 
 #[test]
 fn from_the_backup_with_the_given_user_data() {
-    let postgres = require!(Postgres::version(15));
-    let scratch = Scratch::new();
-    let (bucket, seawall) = repository(&scratch);
-    let mut source = primary(&scratch, &postgres, &seawall, &[]);
+    let site = require!(Site::new());
+    let mut source = primary(&site, &[]);
     let push = |arguments: &[&str]| {
-        let mut command = seawall.command(&scratch, ["backup-push", source.data().to_str().unwrap()]);
+        let mut command =
+            site.seawall.command(&site.scratch, ["backup-push", source.data().to_str().unwrap()]);
         run(command.args(arguments).envs(source.libpq_env())).success()
     };
     push(&["--permanent", "--add-user-data", r#"{"release":41}"#]);
     add(&source, 10);
     push(&["--add-user-data={\"release\":42}"]);
     source.switch_wal();
-    let backups = backups_in(&bucket);
+    let backups = site.bucket.backups();
     let metadata =
-        backups.iter().map(|name| json_of(&bucket, &format!("basebackups_005/{name}/metadata.json")));
+        backups.iter().map(|name| json_of(&site.bucket, &format!("basebackups_005/{name}/metadata.json")));
     let metadata: Vec<Value> = metadata.collect();
     assert_eq!(metadata[0]["is_permanent"], json!(true));
     assert_eq!(metadata[0]["user_data"], json!({"release": 41}));
     assert_eq!(metadata[1]["is_permanent"], json!(false));
     source.stop();
 
-    let mut restored = Cluster::restored(&scratch, &postgres, "restored");
+    let mut restored = Cluster::restored(&site.scratch, &site.postgres, "restored");
     let data = restored.data().to_str().unwrap().to_owned();
-    let run = seawall.run(&scratch, ["backup-fetch", &data, "--target-user-data", r#"{"release":40}"#]);
+    let run =
+        site.seawall.run(&site.scratch, ["backup-fetch", &data, "--target-user-data", r#"{"release":40}"#]);
     run.fails(1).stderr_has("user data");
-    seawall.run(&scratch, ["backup-fetch", &data, "--target-user-data", r#"{"release":41}"#]).success();
+    site.seawall
+        .run(&site.scratch, ["backup-fetch", &data, "--target-user-data", r#"{"release":41}"#])
+        .success();
     let label = fs::read_to_string(restored.data().join("backup_label")).unwrap();
     assert!(label.contains(backups[0].trim_start_matches("base_")), "{label}");
-    recover(&mut restored, &seawall);
+    recover(&mut restored, &site);
     assert_eq!(restored.sql("SELECT count(*) FROM ledger"), "10");
 }
 
 #[test]
 fn corrupt_pages_are_backed_up_and_told() {
-    let postgres = require!(Postgres::version(15));
-    let scratch = Scratch::new();
-    let (bucket, seawall) = repository(&scratch);
-    let mut source = primary(&scratch, &postgres, &seawall, &["--data-checksums"]);
+    let site = require!(Site::new());
+    let mut source = primary(&site, &["--data-checksums"]);
     add(&source, 1000);
     let file = source.sql("SELECT pg_relation_filepath('ledger')");
     source.stop();
@@ -434,10 +382,11 @@ fn corrupt_pages_are_backed_up_and_told() {
     fs::write(&path, content).unwrap();
     source.start();
 
-    let mut command = seawall.command(&scratch, ["backup-push", "--verify", source.data().to_str().unwrap()]);
+    let mut command =
+        site.seawall.command(&site.scratch, ["backup-push", "--verify", source.data().to_str().unwrap()]);
     run(command.envs(source.libpq_env())).success().stderr_has("WARNING").stderr_has(&file);
-    let [name] = &backups_in(&bucket)[..] else { panic!("{:?}", bucket.keys()) };
-    let files = json_of(&bucket, &format!("basebackups_005/{name}/files_metadata.json"));
+    let [name] = &site.bucket.backups()[..] else { panic!("{:?}", site.bucket.keys()) };
+    let files = json_of(&site.bucket, &format!("basebackups_005/{name}/files_metadata.json"));
     let corrupt = &files["Files"][format!("/{file}")]["CorruptBlocks"];
     assert_eq!(corrupt["CorruptBlocksCount"], json!(1), "{corrupt}");
     assert_eq!(corrupt["SomeCorruptBlocks"], json!([2]), "{corrupt}");
@@ -445,131 +394,116 @@ fn corrupt_pages_are_backed_up_and_told() {
 
 #[test]
 fn with_pg_wal_on_another_volume() {
-    let postgres = require!(Postgres::version(15));
-    let scratch = Scratch::new();
-    let (_bucket, seawall) = repository(&scratch);
+    let site = require!(Site::new());
     let move_wal = |cluster: &Cluster<'_>, name: &str| {
-        let (inside, outside) = (cluster.data().join("pg_wal"), scratch.absent(name));
+        let (inside, outside) = (cluster.data().join("pg_wal"), site.scratch.absent(name));
         fs::rename(&inside, &outside).unwrap();
         symlink(&outside, &inside).unwrap();
     };
-    let mut source = primary(&scratch, &postgres, &seawall, &[]);
+    let mut source = primary(&site, &[]);
     source.stop();
     move_wal(&source, "source_wal");
     source.start();
-    source.push_backup(&seawall);
-    add(&source, 1000);
-    source.switch_wal();
-    let expected = ledger(&source);
-    source.stop();
+    source.push_backup(&site.seawall);
+    let expected = last_rows(source);
 
-    let mut restored = restore(&scratch, &postgres, &seawall, "restored");
+    let mut restored = site.restore("restored");
     assert!(restored.data().join("pg_wal").symlink_metadata().unwrap().is_dir());
     move_wal(&restored, "restored_wal");
-    recover(&mut restored, &seawall);
-    assert_eq!(ledger(&restored), expected);
+    recover_to(&expected, &mut restored, &site);
 }
 
 #[test]
 fn from_an_archive_inside_the_data_directory() {
-    let postgres = require!(Postgres::version(15));
-    let scratch = Scratch::new();
-    let mut source = Cluster::create(&scratch, &postgres, "source", &[]);
-    let archive = source.data().join("archive");
+    let mut site = require!(Site::new());
+    let archive = site.scratch.path().join("source/archive");
+    site.seawall = site.seawall.with("WALG_FILE_PREFIX", archive.to_str().unwrap());
+    let mut source = Cluster::create(&site.scratch, &site.postgres, "source", &[]);
     fs::create_dir(&archive).unwrap();
-    scratch.own(&archive);
-    let seawall = Tool::seawall(&scratch).with("WALG_FILE_PREFIX", archive.to_str().unwrap());
-    source.archive_with(&seawall);
+    site.scratch.own(&archive);
+    source.archive_with(&site.seawall);
     source.start();
-    source.sql("CREATE TABLE ledger (id serial PRIMARY KEY, note text)");
-    source.push_backup(&seawall).stderr_has("WARNING").stderr_has("inside the data directory");
+    source.sql(EMPTY_LEDGER);
+    source.push_backup(&site.seawall).stderr_has("WARNING").stderr_has("inside the data directory");
     add(&source, 1000);
-    source.push_backup(&seawall);
+    source.push_backup(&site.seawall);
     source.switch_wal();
     let expected = ledger(&source);
     source.stop();
 
-    let mut restored = restore(&scratch, &postgres, &seawall, "restored");
+    let mut restored = site.restore("restored");
     assert!(!restored.data().join("archive").exists(), "the archive is part of its own backup");
-    recover(&mut restored, &seawall);
-    assert_eq!(ledger(&restored), expected);
+    recover_to(&expected, &mut restored, &site);
 }
 
 /// An archive that `archive_command = 'cp %p …/%f'` made, adopted as it is.
 #[test]
 fn from_an_archive_of_plain_copies() {
-    let postgres = require!(Postgres::version(15));
-    let scratch = Scratch::new();
-    let (_bucket, seawall) = repository(&scratch);
-    let copies = scratch.path().join("storage");
-    let mut source = Cluster::create(&scratch, &postgres, "source", &[]);
+    let site = require!(Site::new());
+    let copies = site.scratch.path().join("storage");
+    let mut source = Cluster::create(&site.scratch, &site.postgres, "source", &[]);
     source.configure("archive_mode", "on");
     source.configure("archive_command", &format!("cp %p {}/%f", copies.display()));
     source.start();
-    source.sql("CREATE TABLE ledger (id serial PRIMARY KEY, note text)");
-    source.push_backup(&seawall);
-    add(&source, 1000);
-    source.switch_wal();
-    let expected = ledger(&source);
-    source.stop();
+    source.sql(EMPTY_LEDGER);
+    source.push_backup(&site.seawall);
+    let expected = last_rows(source);
     assert!(fs::read_dir(&copies).unwrap().count() > 1);
 
-    let mut restored = restore(&scratch, &postgres, &seawall, "restored");
-    recover(&mut restored, &seawall);
-    assert_eq!(ledger(&restored), expected);
+    let mut restored = site.restore("restored");
+    recover_to(&expected, &mut restored, &site);
 }
 
 #[test]
 fn restored_directories_are_the_owners_alone() {
-    let postgres = require!(Postgres::version(15));
-    let scratch = Scratch::new();
-    let (_bucket, seawall) = repository(&scratch);
-    let source = primary(&scratch, &postgres, &seawall, &[]);
-    source.push_backup(&seawall);
-    let open = scratch.dir("open");
+    let site = require!(Site::new());
+    let source = primary(&site, &[]);
+    source.push_backup(&site.seawall);
+    let open = site.scratch.dir("open");
     fs::set_permissions(&open, PermissionsExt::from_mode(0o777)).unwrap();
-    seawall.run(&scratch, ["backup-fetch", open.to_str().unwrap(), "LATEST"]).success();
+    site.seawall.run(&site.scratch, ["backup-fetch", open.to_str().unwrap(), "LATEST"]).success();
     assert_eq!(open.metadata().unwrap().permissions().mode() & 0o7777, 0o700);
     for signal in ["recovery.signal", "standby.signal"] {
         assert!(!open.join(signal).exists(), "recovery settings are the caller's");
     }
-    seawall.run(&scratch, ["backup-fetch", open.to_str().unwrap(), "LATEST"]).fails(1).stderr_has("hint:");
+    site.seawall
+        .run(&site.scratch, ["backup-fetch", open.to_str().unwrap(), "LATEST"])
+        .fails(1)
+        .stderr_has("hint:");
     assert!(open.join("backup_label").exists(), "a directory that is not empty was touched");
 }
 
-/// A repository on versitygw behind a gate, of a cluster whose last rows are many small segments after its backup.
-struct Distant {
-    _bucket: Bucket,
-    gate: Gate,
-    seawall: Tool,
-    expected: String,
-}
-
-fn distant(scratch: &Scratch, postgres: &Postgres, bucket: Bucket) -> Distant {
+/// A repository on versitygw behind a gate.
+fn distant_site() -> Result<(Site, Gate), Missing> {
+    let bucket = Bucket::versitygw()?;
+    let site = Site::new()?;
     let endpoint = bucket.env().find(|(name, _)| *name == "AWS_ENDPOINT").unwrap().1.to_owned();
     let gate = Gate::to(&endpoint);
-    let seawall = Tool::seawall(scratch)
+    let seawall = Tool::seawall(&site.scratch)
         .with_all(bucket.env())
         .with("AWS_ENDPOINT", &gate.endpoint())
         .with("WALG_S3_MAX_RETRIES", "1")
         .with("WALG_DOWNLOAD_CONCURRENCY", "1");
-    let mut source = primary(scratch, postgres, &seawall, SMALL_SEGMENTS);
-    source.push_backup(&seawall);
+    Ok((Site { bucket, seawall, ..site }, gate))
+}
+
+/// A backup, and rows in many small segments after it; returns what the table holds.
+fn archive_many_segments(site: &Site) -> String {
+    let mut source = primary(site, SMALL_SEGMENTS);
+    source.push_backup(&site.seawall);
     add(&source, 60_000);
     source.switch_wal();
     let expected = ledger(&source);
     source.stop();
-    Distant { _bucket: bucket, gate, seawall, expected }
+    expected
 }
 
 #[test]
 fn stops_when_the_storage_fails_and_goes_on_afterwards() {
-    let postgres = require!(Postgres::version(15));
-    let bucket = require!(Bucket::versitygw());
-    let scratch = Scratch::new();
-    let Distant { gate, seawall, expected, _bucket } = distant(&scratch, &postgres, bucket);
-    let mut restored = restore(&scratch, &postgres, &seawall, "restored");
-    restored.recover_with(&seawall);
+    let (site, gate) = require!(distant_site());
+    let expected = archive_many_segments(&site);
+    let mut restored = site.restore("restored");
+    restored.recover_with(&site.seawall);
     restored.configure("hot_standby", "off");
     gate.open_for(12); // a wal-fetch needs one or two
     match restored.try_start() {
@@ -593,12 +527,10 @@ fn stops_when_the_storage_fails_and_goes_on_afterwards() {
 
 #[test]
 fn of_a_standby_outlives_a_failure_of_the_storage() {
-    let postgres = require!(Postgres::version(15));
-    let bucket = require!(Bucket::versitygw());
-    let scratch = Scratch::new();
-    let Distant { gate, seawall, expected, _bucket } = distant(&scratch, &postgres, bucket);
-    let mut standby = restore(&scratch, &postgres, &seawall, "standby");
-    standby.follow_with(&seawall);
+    let (site, gate) = require!(distant_site());
+    let expected = archive_many_segments(&site);
+    let mut standby = site.restore("standby");
+    standby.follow_with(&site.seawall);
     gate.open_for(12);
     standby.start();
     let failures = |log: String| log.matches("gave up after 2 attempts").count();

@@ -61,6 +61,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// The fault of an object whose extension is none of our methods'.
+    #[must_use]
+    pub fn unknown_extension(extension: &str) -> Error {
+        match extension {
+            "lzo" => Error::Lzo,
+            other => Error::UnknownExtension(other.to_owned()),
+        }
+    }
+
     /// Returns the codec fault inside an error of a decoder; `None` when the error came from its source.
     #[must_use]
     pub fn of(error: &io::Error) -> Option<&Error> {

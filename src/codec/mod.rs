@@ -19,6 +19,7 @@
 //! Source: wal-g `internal/compression` and `internal/crypto`, release 3.0.9.
 
 mod brotli;
+mod compression;
 mod error;
 mod gzip;
 mod lz4;
@@ -32,8 +33,9 @@ mod zstd;
 
 use std::io::{self, BufReader, Read, Write};
 
+pub use compression::{Compression, ZstdLevel};
 pub use error::{Error, Format};
-pub use method::{Compression, Method, ZstdLevel};
+pub use method::Method;
 pub use sodium::{KeyRing, KeySource, KeyTransform};
 
 use self::sodium::{Opener, Sealer};

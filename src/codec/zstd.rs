@@ -6,7 +6,8 @@ use std::io;
 
 use zstd::stream::raw::{CParameter, Decoder, Encoder, InBuffer, Operation, OutBuffer};
 
-use super::method::{Method, ZstdLevel};
+use super::compression::ZstdLevel;
+use super::method::Method;
 use super::step::{self, Another, End, Input, Step};
 
 /// The compressing side.

@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use super::{BLOCK_BYTES, padding_bytes};
 
 /// What a header says about a file, a directory or a symbolic link, apart from its content.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
     /// The member's name as it is to be stored, with the leading slash of wal-g's names where that is wanted.
     pub name: String,

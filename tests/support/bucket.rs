@@ -109,6 +109,15 @@ impl Bucket {
         keys
     }
 
+    /// The names of the backups, those with a sentinel.
+    pub fn backups(&self) -> Vec<String> {
+        let name = |key: &String| {
+            let name = key.strip_prefix("basebackups_005/")?.strip_suffix("_backup_stop_sentinel.json")?;
+            Some(name.to_owned())
+        };
+        self.keys().iter().filter_map(name).collect()
+    }
+
     #[track_caller]
     pub fn get(&self, key: &str) -> Vec<u8> {
         match &self.place {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -159,6 +159,14 @@ impl<'a> Cluster<'a> {
     pub fn push_backup(&self, tool: &Tool) -> Run {
         let mut command = tool.command(self.scratch, [OsStr::new("backup-push"), self.data.as_os_str()]);
         run(command.envs(self.libpq_env())).success()
+    }
+
+    /// Starts a backup that takes a few seconds. Its streams are piped.
+    pub fn start_slow_backup(&self, tool: &Tool) -> Child {
+        let tool = tool.clone().with("WALG_DISK_RATE_LIMIT", "10000000");
+        let mut command = tool.command(self.scratch, [OsStr::new("backup-push"), self.data.as_os_str()]);
+        command.envs(self.libpq_env()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
     }
 
     /// Appends a setting to postgresql.conf.
@@ -328,6 +336,16 @@ impl<'a> Cluster<'a> {
                  i.indexrelid WHERE c.relam = 403 AND c.relpersistence <> 't' AND i.indisvalid",
             );
         }
+    }
+}
+
+/// Reads what a backup says until it copies data.
+#[track_caller]
+pub fn wait_until_it_copies(backup: &mut Child) {
+    let mut said = String::new();
+    let mut lines = BufReader::new(backup.stderr.as_mut().unwrap());
+    while !said.contains("Starting part_") {
+        assert_ne!(lines.read_line(&mut said).unwrap(), 0, "it ended: {said}");
     }
 }
 

@@ -22,13 +22,15 @@ mod command;
 mod fixture;
 mod gate;
 mod scratch;
+mod site;
 mod tool;
 
 pub use available::{Missing, announce};
 pub use bucket::Bucket;
-pub use cluster::{Cluster, Postgres};
+pub use cluster::{Cluster, Postgres, wait_until_it_copies};
 pub use command::{Run, run};
 pub use fixture::{Fixture, FixtureBackup, RestorePoint};
 pub use gate::Gate;
 pub use scratch::Scratch;
+pub use site::{Site, repository};
 pub use tool::Tool;

@@ -117,7 +117,11 @@ pub fn parse_tar_name(name: &str) -> Result<StoredTar, codec::Error> {
     let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
     let (stem, method) = match extension {
         "tar" => (stem, Method::None),
-        _ => (stem.strip_suffix(".tar").unwrap_or(stem), Method::from_extension(extension)?),
+        _ => {
+            let method = Method::from_extension(extension);
+            let method = method.ok_or_else(|| codec::Error::unknown_extension(extension))?;
+            (stem.strip_suffix(".tar").unwrap_or(stem), method)
+        }
     };
     Ok(StoredTar { method, is_tail: stem.ends_with("pg_control") || stem.ends_with("backup_label") })
 }
@@ -173,7 +177,7 @@ pub fn parse_wal_key(key: &Key) -> Option<StoredWal> {
         return Some(StoredWal::File(file, Method::None));
     }
     let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
-    let method = if extension.is_empty() { Method::None } else { Method::from_extension(extension).ok()? };
+    let method = if extension.is_empty() { Method::None } else { Method::from_extension(extension)? };
     if let Some(segment) = stem.strip_suffix(DELTA_SUFFIX) {
         return Some(StoredWal::Delta(segment.parse().ok()?));
     }
@@ -244,8 +248,9 @@ mod tests {
             parse_tar_name("copy_0.tar.lz4").unwrap(),
             StoredTar { method: Method::Lz4, is_tail: false }
         );
-        assert!(parse_tar_name("part_001.tar.lzo").is_err());
-        assert!(parse_tar_name("part_001.tar.foo").is_err());
+        for (name, fault) in [("part_001.tar.lzo", "lzo"), ("part_001.tar.foo", "'foo'")] {
+            assert!(parse_tar_name(name).unwrap_err().to_string().contains(fault), "{name}");
+        }
     }
 
     #[test]
