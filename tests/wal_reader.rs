@@ -12,7 +12,7 @@ use std::process::Command;
 
 use seawall::pg::data_dir::{Found, WalkRules, walk};
 use seawall::pg::page::PageHeader;
-use seawall::pg::wal::{SegmentChanges, WalReader, join};
+use seawall::pg::wal::{SegmentChanges, WalError, WalReader, join};
 use seawall::pg::wal_summary::{self, SummaryName};
 use seawall::pg::{
     BlockMap, ControlFile, DatabasePlace, FileChanges, Lsn, Oid, RelationFile, RelationPlace, SegmentName,
@@ -252,8 +252,8 @@ fn check_limits(loaded: &Loaded, map: &BlockMap) {
 }
 
 /// Every page that carries an LSN of the stretch is in the map, and every block that the map names and that is still
-/// there carries one. With checksums a page gets one with every change.
-fn check_pages(loaded: &Loaded, map: &BlockMap) {
+/// there carries one. With checksums a page gets one with every change. Returns how many files and blocks were changed.
+fn check_pages(loaded: &Loaded, map: &BlockMap) -> (usize, usize) {
     let mut lsns = BTreeMap::new();
     let mut files = 0;
     for found in walk(loaded.cluster.data(), &WalkRules::default()).unwrap() {
@@ -296,7 +296,7 @@ fn check_pages(loaded: &Loaded, map: &BlockMap) {
             }
         }
     }
-    assert!(files > 50 && named > 1000, "{files} files, {named} blocks");
+    (files, named)
 }
 
 /// The blocks that a line of `pg_waldump` or a `block_ref` of pg_walinspect names
@@ -444,7 +444,8 @@ fn names_what_changed(version: u32, initdb_args: &[&str], settings: &[(&str, &st
     let mut loaded = Loaded::new(&scratch, &postgres, initdb_args, settings);
     let map = loaded.map();
     check_limits(&loaded, &map);
-    check_pages(&loaded, &map);
+    let (files, named) = check_pages(&loaded, &map);
+    assert!(files > 50 && named > 1000, "{files} files, {named} blocks");
     loaded.check_segments();
     if version >= 17 {
         check_summaries(&mut loaded, &map);
@@ -459,6 +460,123 @@ fn names_what_changed(version: u32, initdb_args: &[&str], settings: &[(&str, &st
         assert!(missed.is_empty() && added.is_empty(), "missed {missed:?}, added {added:?}");
     }
     assert!(ours.len() > 3000, "{} blocks", ours.len());
+}
+
+/// The WAL of a server that lost the rest of a record in a crash, and was promoted later.
+fn goes_on_after_a_crash_and_a_promotion(version: u32) {
+    let postgres = require!(Postgres::version(version));
+    let scratch = Scratch::new();
+    let mut cluster = Cluster::create(&scratch, &postgres, "data", &["--data-checksums", "--wal-segsize=1"]);
+    cluster.configure("wal_keep_size", "1GB");
+    cluster.start();
+    cluster.sql("CREATE TABLE rows AS SELECT generate_series(1, 1000) AS id");
+    cluster.stop();
+    let from = control(cluster.data()).redo_lsn;
+    cluster.start();
+    cluster.sql("INSERT INTO rows SELECT generate_series(1, 1000)");
+    cluster.sql("SELECT pg_switch_wal()");
+    let begins = cluster.sql("SELECT pg_walfile_name(pg_current_wal_insert_lsn())");
+    cluster.sql("SELECT pg_logical_emit_message(true, 'lost', repeat('x', 2500000))");
+    cluster.kill();
+    // The segment with the record's start is there, and with its middle; that with its end is not.
+    let mut name: SegmentName = begins.parse().unwrap();
+    let size = control(cluster.data()).wal_segment_size;
+    name = name.next(size).unwrap().next(size).unwrap();
+    while fs::remove_file(cluster.data().join("pg_wal").join(name.to_string())).is_ok() {
+        name = name.next(size).unwrap();
+    }
+    cluster.start();
+    cluster.sql("INSERT INTO rows SELECT generate_series(1, 2000)");
+    cluster.stop();
+    cluster.append("standby.signal", "");
+    cluster.start();
+    cluster.sql("SELECT pg_promote()");
+    cluster.sql("UPDATE rows SET id = id + 1");
+    cluster.stop();
+
+    let control = control(cluster.data());
+    assert_eq!(control.checkpoint_timeline.as_u32(), 2);
+    let mut reader = WalReader::new(control.system_identifier, size, from, control.redo_lsn);
+    let (mut dropped, mut newer) = (0, 0);
+    while let Some(number) = reader.next_segment() {
+        // From the segment on in which the server was promoted there is one of the new timeline.
+        let path = [2, 1]
+            .map(|timeline| SegmentName::new(TimelineId::new(timeline).unwrap(), number, size).unwrap())
+            .map(|name| cluster.data().join("pg_wal").join(name.to_string()))
+            .into_iter()
+            .find(|path| path.exists())
+            .unwrap();
+        let bytes = fs::read(&path).unwrap();
+        // XLP_FIRST_IS_OVERWRITE_CONTRECORD, in the header of a page whose address is right
+        dropped += bytes.chunks_exact(8192).filter(|page| page[2] & 8 != 0).count();
+        newer += usize::from(path.file_name().unwrap().to_str().unwrap().starts_with("00000002"));
+        reader.read_segment(&mut &bytes[..]).unwrap();
+    }
+    assert!(dropped == 1 && newer > 0, "{dropped} records dropped, {newer} segments of the new timeline");
+    let until = control.redo_lsn;
+    let space = Oid::FIRST_NORMAL;
+    let loaded = Loaded { cluster, control, from, until, space, said: Vec::new() };
+    let (_, named) = check_pages(&loaded, &reader.finish().unwrap());
+    // 4000 rows, updated, of 226 or less to a page
+    assert!(named > 30, "{named} blocks");
+}
+
+/// With `wal_level = minimal` a table made in the same transaction is filled without WAL.
+#[test]
+fn a_time_with_minimal_wal_is_a_gap() {
+    for version in Postgres::VERSIONS {
+        let postgres = require!(Postgres::version(version));
+        let scratch = Scratch::new();
+        let mut cluster = Cluster::create(&scratch, &postgres, "data", &[]);
+        cluster.start();
+        cluster.stop();
+        let from = control(cluster.data()).redo_lsn;
+        cluster.configure("max_wal_senders", "0");
+        cluster.configure("wal_level", "minimal");
+        cluster.start();
+        cluster.stop();
+        cluster.configure("wal_level", "replica");
+        cluster.start();
+        cluster.stop();
+        let control = control(cluster.data());
+        let mut reader =
+            WalReader::new(control.system_identifier, control.wal_segment_size, from, control.redo_lsn);
+        let number = reader.next_segment().unwrap();
+        let name = SegmentName::new(TimelineId::FIRST, number, control.wal_segment_size).unwrap();
+        let mut segment = File::open(cluster.data().join("pg_wal").join(name.to_string())).unwrap();
+        let error = reader.read_segment(&mut segment).unwrap_err();
+        assert!(matches!(error, WalError::MinimalLevel { lsn } if lsn > from), "{version}: {error}");
+    }
+}
+
+#[test]
+fn goes_on_after_a_crash_and_a_promotion_13() {
+    goes_on_after_a_crash_and_a_promotion(13);
+}
+
+#[test]
+fn goes_on_after_a_crash_and_a_promotion_14() {
+    goes_on_after_a_crash_and_a_promotion(14);
+}
+
+#[test]
+fn goes_on_after_a_crash_and_a_promotion_15() {
+    goes_on_after_a_crash_and_a_promotion(15);
+}
+
+#[test]
+fn goes_on_after_a_crash_and_a_promotion_16() {
+    goes_on_after_a_crash_and_a_promotion(16);
+}
+
+#[test]
+fn goes_on_after_a_crash_and_a_promotion_17() {
+    goes_on_after_a_crash_and_a_promotion(17);
+}
+
+#[test]
+fn goes_on_after_a_crash_and_a_promotion_18() {
+    goes_on_after_a_crash_and_a_promotion(18);
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //! relations. PostgreSQL's own incremental backup keeps the same (`common/blkreftable.c`, "limit block").
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
 
 use roaring::RoaringBitmap;
 
@@ -76,7 +77,7 @@ impl RelationPlace {
 /// The blocks that changed.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct BlockMap {
-    relations: HashMap<RelationPlace, RelationChanges>,
+    relations: HashMap<RelationPlace, RelationChanges, BuildHasherDefault<NumberHasher>>,
     /// Databases whose files were copied or removed as a whole.
     replaced: HashSet<DatabasePlace>,
 }
@@ -87,6 +88,34 @@ struct RelationChanges {
     /// The smallest length in blocks that the relation was cut to; `None` if it never was.
     limit: Option<u32>,
     blocks: RoaringBitmap,
+}
+
+/// A hash of the numbers of relations. The standard library's, made against keys that somebody chose, would make
+/// reading WAL a third slower.
+#[derive(Debug, Clone, Default)]
+struct NumberHasher(u64);
+
+impl Hasher for NumberHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u64(byte.into()));
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.write_u64(number.into());
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // 2^64 divided by the golden ratio; the table looks at the lowest and the highest bits.
+        self.0 = (self.0 ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(32);
+    }
+
+    fn write_isize(&mut self, number: isize) {
+        self.write_u64(number.unsigned_abs() as u64);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// What the map says of one segment file.

@@ -22,7 +22,7 @@ pub(super) struct Stream {
     dropped: Option<Lsn>,
     /// The timeline of the latest page.
     timeline: u32,
-    /// The address past the last page there will be, and records that go on there are kept whole.
+    /// Where the last page there will be ends, if a record that goes on there has to be kept whole.
     keep_past: Option<Lsn>,
 }
 
