@@ -601,6 +601,7 @@ fn chain_with_walg(takers: [By; 3]) {
     let mut source = repository.primary(&postgres, &["--data-checksums"]);
     before(&source, None);
     age(&scratch, &source);
+    let big = file_of(&source, "big");
     for (number, taker) in takers.into_iter().enumerate() {
         match number {
             0 => {}
@@ -617,6 +618,9 @@ fn chain_with_walg(takers: [By; 3]) {
 
     let backups = repository.backups();
     assert_eq!(repository.sentinel(&backups[2])["DeltaFrom"], json!(backups[1]));
+    for delta in &backups[1..] {
+        assert_eq!(repository.form(delta, &big), "increment", "{delta}");
+    }
     let listed = walg.run(&scratch, ["backup-list", "--detail"]).success();
     backups.iter().for_each(|name| assert!(listed.stdout.contains(name.as_str()), "{listed}"));
     for (tool, by) in [(&repository.tool, "us"), (&walg, "wal-g")] {

@@ -23,11 +23,10 @@
 //! host in the same directory (a standby replays late: what the parent saw there later may be older here). Where the
 //! file system does not tell a file's birth, changed files are taken whole: larger, but never wrong.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::layout::walg::files_metadata::FileDescription;
 use crate::layout::walg::increment;
 use crate::ops::changed_blocks::{ChangedBlocks, Source};
 use crate::pg::data_dir::{Member, MemberKind};
@@ -45,8 +44,8 @@ const TICK: SignedDuration = SignedDuration::from_millis(100);
 /// What a delta backup knows beforehand.
 #[derive(Debug)]
 pub(super) struct Delta {
-    /// The parent's files, by their names in tars.
-    pub parent_files: BTreeMap<String, FileDescription>,
+    /// When each file of the parent had been changed, by its name in tars.
+    pub parent_files: HashMap<String, Timestamp>,
     /// Where the parent's WAL begins.
     pub parent_lsn: Lsn,
     /// When the parent was started.
@@ -82,7 +81,7 @@ impl Delta {
             return Take::Whole;
         }
         let Some(known) = self.parent_files.get(member.name.as_str()) else { return Take::Whole };
-        let is_untouched = known.mtime == member.mtime && self.is_before_parent(member.mtime, SETTLED);
+        let is_untouched = *known == member.mtime && self.is_before_parent(member.mtime, SETTLED);
         match (PagedFile::of(member), &self.changed) {
             (Some(file), ChangedBlocks::Map(_, map)) => {
                 match map.changes(file.relation, file.segment, file.blocks) {
@@ -159,9 +158,8 @@ mod tests {
 
     /// A delta whose parent was started at 02:30:00 and has these files, changed at these times.
     fn delta(changed: ChangedBlocks, files: &[(&str, &str)]) -> Delta {
-        let describe = |mtime| FileDescription::whole(time(mtime), None);
         Delta {
-            parent_files: files.iter().map(|(name, mtime)| ((*name).to_owned(), describe(mtime))).collect(),
+            parent_files: files.iter().map(|(name, mtime)| ((*name).to_owned(), time(mtime))).collect(),
             parent_lsn: Lsn::new(1),
             parent_start: time("30:00"),
             same_place: true,

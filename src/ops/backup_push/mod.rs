@@ -16,11 +16,13 @@ mod file_reader;
 mod increment_reader;
 mod job;
 mod leftovers;
+mod options;
 mod owners;
 mod pack;
 mod page_check;
 mod page_scan;
 mod parent;
+mod prepare;
 mod survey;
 mod tails;
 mod verify_delta;
@@ -28,109 +30,36 @@ mod verify_delta;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog;
 use crate::layout::walg::files_metadata::{DatabaseDescription, RelationDescription};
-use crate::layout::walg::increment::PAGE_BYTES;
 use crate::layout::walg::{Backup, BackupName, DeltaOrigin, FilesMetadata, TablespaceSpec, names};
-use crate::pg::conninfo::ConnInfo;
+use crate::pg::SegmentName;
 use crate::pg::data_dir::walk;
 use crate::pg::relations::{self, DatabaseRelations};
 use crate::pg::session::{ServerIdentity, Session, StartedBackup};
-use crate::pg::{BLOCKS_PER_SEGMENT, ControlFile, Lsn, SegmentName};
 use crate::pipeline::{PartPool, RateLimit, UploadSettings, run_blocking};
 use crate::storage::{self, Depth};
 
 use super::backup_mark::{self, Mark};
-use super::changed_blocks::{self, ChangedBlocks, Cluster, Interval, Source};
+use super::changed_blocks::Cluster;
 use super::error::RequestError;
 use super::{Context, Error, control_file};
 
 use delta::Delta;
 use job::{Job, Packed};
 use leftovers::remove_leftovers;
-use parent::Parent;
+use prepare::{delta_options, start_delta};
 use survey::{Survey, survey};
 
+pub use options::{DeltaOptions, Options, VerifyPages, WithoutMap};
 pub use parent::{Origin, ParentRules, Unfit};
 pub use verify_delta::VerifyDelta;
-
-/// How `backup-push` works.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// The server's data directory.
-    pub data_dir: PathBuf,
-    /// How to reach the server.
-    pub conninfo: ConnInfo,
-    /// Never to be deleted by retention.
-    pub is_permanent: bool,
-    /// What the user attaches.
-    pub user_data: Option<Value>,
-    /// How to take a delta; `None` for a full backup.
-    pub delta: Option<DeltaOptions>,
-    /// Whether page checksums are verified while reading.
-    pub verify: VerifyPages,
-    /// Whether the list of files is stored; without it no delta can build on the backup.
-    pub with_files_metadata: bool,
-    /// Whether databases and relations are listed, for restores of a part.
-    pub with_relations: bool,
-    /// A tar is closed once it holds more data than this many bytes.
-    pub tar_bytes: u64,
-    /// Threads that read, compress and encrypt.
-    pub workers: usize,
-    /// Requests to the storage at once.
-    pub uploads: usize,
-    /// Bytes per second read from disk.
-    pub disk_rate: Option<u64>,
-    /// Bytes per second sent to the storage.
-    pub network_rate: Option<u64>,
-    /// How long the end of the backup may take on the server; zero means without limit.
-    pub stop_timeout: Duration,
-    /// How often the session is checked.
-    pub alive_check: Duration,
-    /// The archive itself, when it lies in the data directory.
-    pub exclude: Vec<PathBuf>,
-}
-
-/// How a delta backup is taken.
-#[derive(Debug, Clone, PartialEq)]
-pub struct DeltaOptions {
-    /// What it builds on.
-    pub parent: ParentRules,
-    /// Where to learn which blocks changed, the first choice first.
-    pub sources: Vec<Source>,
-    /// What to do when nothing but the pages themselves tells.
-    pub without_map: WithoutMap,
-    /// How much of a map of changed blocks is proved.
-    pub verify: VerifyDelta,
-}
-
-/// What to do when no map of the changed blocks can be had.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WithoutMap {
-    /// Read every page.
-    ReadPages,
-    /// Fail (`WALG_FORCE_WAL_DELTA`).
-    Fail,
-}
-
-/// Whether page checksums are verified.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum VerifyPages {
-    /// They are not.
-    No,
-    /// They are; of each file some corrupt blocks are named.
-    Yes,
-    /// They are; every corrupt block is named.
-    NameAll,
-}
 
 /// Takes a backup. On return it exists, durably, and can be restored.
 pub async fn run(ctx: &Context, options: Options) -> Result<Backup, Error> {
@@ -225,56 +154,6 @@ fn start_segment(started: &StartedBackup, server: &ServerIdentity) -> SegmentNam
         let before = started.lsn.checked_sub(1).unwrap_or(started.lsn);
         SegmentName::containing(server.timeline, before, server.segment_size)
     })
-}
-
-/// How to take a delta, if one is asked for and this cluster is built in the usual way: an increment has pages of 8 KiB,
-/// and blocks are counted over segment files of 1 GiB.
-fn delta_options<'a>(options: &'a Options, control: &ControlFile) -> Option<&'a DeltaOptions> {
-    let delta = options.delta.as_ref().filter(|_| options.with_files_metadata)?;
-    let (page_bytes, segment_pages) = (control.block_size, control.blocks_per_segment);
-    if page_bytes as usize != PAGE_BYTES || segment_pages != BLOCKS_PER_SEGMENT {
-        tracing::warn!(
-            page_bytes,
-            segment_pages,
-            "Doing full backup: no deltas of a cluster built like this"
-        );
-        return None;
-    }
-    Some(delta)
-}
-
-/// Learns what a delta on `parent` has to take, now that it starts at `start`. `None` when a full backup has to do.
-async fn start_delta(
-    ctx: &Context,
-    options: &DeltaOptions,
-    parent: Parent,
-    cluster: Cluster<'_>,
-    start: Lsn,
-) -> Result<Option<(DeltaOrigin, Delta)>, Error> {
-    let Some(mut parent) = parent.ended_before(start)? else { return Ok(None) };
-    let interval = Interval { from: parent.start_lsn, until: start, history: parent.history.clone() };
-    let find = changed_blocks::find(ctx, cluster, &interval, &options.sources);
-    let changed = ctx.until_cancelled(find).await?;
-    if let ChangedBlocks::PageLsns(since) = changed {
-        if options.without_map == WithoutMap::Fail {
-            return Err(Error::NoMap { since });
-        }
-        if !options.sources.contains(&Source::PageLsns) {
-            tracing::warn!(
-                "Doing full backup: no source that SEAWALL_DELTA_SOURCES allows tells what changed"
-            );
-            return Ok(None);
-        }
-    }
-    let delta = Delta {
-        parent_lsn: parent.start_lsn,
-        parent_start: parent.backup.start_time,
-        same_place: parent.backup.hostname == hostname() && parent.backup.data_dir == cluster.data_dir,
-        changed,
-        verify: options.verify,
-        parent_files: std::mem::take(&mut parent.files),
-    };
-    Ok(Some((parent.origin(delta.source()), delta)))
 }
 
 /// A backup being taken.

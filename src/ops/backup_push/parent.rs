@@ -7,13 +7,14 @@
 //! own chain is broken. A parent that was chosen by itself then gives a full backup and a warning, since a job of every
 //! night must still have its backup; a parent that was asked for by name gives an error, before anything is stored.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::Path;
 
+use jiff::Timestamp;
+
 use crate::catalog;
-use crate::layout::walg::files_metadata::FileDescription;
 use crate::layout::walg::{Backup, BackupName, DeltaOrigin, names};
 use crate::ops::backup_choice::{BackupChoice, choose as choose_backup};
 use crate::ops::changed_blocks::Source;
@@ -49,8 +50,8 @@ pub(super) struct Parent {
     pub backup: Backup,
     /// Where its WAL begins.
     pub start_lsn: Lsn,
-    /// Its files, by their names in tars.
-    pub files: BTreeMap<String, FileDescription>,
+    /// When each of its files had been changed, by the name in tars.
+    pub files: HashMap<String, Timestamp>,
     /// The server's timeline with its ancestors, among them the parent's.
     pub history: TimelineHistory,
     /// Deltas in a row, the new one included.
@@ -297,7 +298,7 @@ fn lies_on(history: &TimelineHistory, timeline: TimelineId, start: Lsn, finish: 
 async fn read_files(
     ctx: &Context,
     name: BackupName,
-) -> Result<Result<BTreeMap<String, FileDescription>, Unfit>, Error> {
+) -> Result<Result<HashMap<String, Timestamp>, Unfit>, Error> {
     let files = match catalog::files_metadata(ctx.storage.as_ref(), name).await {
         Ok(metadata) => metadata.files,
         Err(catalog::Error::Storage(error)) => return Err(error.into()),
@@ -305,7 +306,9 @@ async fn read_files(
     };
     Ok(match files.is_empty() {
         true => Err(Unfit::NoFiles),
-        false if files.keys().all(|name| name.starts_with('/')) => Ok(files),
+        false if files.keys().all(|name| name.starts_with('/')) => {
+            Ok(files.into_iter().map(|(name, file)| (name, file.mtime)).collect())
+        }
         false => Err(Unfit::Remote),
     })
 }
@@ -329,8 +332,6 @@ async fn history(ctx: &Context, data_dir: &Path, timeline: TimelineId) -> Result
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-
     use super::*;
     use crate::pg::PgVersion;
 

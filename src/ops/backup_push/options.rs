@@ -1,0 +1,82 @@
+//! How a backup is taken.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::ops::changed_blocks::Source;
+use crate::pg::ConnInfo;
+
+use super::parent::ParentRules;
+use super::verify_delta::VerifyDelta;
+
+/// How `backup-push` works.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The server's data directory.
+    pub data_dir: PathBuf,
+    /// How to reach the server.
+    pub conninfo: ConnInfo,
+    /// Never to be deleted by retention.
+    pub is_permanent: bool,
+    /// What the user attaches.
+    pub user_data: Option<Value>,
+    /// How to take a delta; `None` for a full backup.
+    pub delta: Option<DeltaOptions>,
+    /// Whether page checksums are verified while reading.
+    pub verify: VerifyPages,
+    /// Whether the list of files is stored; without it no delta can build on the backup.
+    pub with_files_metadata: bool,
+    /// Whether databases and relations are listed, for restores of a part.
+    pub with_relations: bool,
+    /// A tar is closed once it holds more data than this many bytes.
+    pub tar_bytes: u64,
+    /// Threads that read, compress and encrypt.
+    pub workers: usize,
+    /// Requests to the storage at once.
+    pub uploads: usize,
+    /// Bytes per second read from disk.
+    pub disk_rate: Option<u64>,
+    /// Bytes per second sent to the storage.
+    pub network_rate: Option<u64>,
+    /// How long the end of the backup may take on the server; zero means without limit.
+    pub stop_timeout: Duration,
+    /// How often the session is checked.
+    pub alive_check: Duration,
+    /// The archive itself, when it lies in the data directory.
+    pub exclude: Vec<PathBuf>,
+}
+
+/// How a delta backup is taken.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeltaOptions {
+    /// What it builds on.
+    pub parent: ParentRules,
+    /// Where to learn which blocks changed, the first choice first.
+    pub sources: Vec<Source>,
+    /// What to do when nothing but the pages themselves tells.
+    pub without_map: WithoutMap,
+    /// How much of a map of changed blocks is proved.
+    pub verify: VerifyDelta,
+}
+
+/// What to do when no map of the changed blocks can be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WithoutMap {
+    /// Read every page.
+    ReadPages,
+    /// Fail (`WALG_FORCE_WAL_DELTA`).
+    Fail,
+}
+
+/// Whether page checksums are verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VerifyPages {
+    /// They are not.
+    No,
+    /// They are; of each file some corrupt blocks are named.
+    Yes,
+    /// They are; every corrupt block is named.
+    NameAll,
+}
