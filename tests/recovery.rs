@@ -145,6 +145,21 @@ fn with_segments_of_64_mib() {
     with_segments_of(64);
 }
 
+fn conninfo(cluster: &Cluster<'_>) -> String {
+    let at = cluster.libpq_env();
+    format!("host={} port={} user=postgres dbname=postgres", at["PGHOST"], at["PGPORT"])
+}
+
+/// A started standby that also streams from `source`, and archives once it is promoted.
+fn streaming_standby<'a>(site: &'a Site, source: &Cluster<'_>) -> Cluster<'a> {
+    let mut standby = site.restore("standby");
+    standby.follow_with(&site.seawall);
+    standby.archive_with(&site.seawall);
+    standby.configure("primary_conninfo", &conninfo(source));
+    standby.start();
+    standby
+}
+
 #[test]
 fn along_the_timeline_of_a_promoted_standby() {
     let site = require!(Site::new());
@@ -153,13 +168,7 @@ fn along_the_timeline_of_a_promoted_standby() {
     add(&source, 1000);
     source.switch_wal();
 
-    let mut standby = site.restore("standby");
-    standby.follow_with(&site.seawall);
-    standby.archive_with(&site.seawall);
-    let source_at = source.libpq_env();
-    let primary_conninfo = format!("host={} port={} user=postgres", source_at["PGHOST"], source_at["PGPORT"]);
-    standby.configure("primary_conninfo", &primary_conninfo);
-    standby.start();
+    let mut standby = streaming_standby(&site, &source);
     // these rows come by streaming: their segment is not archived
     add(&source, 1);
     standby.wait_until("SELECT count(*) FROM ledger", "1001");
@@ -194,6 +203,72 @@ fn of_a_standby_that_goes_on_asking() {
         standby.wait_until("SELECT count(*) FROM ledger", rows);
     }
     assert_eq!(standby.sql("SELECT pg_is_in_recovery()"), "t");
+}
+
+/// A replica is promoted by `recovery.signal` and the old primary follows by `standby.signal`, with nothing but the
+/// archive between them.
+#[test]
+fn of_two_servers_that_swap_their_roles_by_files() {
+    let site = require!(Site::new());
+    let mut first = primary(&site, &[]);
+    first.push_backup(&site.seawall);
+    let mut second = streaming_standby(&site, &first);
+    add(&first, 1000);
+    second.wait_until("SELECT count(*) FROM ledger", "1000");
+    first.stop(); // when the standby has all
+    second.stop();
+
+    fs::remove_file(second.data().join("standby.signal")).unwrap();
+    second.append("recovery.signal", "");
+    second.start();
+    second.wait_until("SELECT pg_is_in_recovery()", "f");
+    add(&second, 500);
+    second.switch_wal();
+    first.follow_with(&site.seawall);
+    first.start();
+    first.wait_until("SELECT count(*) FROM ledger", "1500");
+    assert_eq!(ledger(&first), ledger(&second));
+    assert_eq!(first.sql("SELECT pg_is_in_recovery()"), "t");
+}
+
+/// The old primary was not stopped before the standby was promoted: it cannot follow, says which timeline it missed, and
+/// comes back by pg_rewind, which has to fetch what the archive alone still has.
+#[test]
+fn of_a_primary_that_wrote_on_after_the_promotion_of_another() {
+    let site = require!(Site::new());
+    let mut first = primary(&site, &["--data-checksums", "--wal-segsize=1"]);
+    first.push_backup(&site.seawall);
+    let second = streaming_standby(&site, &first);
+    add(&first, 1000);
+    second.wait_until("SELECT count(*) FROM ledger", "1000");
+    second.sql("SELECT pg_promote()");
+    second.wait_until("SELECT pg_is_in_recovery()", "f");
+    add(&second, 500);
+    second.switch_wal();
+    second.sql("CHECKPOINT"); // pg_rewind reads the timeline in pg_control
+    for _ in 0..3 {
+        add(&first, 10_000);
+        first.switch_wal();
+        first.sql("CHECKPOINT");
+    }
+    first.stop();
+
+    first.follow_with(&site.seawall);
+    let log = first.try_start().unwrap_err();
+    assert!(log.contains("requested timeline 2 is not a child of this server's history"), "{log}");
+    let mut rewind = site.scratch.command(site.postgres.server_program("pg_rewind"));
+    rewind.arg("--target-pgdata").arg(first.data()).args(["--source-server", &conninfo(&second)]);
+    let rewound = run(rewind.arg("--restore-target-wal").envs(site.seawall.env())).success();
+    rewound.stderr_has("restored file=00000001");
+    assert!(!first.data().join("pg_wal/.wal-g").exists(), "it goes backwards, so nothing is fetched ahead");
+
+    // It has the other's configuration now.
+    first.follow_with(&site.seawall);
+    first.configure("primary_conninfo", "");
+    first.start();
+    second.switch_wal();
+    first.wait_until("SELECT count(*) FROM ledger", "1500");
+    assert_eq!(ledger(&first), ledger(&second));
 }
 
 #[test]

@@ -8,12 +8,14 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
+use nix::unistd::Uid;
 use support::{Bucket, Cluster, Missing, Postgres, Run, Scratch, Tool, run};
 
 /// As configure_spilo.py makes it, without the version.
@@ -143,6 +145,215 @@ fn delete_everything_stays_below_the_prefix() {
     assert_eq!(bucket.keys(), kept);
 }
 
+/// People look into the archive as root, the pods as postgres.
+#[test]
+fn root_sees_what_the_user_sees() {
+    require!(if Uid::effective().is_root() { Ok(()) } else { Err(Missing::optional("not root")) });
+    let scratch = Scratch::new();
+    let bucket = Bucket::directory(&scratch, "storage");
+    let seawall = Tool::seawall(&scratch).with_all(bucket.env());
+    let storage = scratch.path().join("storage");
+    put_backup(&storage, "000000010000000000000003", 2 * DAY);
+    put_backup(&storage, "000000010000000000000007", DAY);
+    scratch.own(&storage);
+    fs::set_permissions(&storage, PermissionsExt::from_mode(0o700)).unwrap();
+    let history = scratch.file("00000002.history", "1\t0/3000000\tno recovery target specified\n");
+    for line in ["backup-list", "backup-list --detail", "backup-list --tree", "wal-show"] {
+        let mut by_root = Command::new(seawall.path());
+        by_root.env_clear().envs(seawall.env()).env("HOME", scratch.path()).args(line.split(' '));
+        let by_root = run(&mut by_root).success().stdout;
+        assert_eq!(by_root, seawall.run(&scratch, line.split(' ')).success().stdout, "{line}");
+        assert!(line == "wal-show" || by_root.lines().filter(|row| row.starts_with("base_")).count() == 2);
+        seawall.run(&scratch, ["wal-push", history.to_str().unwrap()]).success();
+    }
+    let roots = run(Command::new("find").arg(&storage).args(["-user", "root"])).success().stdout;
+    assert_eq!(roots, "", "left behind by root");
+}
+
+/// A directory of variables, for envdir.
+fn env_dir<'a>(
+    scratch: &Scratch,
+    name: &str,
+    variables: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> PathBuf {
+    let dir = scratch.dir(name);
+    for (variable, value) in variables {
+        fs::write(dir.join(variable), format!("{value} \n")).unwrap();
+    }
+    scratch.own(&dir);
+    dir
+}
+
+/// seawall called through envdir; the shell's own, which every machine has.
+struct Enveloped<'a> {
+    scratch: &'a Scratch,
+    seawall: Tool,
+    envdir: PathBuf,
+}
+
+impl<'a> Enveloped<'a> {
+    fn new(scratch: &'a Scratch) -> Self {
+        let script = "#!/bin/sh\nfor file in \"$1\"/*; do read -r value < \"$file\"; export \"${file##*/}=$value\"; done\n\
+                      shift\nexec \"$@\"\n";
+        let envdir = scratch.file("envdir", script);
+        fs::set_permissions(&envdir, PermissionsExt::from_mode(0o755)).unwrap();
+        Self { scratch, seawall: Tool::seawall(scratch), envdir }
+    }
+
+    fn run(&self, env_dir: &Path, args: &[&str]) -> Run {
+        self.run_with(env_dir, args, &BTreeMap::new())
+    }
+
+    /// With variables of the caller's.
+    fn run_with(&self, env_dir: &Path, args: &[&str], variables: &BTreeMap<String, String>) -> Run {
+        let mut command = self.scratch.command(&self.envdir);
+        run(command.arg(env_dir).arg(self.seawall.path()).args(args).envs(variables))
+    }
+
+    /// For postgresql.conf.
+    fn line(&self, env_dir: &Path, command: &str) -> String {
+        format!("{} {} {} {command}", self.envdir.display(), env_dir.display(), self.seawall.path())
+    }
+
+    fn archive(&self, cluster: &Cluster<'_>, env_dir: &Path) {
+        cluster.configure("archive_mode", "on");
+        cluster.configure("archive_command", &self.line(env_dir, "wal-push %p"));
+    }
+
+    /// Recovers from one archive, to the target that was configured.
+    fn recover(&self, restored: &mut Cluster<'_>, env_dir: &Path) {
+        restored.configure("restore_command", &self.line(env_dir, "wal-fetch %f %p"));
+        restored.configure("recovery_target_action", "promote");
+        restored.append("recovery.signal", "");
+        restored.start();
+        restored.wait_until("SELECT pg_is_in_recovery()", "f");
+    }
+}
+
+/// The settings of a bucket, with a prefix in it.
+fn settings_of(bucket: &Bucket, prefix: &str) -> BTreeMap<String, String> {
+    let below = |(name, value): (&str, &str)| match name.ends_with("_PREFIX") {
+        true => (name.to_owned(), format!("{value}/{prefix}")),
+        false => (name.to_owned(), value.to_owned()),
+    };
+    bucket.env().map(below).collect()
+}
+
+fn pairs(settings: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, &str)> {
+    settings.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+}
+
+/// A cluster of another name is made from the archive of `demo` by the settings that configure_spilo.py takes from the
+/// CLONE_ variables, and archives by its own: another storage, key and compression.
+fn clone_of_another_name(bucket: &Bucket) {
+    let postgres = require!(Postgres::version(15));
+    let scratch = Scratch::new();
+    let walg = Enveloped::new(&scratch);
+    let key = [("WALG_LIBSODIUM_KEY", KEY), ("WALG_LIBSODIUM_KEY_TRANSFORM", "hex")];
+    let demo = settings_of(bucket, "spilo/demo/wal/15");
+    let demo_env =
+        env_dir(&scratch, "env", pairs(&demo).chain(key).chain([("WALG_COMPRESSION_METHOD", "lz4")]));
+    let clone_env = env_dir(&scratch, "env-clone", pairs(&demo).chain(key));
+    let own_bucket = Bucket::directory(&scratch, "own");
+    let own = settings_of(&own_bucket, "spilo/other/wal/15");
+    let own_key =
+        [("WALG_LIBSODIUM_KEY", "an own key of exactly 32 letters"), ("WALG_COMPRESSION_METHOD", "zstd")];
+    let own_env = env_dir(&scratch, "env-own", pairs(&own).chain(own_key));
+    for settings in [&demo, &own] {
+        if let Some(prefix) = settings.get("WALG_FILE_PREFIX") {
+            fs::create_dir_all(prefix).unwrap();
+            scratch.own(Path::new(prefix));
+        }
+    }
+
+    let mut source = Cluster::create(&scratch, &postgres, "demo", &[]);
+    walg.archive(&source, &demo_env);
+    source.start();
+    source.sql("CREATE TABLE ledger AS SELECT generate_series(1, 1000) id");
+    let data = source.data().to_str().unwrap().to_owned();
+    walg.run_with(&demo_env, &["backup-push", &data], &source.libpq_env()).success();
+    let time =
+        "SELECT to_char(clock_timestamp() AT TIME ZONE 'Asia/Tokyo', 'YYYY-MM-DD\"T\"HH24:MI:SS.US+09:00')";
+    let before_loss = source.sql(time);
+    source.sql("DELETE FROM ledger");
+    source.switch_wal();
+    source.stop();
+    let archived = bucket.keys();
+
+    let mut clone = Cluster::restored(&scratch, &postgres, "clone");
+    let data = clone.data().to_str().unwrap().to_owned();
+    let other_key = env_dir(&scratch, "env-wrong", pairs(&demo).chain(own_key));
+    walg.run(&other_key, &["backup-fetch", &data, "LATEST"]).fails(1).stderr_has("WALG_LIBSODIUM_KEY");
+    assert_eq!(fs::read_dir(clone.data()).unwrap().count(), 0, "restored with a wrong key");
+    // What the pod's own environment has under other names is not read.
+    let misleading = ["WALG_FILE_PREFIX", "WALG_S3_PREFIX", "AWS_SECRET_ACCESS_KEY", "WALG_LIBSODIUM_KEY"];
+    let misleading = misleading.map(|name| (format!("CLONE_{name}"), "/nowhere".to_owned())).into();
+    let fetched = walg.run_with(&clone_env, &["backup-fetch", &data, "LATEST"], &misleading).success();
+    assert!(!fetched.stderr.contains("CLONE_"), "{fetched}");
+    walg.archive(&clone, &own_env);
+    clone.configure("recovery_target_time", &before_loss);
+    walg.recover(&mut clone, &clone_env);
+    assert_eq!(clone.sql("SELECT count(*) FROM ledger"), "1000");
+    walg.run_with(&own_env, &["backup-push", &data], &clone.libpq_env()).success();
+    clone.switch_wal();
+    clone.stop();
+
+    assert_eq!(bucket.keys(), archived, "the archive of the original was changed");
+    assert!(own_bucket.keys().iter().any(|key| key.ends_with("/wal_005/00000002.history.zst")));
+    let history = scratch.absent("RECOVERYHISTORY");
+    let fetch = ["wal-fetch", "00000002.history", history.to_str().unwrap()];
+    walg.run(&own_env, &fetch).success();
+    let with_the_key_of_demo = env_dir(&scratch, "env-mixed", pairs(&own).chain(key));
+    fs::remove_file(&history).unwrap();
+    walg.run(&with_the_key_of_demo, &fetch).fails(1).stderr_has("WALG_LIBSODIUM_KEY");
+    assert!(!history.exists());
+}
+
+#[test]
+fn a_clone_of_another_name_on_a_directory() {
+    let place = Scratch::new();
+    clone_of_another_name(&Bucket::directory(&place, "storage"));
+}
+
+#[test]
+fn a_clone_of_another_name_on_s3() {
+    clone_of_another_name(&require!(Bucket::versitygw()));
+}
+
+/// Keys were rotated: a person edits a file of the envdir. Nothing is restarted.
+#[test]
+fn an_edited_envdir_counts_from_the_next_call_on() {
+    let postgres = require!(Postgres::version(15));
+    let bucket = require!(Bucket::versitygw());
+    let scratch = Scratch::new();
+    let walg = Enveloped::new(&scratch);
+    let mut settings = settings_of(&bucket, "spilo/demo/wal/15");
+    let secret = settings.insert("AWS_SECRET_ACCESS_KEY".to_owned(), "the old one".to_owned()).unwrap();
+    let env = env_dir(&scratch, "env", pairs(&settings));
+    let mut source = Cluster::create(&scratch, &postgres, "demo", &[]);
+    walg.archive(&source, &env);
+    source.start();
+    source.sql("CREATE TABLE ledger AS SELECT generate_series(1, 1000) id");
+    source.sql("SELECT pg_switch_wal()");
+    source.wait_until("SELECT failed_count > 0 FROM pg_stat_archiver", "t");
+    let mut restored = Cluster::restored(&scratch, &postgres, "restored");
+    let data = restored.data().to_str().unwrap().to_owned();
+    for args in [&["backup-list"][..], &["backup-fetch", &data, "LATEST"]] {
+        walg.run(&env, args).fails(1).stderr_has("AWS_SECRET_ACCESS_KEY");
+    }
+
+    fs::write(env.join("AWS_SECRET_ACCESS_KEY"), format!("{secret}\n")).unwrap();
+    source.switch_wal();
+    let source_data = source.data().to_str().unwrap();
+    walg.run_with(&env, &["backup-push", source_data], &source.libpq_env()).success();
+    source.switch_wal();
+    walg.run(&env, &["backup-list"]).success().stdout_has("base_");
+    walg.run(&env, &["backup-fetch", &data, "LATEST"]).success();
+    restored.configure("archive_mode", "off");
+    walg.recover(&mut restored, &env);
+    assert_eq!(restored.sql("SELECT count(*) FROM ledger"), "1000");
+}
+
 /// A pod as far as the scripts see one.
 struct Pod<'a> {
     scratch: &'a Scratch,
@@ -169,16 +380,6 @@ impl<'a> Pod<'a> {
         let path = format!("{}:{}:/usr/bin:/bin", bin.display(), clients.parent().unwrap().display());
         scratch.own(scratch.path());
         Ok(Self { scratch, scripts, path })
-    }
-
-    /// A directory of variables, for envdir.
-    fn env_dir(&self, name: &str, variables: &[(&str, &str)]) -> PathBuf {
-        let dir = self.scratch.dir(name);
-        for (variable, value) in variables {
-            fs::write(dir.join(variable), format!("{value} \n")).unwrap();
-        }
-        self.scratch.own(&dir);
-        dir
     }
 
     /// `envdir DIR program arguments`
@@ -284,18 +485,7 @@ fn day_of_a_pod(bucket: &Bucket, storage: Option<&Path>) {
     let pod = require!(Pod::new(&scratch, &postgres));
     let mut source = Cluster::create(&scratch, &postgres, "pgdata", &["--data-checksums"]);
     let socket = require!(SocketLink::to(&source));
-    let settings: Vec<(&str, String)> = bucket
-        .env()
-        .map(|(name, value)| match name.ends_with("_PREFIX") {
-            true => (name, format!("{value}/{PREFIX}")),
-            false => (name, value.to_owned()),
-        })
-        .collect();
-    let variables = |version: &str| -> Vec<(String, String)> {
-        let prefixed = |(name, value): &(&str, String)| {
-            let version = if name.ends_with("_PREFIX") { version } else { "" };
-            ((*name).to_owned(), format!("{value}{version}"))
-        };
+    let make = |name: &str, version: &str| {
         let fixed = [
             ("PGPORT", socket.port.as_str()),
             ("USE_WALG_BACKUP", "true"),
@@ -306,14 +496,8 @@ fn day_of_a_pod(bucket: &Bucket, storage: Option<&Path>) {
             ("WALG_LIBSODIUM_KEY", KEY),
             ("WALG_LIBSODIUM_KEY_TRANSFORM", "hex"),
         ];
-        let fixed = fixed.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        settings.iter().map(prefixed).chain(fixed).collect()
-    };
-    let make = |name: &str, version: &str| {
-        let variables = variables(version);
-        let variables: Vec<_> =
-            variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        pod.env_dir(name, &variables)
+        let settings = settings_of(bucket, &format!("{PREFIX}{version}"));
+        env_dir(&scratch, name, pairs(&settings).chain(fixed))
     };
     let env = make("env", "/15");
     let clone_env = make("env-clone", "");
