@@ -15,6 +15,7 @@ pub mod changed_blocks;
 mod control_file;
 pub mod delete;
 mod error;
+mod lock_file;
 mod prefetch_dir;
 pub mod segment_check;
 mod segment_size;

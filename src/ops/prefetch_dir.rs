@@ -7,10 +7,10 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
-
 use crate::durable;
 use crate::pg::SegmentName;
+
+use super::lock_file;
 
 /// Where prefetched segments wait.
 #[derive(Debug, Clone)]
@@ -67,12 +67,7 @@ impl PrefetchDir {
 
     /// The right to work here; `None` while another process has it. Given back when dropped.
     pub fn lock(&self) -> io::Result<Option<File>> {
-        let file = File::create(self.path.join(".lock"))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(file)),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        lock_file::try_lock(&self.path.join(".lock"))
     }
 
     /// Removes what recovery has passed: segments of older timelines, and earlier ones of this; and what an

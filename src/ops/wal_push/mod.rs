@@ -9,7 +9,7 @@ mod marks;
 mod wal_metadata;
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use crate::codec::{self, Cipher, Compression};
 use crate::layout::walg::names;
 use crate::pg::{SystemIdentifier, WalFileName};
-use crate::pipeline::{ObjectWriter, PartPool, UploadSettings, run_blocking};
+use crate::pipeline::{ObjectWriter, PartPool, Stored, UploadSettings, run_blocking};
 use crate::storage::Key;
 
 use super::segment_check::{SegmentCheck, check_segment_file, cluster_of_wal_file};
@@ -214,13 +214,27 @@ impl<'a> Pusher<'a> {
     }
 
     async fn upload(&self, file: &WalFile) -> Result<u64, Error> {
+        let local = File::open(&file.path).map_err(Error::file("open", &file.path))?;
+        self.store(&file.name, &file.path, move |mut encoder| io::copy(&mut &local, &mut encoder).map(drop))
+            .await
+    }
+
+    /// Stores what `write` writes as the archived file `name`, compressed and encrypted. Durable on return; its size
+    /// in the storage in bytes. `origin` is where it is read from, for messages.
+    async fn store(
+        &self,
+        name: &str,
+        origin: &Path,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
+    ) -> Result<u64, Error> {
         // The semaphore is never closed.
         let permit = self.codecs.acquire().await;
-        let key = names::wal_key(&file.name, self.ctx.compression.method());
+        let key = names::wal_key(name, self.ctx.compression.method());
         let writer = ObjectWriter::start(&Handle::current(), &self.uploads, key);
-        let (path, compression, cipher) = (file.path.clone(), self.ctx.compression, self.ctx.cipher.clone());
+        let (origin, compression, cipher) =
+            (origin.to_owned(), self.ctx.compression, self.ctx.cipher.clone());
         let encoded = run_blocking("seawall-codec-0".to_owned(), move || {
-            encode_file(&path, writer, compression, &cipher)
+            encode(writer, compression, &cipher, write, &origin)
         })
         .await?;
         drop(permit);
@@ -228,16 +242,16 @@ impl<'a> Pusher<'a> {
     }
 }
 
-/// Compresses and encrypts the file at `path` into `writer`.
-fn encode_file(
-    path: &Path,
+/// Compresses and encrypts what `write` writes into `writer`.
+fn encode(
     mut writer: ObjectWriter,
     compression: Compression,
     cipher: &Cipher,
-) -> Result<crate::pipeline::Stored, Error> {
-    let mut file = File::open(path).map_err(Error::file("open", path))?;
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    origin: &Path,
+) -> Result<Stored, Error> {
     let encoded = codec::encode(&mut writer, compression, cipher).and_then(|mut encoder| {
-        io::copy(&mut file, &mut encoder)?;
+        write(&mut encoder)?;
         encoder.finish()
     });
     match encoded {
@@ -245,7 +259,7 @@ fn encode_file(
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(writer.failure().into()),
         Err(error) => {
             writer.abandon();
-            Err(Error::file("read", path)(error))
+            Err(Error::file("read", origin)(error))
         }
     }
 }
