@@ -196,13 +196,13 @@ impl<'a> Loaded<'a> {
     fn check_segments(&self) {
         let (cluster, size) = (self.control.system_identifier, self.control.wal_segment_size);
         let (first, last) = (self.from.segment(size), self.until.segment(size));
-        let mut tail = SegmentChanges::read(&mut self.segment(first)).unwrap().tail;
+        let mut tail = SegmentChanges::read(&mut self.segment(first), Lsn::INVALID).unwrap().tail;
         let second = first.next();
         let expected = self.read(WalReader::after_tail(cluster, size, second, &tail, self.until).unwrap());
         let mut map = BlockMap::default();
         let (mut number, mut tails, mut filled) = (second, 0, 0);
         while number < last {
-            let changes = SegmentChanges::read(&mut self.segment(number)).unwrap();
+            let changes = SegmentChanges::read(&mut self.segment(number), Lsn::INVALID).unwrap();
             filled += u32::from(changes.head.bytes.len() < changes.head.missing as usize);
             let header = changes.header;
             let longer = join(header.pg_major, header.page_address, tail, &changes.head, &mut map).unwrap();

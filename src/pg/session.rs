@@ -261,7 +261,8 @@ impl Session {
         self.client.query(sql, parameters).await.map_err(|error| self.failed(action, &error))
     }
 
-    async fn row(
+    /// The one row of a query.
+    pub(super) async fn row(
         &self,
         action: &'static str,
         sql: &str,
@@ -284,7 +285,8 @@ impl Session {
         row.try_get(column).map_err(|error| self.failed(action, &error))
     }
 
-    fn parsed<T: std::str::FromStr<Err = ParseError>>(
+    /// A column of a row, which holds a text of ours.
+    pub(super) fn parsed<T: std::str::FromStr<Err = ParseError>>(
         &self,
         action: &'static str,
         row: &Row,

@@ -43,11 +43,12 @@ pub struct Head {
 }
 
 impl SegmentChanges {
-    /// Reads a whole segment. What follows a switch to the next one is not read.
+    /// Reads a whole segment; of its own records those that begin at or after `from`, where one begins if `from` lies
+    /// in the segment. What follows a switch to the next one is not read.
     ///
     /// # Errors
     /// Whatever keeps its records from being read to the last one, [`WalError::LongPiece`] among it.
-    pub fn read(bytes: &mut impl Read) -> Result<SegmentChanges, WalError> {
+    pub fn read(bytes: &mut impl Read, from: Lsn) -> Result<SegmentChanges, WalError> {
         let mut buffer = PageBuffer::default();
         let mut pages = SegmentPages::open(bytes, &mut buffer, None)?;
         let (header, end) = (*pages.header(), pages.end());
@@ -57,7 +58,7 @@ impl SegmentChanges {
         while let Some((at, page)) = pages.next_page()? {
             if stream.is_none() {
                 let first = head.page(header.pg_major, at, page)?;
-                stream = first.map(|first| Stream::within(first, end));
+                stream = first.map(|first| Stream::within(first.max(from), end));
             }
             let Some(stream) = &mut stream else { continue };
             if stream.page(header.pg_major, at, page, end, &mut map)? == Then::NextSegment {

@@ -183,7 +183,7 @@ fn read_by_segments(segments: &[Vec<u8>], until: Lsn) -> Result<BlockMap, WalErr
     let (last, whole) = segments.split_last().unwrap();
     let (mut map, mut tail) = (BlockMap::default(), Vec::new());
     for (index, segment) in whole.iter().enumerate() {
-        let changes = SegmentChanges::read(&mut &segment[..])?;
+        let changes = SegmentChanges::read(&mut &segment[..], Lsn::INVALID)?;
         let lsn = changes.header.page_address;
         assert_eq!(lsn.as_u64() as usize, (index + 1) * SEGMENT_LEN);
         tail = join(17, lsn, tail, &changes.head, &mut map)?.unwrap_or(changes.tail);
@@ -485,7 +485,7 @@ fn a_piece_of_more_than_64_mib_is_not_kept() {
             bytes.resize(bytes.len() + 8192 - 24, 0);
             remaining -= 8192 - 24;
         }
-        let error = SegmentChanges::read(&mut &bytes[..]).unwrap_err();
+        let error = SegmentChanges::read(&mut &bytes[..], Lsn::INVALID).unwrap_err();
         assert!(matches!(error, WalError::LongPiece { .. }), "{error}");
     }
 }
@@ -713,12 +713,12 @@ proptest! {
 
     #[test]
     fn no_bytes_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..4000), from in 0..5000_u64) {
-        let _ = SegmentChanges::read(&mut &bytes[..]);
+        let _ = SegmentChanges::read(&mut &bytes[..], Lsn::INVALID);
         let wal = Wal { bytes: Vec::new(), previous: 0, timeline: 1 };
         let mut page = { let mut wal = wal; wal.page_header(0, 0); wal.bytes };
         page.append(&mut bytes);
         page.resize(SEGMENT_LEN, 0);
-        let _ = SegmentChanges::read(&mut &page[..]);
+        let _ = SegmentChanges::read(&mut &page[..], Lsn::INVALID);
         let from = Lsn::new(SEGMENT_LEN as u64 + from);
         let _ = read(&[page.clone()], from, Lsn::new(u64::MAX));
         let mut map = BlockMap::default();
