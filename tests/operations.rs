@@ -25,7 +25,7 @@ use seawall::ops::backup_choice::BackupChoice;
 use seawall::ops::backup_push::{DeltaOptions, Origin, ParentRules, VerifyDelta, WithoutMap};
 use seawall::ops::changed_blocks::Source;
 use seawall::ops::segment_check::SegmentCheck;
-use seawall::ops::wal_push::{Overwrite, ReadyFiles, WalMetadata};
+use seawall::ops::wal_push::{ChangedBlocks, Overwrite, ReadyFiles, WalMetadata};
 use seawall::ops::{Class, Context, Error, backup_fetch, backup_push, wal_fetch, wal_push};
 use seawall::pg::ConnInfo;
 use seawall::progress::Progress;
@@ -128,6 +128,7 @@ fn push_options(overwrite: Overwrite) -> wal_push::Options {
         check: SegmentCheck::Skip,
         ready_files: ReadyFiles::Keep,
         metadata: WalMetadata::None,
+        blocks: ChangedBlocks::Forget,
         cores: 2,
     }
 }

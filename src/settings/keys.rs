@@ -370,6 +370,8 @@ keys! {
     /// a JSON object beside the WAL with its times: `NOMETADATA`, `INDIVIDUAL`, `BULK`
     UPLOAD_WAL_METADATA in Wal ["WALG_UPLOAD_WAL_METADATA"]: Choice(&["NOMETADATA", "INDIVIDUAL", "BULK"]),
         default("NOMETADATA");
+    /// record which blocks the archived WAL changes, so that delta backups need not read it again
+    USE_WAL_DELTA in Wal ["WALG_USE_WAL_DELTA"]: Bool, default("false");
     /// directory for WAL fetched ahead, instead of the one that the segment is wanted in
     PREFETCH_DIR in Wal ["WALG_PREFETCH_DIR"]: Path;
     /// size of a WAL segment in MiB, where neither the server nor the segment itself tells
@@ -414,8 +416,6 @@ keys! {
     /// files of a delta whose pages are all read to prove what the first two sources say: `off`, `on`, or a share such
     /// as `5%` by lot
     VERIFY_DELTA in Backup ["SEAWALL_VERIFY_DELTA"]: Text, default("off");
-    /// collect the changed blocks while archiving WAL
-    USE_WAL_DELTA in Backup ["WALG_USE_WAL_DELTA"]: Bool, default("false"), ignored("every backup is a full one");
     /// fail a delta when neither summaries nor WAL tell what changed, in place of reading every page
     FORCE_WAL_DELTA in Backup ["WALG_FORCE_WAL_DELTA"]: Bool, default("false");
     /// pack files by how often they change

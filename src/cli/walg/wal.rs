@@ -9,7 +9,7 @@ use clap::{Args, ValueHint};
 
 use crate::cli::Error;
 use crate::ops::segment_check::SegmentCheck;
-use crate::ops::wal_push::{Overwrite, ReadyFiles, WalMetadata};
+use crate::ops::wal_push::{ChangedBlocks, Overwrite, ReadyFiles, WalMetadata};
 use crate::ops::{wal_fetch, wal_prefetch, wal_push};
 use crate::pg::{SegmentName, WalSegmentSize};
 use crate::settings::{self, Settings, keys};
@@ -72,6 +72,10 @@ impl WalPushArgs {
                 Some("INDIVIDUAL") => WalMetadata::Individual,
                 Some("BULK") => WalMetadata::Bulk,
                 _ => WalMetadata::None,
+            },
+            blocks: match settings.bool(&keys::USE_WAL_DELTA)? {
+                true => ChangedBlocks::Record,
+                false => ChangedBlocks::Forget,
             },
             cores: cores(),
         })

@@ -4,8 +4,13 @@
 //! two round trips, so while the file it was called for is on its way, the files that PostgreSQL will ask for next
 //! (those with a `.ready` in `archive_status`) go up too. Each leaves a mark (`marks`); the later call finds
 //! it, removes it and returns at once.
+//!
+//! For delta backups it is recorded which blocks the archived WAL changes (`recording`).
 
 mod marks;
+mod recording;
+mod records;
+mod segment_record;
 mod wal_metadata;
 
 use std::fs::File;
@@ -28,6 +33,7 @@ use super::segment_check::{SegmentCheck, check_segment_file, cluster_of_wal_file
 use super::{Context, Error, archived};
 
 use marks::Marks;
+use recording::Recording;
 pub use wal_metadata::WalMetadata;
 
 /// Memory for encoded segments on their way, all uploads together.
@@ -49,6 +55,8 @@ pub struct Options {
     pub ready_files: ReadyFiles,
     /// The description stored beside each segment (`WALG_UPLOAD_WAL_METADATA`).
     pub metadata: WalMetadata,
+    /// Whether it is recorded which blocks the WAL changes (`WALG_USE_WAL_DELTA`).
+    pub blocks: ChangedBlocks,
     /// Threads that compress.
     pub cores: usize,
 }
@@ -69,6 +77,15 @@ pub enum ReadyFiles {
     Keep,
     /// It is renamed to `.done`, so that PostgreSQL does not ask.
     RenameToDone,
+}
+
+/// Whether the blocks that WAL changes are recorded for delta backups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangedBlocks {
+    /// They are not.
+    Forget,
+    /// They are, in `_delta` objects beside the WAL.
+    Record,
 }
 
 /// What one `wal-push` did for the file it was called for.
@@ -96,6 +113,9 @@ pub async fn run(ctx: &Context, path: &Path, options: Options) -> Result<Outcome
     let pusher = Pusher::new(ctx, &options, path)?;
     let ahead = marks.ready_besides(&file.name);
     let (outcome, ()) = tokio::join!(pusher.push_main(&file, &marks), pusher.push_ahead(ahead, path, &marks));
+    if let Some(recording) = &pusher.recording {
+        recording.join_groups(&pusher).await;
+    }
     outcome
 }
 
@@ -128,6 +148,7 @@ struct Pusher<'a> {
     ctx: &'a Context,
     options: &'a Options,
     cluster: Option<SystemIdentifier>,
+    recording: Option<Recording>,
     uploads: UploadSettings,
     /// Bounds the threads that compress; the file that PostgreSQL waits for takes its place first.
     codecs: Semaphore,
@@ -146,6 +167,7 @@ impl<'a> Pusher<'a> {
             ctx,
             options,
             cluster: cluster_of_wal_file(path),
+            recording: (options.blocks == ChangedBlocks::Record).then(|| Recording::beside(path)),
             uploads: UploadSettings {
                 storage: Arc::clone(&ctx.storage),
                 pool: PartPool::new(concurrency.max(2), part_bytes),
@@ -191,7 +213,18 @@ impl<'a> Pusher<'a> {
         while under_way.next().await.is_some() {}
     }
 
+    /// Archives a file and records what it changes.
     async fn push(&self, file: &WalFile) -> Result<Outcome, Error> {
+        let outcome = self.archive(file).await?;
+        if let (Some(recording), Some(WalFileName::Segment(segment))) = (&self.recording, file.kind) {
+            // The semaphore is never closed.
+            let _permit = self.codecs.acquire().await;
+            recording.record(segment, &file.path).await;
+        }
+        Ok(outcome)
+    }
+
+    async fn archive(&self, file: &WalFile) -> Result<Outcome, Error> {
         if let (Some(WalFileName::Segment(name) | WalFileName::Partial(name)), SegmentCheck::Verify) =
             (file.kind, self.options.check)
         {
