@@ -4,13 +4,21 @@
 //! page may be from before them. What changes after the delta's own start is repaired by WAL replay, as for a full
 //! backup.
 
+mod gap;
+mod summaries;
+mod wal;
+mod wal_plan;
+
 use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::pg::session::{ServerIdentity, Session};
 use crate::pg::{BlockMap, Lsn, TimelineHistory};
 
 use super::{Context, Error};
+
+pub use gap::Gap;
 
 /// The WAL between two backups, on the way that leads to the later one.
 #[derive(Debug, Clone)]
@@ -32,6 +40,17 @@ pub struct Cluster<'a> {
     pub identity: &'a ServerIdentity,
     /// Its data directory.
     pub data_dir: &'a Path,
+    /// The size of its data in bytes: what a scan of all pages would read at most.
+    pub data_bytes: u64,
+}
+
+/// How to find out.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// The sources that may be used (`SEAWALL_DELTA_SOURCES`). The pages always may.
+    pub sources: Vec<Source>,
+    /// How long the server's WAL summarizer is waited for while it makes no progress.
+    pub summarizer_patience: Duration,
 }
 
 /// Where the knowledge comes from.
@@ -70,14 +89,53 @@ pub enum ChangedBlocks {
     PageLsns(Lsn),
 }
 
-/// Finds out which blocks changed, by the first of the `allowed` sources that knows it without a gap.
+/// What was found out.
+#[derive(Debug)]
+pub struct Found {
+    /// What changed.
+    pub blocks: ChangedBlocks,
+    /// The sources that were tried before and do not know all of it, with the reason, in the order of the trials.
+    pub gaps: Vec<(Source, Gap)>,
+}
+
+/// Finds out which blocks changed, by the first source that is allowed and knows it without a gap.
 ///
-/// Never an error for want of knowledge: the pages themselves always tell.
+/// Never an error for want of knowledge: the pages themselves always tell. Fails when the process is asked to end or
+/// the session is lost, and with it the backup.
 pub async fn find(
-    _ctx: &Context,
-    _cluster: Cluster<'_>,
+    ctx: &Context,
+    cluster: Cluster<'_>,
     interval: &Interval,
-    _allowed: &[Source],
-) -> Result<ChangedBlocks, Error> {
-    Ok(ChangedBlocks::PageLsns(interval.from))
+    rules: &Rules,
+) -> Result<Found, Error> {
+    let mut gaps = Vec::new();
+    for source in [Source::Summaries, Source::Wal] {
+        if !rules.sources.contains(&source) {
+            continue;
+        }
+        let read = match source {
+            Source::Summaries => summaries::read(ctx, cluster, interval, rules.summarizer_patience).await,
+            _ => wal::read(ctx, cluster, interval).await,
+        };
+        match read {
+            Ok(map) => return Ok(found(ChangedBlocks::Map(source, map), source, gaps)),
+            Err(Gap::Failed(error)) if ctx.cancel.is_cancelled() || cluster.session.is_closed() => {
+                return Err(error);
+            }
+            Err(gap) => gaps.push((source, gap)),
+        }
+    }
+    Ok(found(ChangedBlocks::PageLsns(interval.from), Source::PageLsns, gaps))
+}
+
+/// Tells which source was chosen, and why not those before it.
+fn found(blocks: ChangedBlocks, source: Source, gaps: Vec<(Source, Gap)>) -> Found {
+    let reasons: Vec<String> =
+        gaps.iter().map(|(source, gap)| format!("; not from {source}: {gap}")).collect();
+    let reasons = reasons.concat();
+    match gaps.iter().all(|(_, gap)| gap.is_expected()) {
+        true => tracing::info!("Changed blocks are known from {source}{reasons}"),
+        false => tracing::warn!("Changed blocks are known from {source}{reasons}"),
+    }
+    Found { blocks, gaps }
 }
