@@ -494,7 +494,8 @@ fn summaries_with_a_hole_are_not_used() {
     assert!(matches!(gap, Gap::SummarizerOff), "{gap}");
 
     // The next source is asked then.
-    let found = search(source, source.data(), &storage, wanted, &[Source::Wal, Source::Summaries]);
+    let found =
+        search(source, source.data(), &storage, wanted, &[Source::Summaries, Source::Wal, Source::PageLsns]);
     assert_eq!(found.gaps.len(), 1);
     let ChangedBlocks::Map(Source::Wal, map) = found.blocks else { panic!("{found:?}") };
     assert_equal(&map, &complete, "wal after all");

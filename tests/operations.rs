@@ -23,7 +23,7 @@ use seawall::codec::{Cipher, Compression, KeyRing, KeySource, KeyTransform, Meth
 use seawall::layout::walg::names;
 use seawall::ops::backup_choice::BackupChoice;
 use seawall::ops::backup_push::{DeltaOptions, Origin, ParentRules, VerifyDelta, WithoutMap};
-use seawall::ops::changed_blocks::Source;
+use seawall::ops::changed_blocks::{Rules, Source};
 use seawall::ops::segment_check::SegmentCheck;
 use seawall::ops::wal_push::{ChangedBlocks, Overwrite, ReadyFiles, WalMetadata};
 use seawall::ops::{Class, Context, Error, backup_fetch, backup_push, wal_fetch, wal_push};
@@ -474,7 +474,7 @@ fn backup_push_of_a_delta() {
     let never = CancellationToken::new();
     let options = DeltaOptions {
         parent: ParentRules { max_steps: 1, from: BackupChoice::Latest, origin: Origin::Latest },
-        sources: vec![Source::PageLsns],
+        changed_blocks: Rules { sources: vec![Source::PageLsns], summarizer_patience: Duration::ZERO },
         without_map: WithoutMap::ReadPages,
         verify: VerifyDelta::OFF,
     };

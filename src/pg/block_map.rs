@@ -43,6 +43,11 @@ impl DatabasePlace {
         };
         Some(DatabasePlace { tablespace, database: Oid::new(database)? })
     }
+
+    /// The numbers of tablespace and database by which WAL names the place.
+    pub fn numbers(self) -> (u32, u32) {
+        (self.tablespace.map_or(DEFAULT_TABLESPACE, Oid::as_u32), self.database.as_u32())
+    }
 }
 
 /// A relation by the names of its files.

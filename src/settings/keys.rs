@@ -413,6 +413,8 @@ keys! {
     /// where a delta learns which blocks changed, the first choice first: the server's WAL `summaries` (PostgreSQL 17
     /// and later), the `wal` itself, the LSNs of all `pages`
     DELTA_SOURCES in Backup ["SEAWALL_DELTA_SOURCES"]: Text, default("summaries,wal,pages");
+    /// how long the server's WAL summarizer is waited for when it makes no progress, before the next source is asked
+    SUMMARIZER_TIMEOUT in Backup ["SEAWALL_SUMMARIZER_TIMEOUT"]: Duration, default("60s");
     /// files of a delta whose pages are all read to prove what the first two sources say: `off`, `on`, or a share such
     /// as `5%` by lot
     VERIFY_DELTA in Backup ["SEAWALL_VERIFY_DELTA"]: Text, default("off");

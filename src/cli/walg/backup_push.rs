@@ -9,7 +9,7 @@ use crate::ops::backup_choice::BackupChoice;
 use crate::ops::backup_push::{
     DeltaOptions, Options, Origin, ParentRules, VerifyDelta, VerifyPages, WithoutMap,
 };
-use crate::ops::changed_blocks::Source;
+use crate::ops::changed_blocks::{Rules, Source};
 use crate::pg::ConnInfo;
 use crate::settings::{Settings, keys};
 use crate::storage::StorageConfig;
@@ -130,7 +130,10 @@ impl BackupPushArgs {
                     _ => Origin::Latest,
                 },
             },
-            sources: settings.parsed(&keys::DELTA_SOURCES, sources)?.unwrap_or_default(),
+            changed_blocks: Rules {
+                sources: settings.parsed(&keys::DELTA_SOURCES, sources)?.unwrap_or_default(),
+                summarizer_patience: settings.duration(&keys::SUMMARIZER_TIMEOUT)?.unwrap_or_default(),
+            },
             without_map: match settings.bool(&keys::FORCE_WAL_DELTA)? {
                 true => WithoutMap::Fail,
                 false => WithoutMap::ReadPages,

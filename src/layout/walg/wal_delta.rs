@@ -34,9 +34,6 @@ use crate::pg::{BlockMap, DatabasePlace, Oid, RelationPlace, SegmentName, Segmen
 /// Segments that share one object (`WalFileInDelta`).
 pub const GROUP_SEGMENTS: u64 = 16;
 
-/// `DEFAULTTABLESPACE_OID`, `catalog/pg_tablespace.dat`: the tablespace whose files are in `base`.
-const DEFAULT_TABLESPACE: u32 = 1663;
-
 /// `InvalidBlockNumber`.
 const NO_BLOCK: u32 = u32::MAX;
 
@@ -168,17 +165,12 @@ struct Location {
 impl Location {
     /// The files of a database, as one: filenode and block are 0.
     fn of_database(place: DatabasePlace) -> Location {
-        Location {
-            tablespace: place.tablespace.map_or(DEFAULT_TABLESPACE, Oid::as_u32),
-            database: place.database.as_u32(),
-            filenode: 0,
-            block: 0,
-        }
+        let (tablespace, database) = place.numbers();
+        Location { tablespace, database, filenode: 0, block: 0 }
     }
 
     fn database(self) -> Option<DatabasePlace> {
-        let tablespace = Some(Oid::new(self.tablespace)?).filter(|oid| oid.as_u32() != DEFAULT_TABLESPACE);
-        Some(DatabasePlace { tablespace, database: Oid::new(self.database)? })
+        DatabasePlace::of_numbers(self.tablespace, self.database)
     }
 
     fn impossible(self) -> Error {

@@ -90,7 +90,8 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Backup, Error> {
     if !session.try_lock_backup(segment).await? {
         return Err(RequestError::BackupRunning(BackupName::full(segment)).into());
     }
-    let cluster = Cluster { session: &session, identity: &server, data_dir: &data_dir };
+    let cluster =
+        Cluster { session: &session, identity: &server, data_dir: &data_dir, data_bytes: survey.bytes };
     let delta = match parent {
         Some((options, parent)) => start_delta(ctx, options, parent, cluster, started.lsn).await?,
         None => None,

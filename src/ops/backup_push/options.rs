@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::ops::changed_blocks::Source;
+use crate::ops::changed_blocks;
 use crate::pg::ConnInfo;
 
 use super::parent::ParentRules;
@@ -53,8 +53,8 @@ pub struct Options {
 pub struct DeltaOptions {
     /// What it builds on.
     pub parent: ParentRules,
-    /// Where to learn which blocks changed, the first choice first.
-    pub sources: Vec<Source>,
+    /// How to learn which blocks changed.
+    pub changed_blocks: changed_blocks::Rules,
     /// What to do when nothing but the pages themselves tells.
     pub without_map: WithoutMap,
     /// How much of a map of changed blocks is proved.

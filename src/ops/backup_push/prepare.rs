@@ -38,13 +38,13 @@ pub(super) async fn start_delta(
 ) -> Result<Option<(DeltaOrigin, Delta)>, Error> {
     let Some(mut parent) = parent.ended_before(start)? else { return Ok(None) };
     let interval = Interval { from: parent.start_lsn, until: start, history: parent.history.clone() };
-    let find = changed_blocks::find(ctx, cluster, &interval, &options.sources);
-    let changed = ctx.until_cancelled(find).await?;
+    let find = changed_blocks::find(ctx, cluster, &interval, &options.changed_blocks);
+    let changed = ctx.until_cancelled(find).await?.blocks;
     if let ChangedBlocks::PageLsns(since) = changed {
         if options.without_map == WithoutMap::Fail {
             return Err(Error::NoMap { since });
         }
-        if !options.sources.contains(&Source::PageLsns) {
+        if !options.changed_blocks.sources.contains(&Source::PageLsns) {
             tracing::warn!(
                 "Doing full backup: no source that SEAWALL_DELTA_SOURCES allows tells what changed"
             );

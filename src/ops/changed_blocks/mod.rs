@@ -45,9 +45,10 @@ pub struct Cluster<'a> {
 }
 
 /// How to find out.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
-    /// The sources that may be used (`SEAWALL_DELTA_SOURCES`). The pages always may.
+    /// The sources that may be used, the first choice first (`SEAWALL_DELTA_SOURCES`). The pages are what is left in
+    /// the end, named or not.
     pub sources: Vec<Source>,
     /// How long the server's WAL summarizer is waited for while it makes no progress.
     pub summarizer_patience: Duration,
@@ -65,7 +66,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// All of them, in the order in which they are tried.
+    /// All of them, in the order in which they are tried by default.
     pub const ALL: [Source; 3] = [Source::Summaries, Source::Wal, Source::PageLsns];
 }
 
@@ -109,13 +110,11 @@ pub async fn find(
     rules: &Rules,
 ) -> Result<Found, Error> {
     let mut gaps = Vec::new();
-    for source in [Source::Summaries, Source::Wal] {
-        if !rules.sources.contains(&source) {
-            continue;
-        }
+    for source in rules.sources.iter().copied() {
         let read = match source {
             Source::Summaries => summaries::read(ctx, cluster, interval, rules.summarizer_patience).await,
-            _ => wal::read(ctx, cluster, interval).await,
+            Source::Wal => wal::read(ctx, cluster, interval).await,
+            Source::PageLsns => break,
         };
         match read {
             Ok(map) => return Ok(found(ChangedBlocks::Map(source, map), source, gaps)),
