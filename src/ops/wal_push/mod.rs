@@ -14,7 +14,7 @@ mod segment_record;
 mod wal_metadata;
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -38,6 +38,9 @@ pub use wal_metadata::WalMetadata;
 
 /// Memory for encoded segments on their way, all uploads together.
 const UPLOAD_MEMORY: usize = 80 << 20;
+
+/// Bytes of a segment read at a time.
+const READ_BYTES: usize = 256 << 10;
 
 /// How `wal-push` works.
 #[derive(Debug, Clone)]
@@ -248,8 +251,10 @@ impl<'a> Pusher<'a> {
 
     async fn upload(&self, file: &WalFile) -> Result<u64, Error> {
         let local = File::open(&file.path).map_err(Error::file("open", &file.path))?;
-        self.store(&file.name, &file.path, move |mut encoder| io::copy(&mut &local, &mut encoder).map(drop))
-            .await
+        // io::copy takes the reader's buffer, and would take one of 8 KiB.
+        let mut local = BufReader::with_capacity(READ_BYTES, local);
+        let copy = move |mut encoder: &mut dyn Write| io::copy(&mut local, &mut encoder).map(drop);
+        self.store(&file.name, &file.path, copy).await
     }
 
     /// Stores what `write` writes as the archived file `name`, compressed and encrypted. Durable on return; its size
