@@ -138,7 +138,7 @@ class Bench:
         with open(self.cluster / "postgresql.conf", "a") as conf:
             conf.write(
                 f"listen_addresses = ''\nunix_socket_directories = '{self.run_dir}'\nshared_buffers = 256MB\n"
-                f"max_wal_size = 4GB\ncheckpoint_timeout = 1h\narchive_mode = on\n"
+                f"max_wal_size = 4GB\nwal_keep_size = 4GB\ncheckpoint_timeout = 1h\narchive_mode = on\n"
                 f"archive_command = 'cp %p {self.archived}/%f'\n"
             )
             if self.major() >= 17:
