@@ -105,7 +105,7 @@ fn wal(criterion: &mut Criterion) {
             });
         });
         group.bench_function(format!("record {name}"), |b| {
-            b.iter(|| SegmentChanges::read(&mut black_box(&segment[..])).unwrap());
+            b.iter(|| SegmentChanges::read(&mut black_box(&segment[..]), Lsn::INVALID).unwrap());
         });
     }
     group.finish();

@@ -36,7 +36,7 @@ fuzz_target!(|bytes: &[u8]| {
         let _ = reader.read_segment(&mut &segment[..]);
         let _ = reader.finish();
     };
-    let _ = SegmentChanges::read(&mut &bytes[..]);
+    let _ = SegmentChanges::read(&mut &bytes[..], Lsn::INVALID);
     if let Ok(header) = SegmentHeader::parse(bytes) {
         read(bytes, header.system_identifier);
     }

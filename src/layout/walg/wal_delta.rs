@@ -32,7 +32,7 @@ use std::io::{self, Read, Write};
 use crate::pg::{BlockMap, DatabasePlace, Oid, RelationPlace, SegmentName, SegmentNumber, WalSegmentSize};
 
 /// Segments that share one object (`WalFileInDelta`).
-pub const GROUP_SEGMENTS: u64 = 16;
+pub const GROUP_SEGMENTS: u8 = 16;
 
 /// `InvalidBlockNumber`.
 const NO_BLOCK: u32 = u32::MAX;
@@ -73,7 +73,11 @@ pub enum Error {
 /// this `size` cannot have the name.
 pub fn first_of_group(segment: SegmentName, size: WalSegmentSize) -> Option<SegmentName> {
     let number = segment.number(size)?.as_u64();
-    SegmentName::new(segment.timeline(), SegmentNumber::new(number - number % GROUP_SEGMENTS), size)
+    SegmentName::new(
+        segment.timeline(),
+        SegmentNumber::new(number - number % u64::from(GROUP_SEGMENTS)),
+        size,
+    )
 }
 
 impl WalDelta {

@@ -169,11 +169,17 @@ impl WalSource<'_> {
     ) -> Result<BlockMap, Gap> {
         let (cluster, size) = (self.cluster, self.segment_size);
         let (from, until) = (interval.from, interval.until);
+        let start = move || match (&tail, segment.number(size)) {
+            (Some(tail), Some(number)) => WalReader::after_tail(cluster, size, number, tail, until),
+            _ => Ok(WalReader::new(cluster, size, from, until)),
+        };
+        let reader = start().map_err(|source| Gap::Wal { segment, source })?;
+        if reader.next_segment().is_none() {
+            // The new backup starts with the segment.
+            return reader.finish().map_err(|source| Gap::Wal { segment, source });
+        }
         self.parse(segment, move |mut content| {
-            let mut reader = match (&tail, segment.number(size)) {
-                (Some(tail), Some(number)) => WalReader::after_tail(cluster, size, number, tail, until)?,
-                _ => WalReader::new(cluster, size, from, until),
-            };
+            let mut reader = start()?;
             reader.read_segment(&mut content)?;
             reader.finish()
         })

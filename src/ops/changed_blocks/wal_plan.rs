@@ -43,7 +43,7 @@ impl WalPlan {
         let mut parts = Vec::new();
         let mut rest = rest.as_slice();
         while let Some((first, others)) = rest.split_first() {
-            match rest.split_at_checked(GROUP_SEGMENTS as usize) {
+            match rest.split_at_checked(GROUP_SEGMENTS.into()) {
                 Some((group, after)) if is_group(group, size) => {
                     parts.push(Part::Group(group.to_vec()));
                     rest = after;

@@ -20,7 +20,7 @@ use crate::pg::{SegmentName, SegmentNumber, WalSegmentSize};
 
 /// How many segments behind the newest one a record is still kept: groups are joined within a few calls of wal-push,
 /// so the rest of an older one will not come any more.
-const KEPT_SEGMENTS: u64 = 8 * GROUP_SEGMENTS;
+const KEPT_SEGMENTS: u64 = 8 * 16;
 
 /// How the names of records end that the next group waits for.
 const TAIL: &str = ".tail";
@@ -130,7 +130,7 @@ impl Recorded {
         let group = |first: &SegmentName| {
             let before = first.previous(size)?;
             let following = std::iter::successors(Some(*first), |segment| segment.next(size));
-            let segments: Vec<_> = following.take(GROUP_SEGMENTS as usize).collect();
+            let segments: Vec<_> = following.take(GROUP_SEGMENTS.into()).collect();
             let is_whole = segments.iter().all(|segment| self.waiting.contains(segment))
                 && (self.waiting.contains(&before) || self.tails.contains(&before));
             is_whole.then_some(Group { before, segments })

@@ -276,6 +276,19 @@ fn a_stretch_ends_before_the_record_at_its_end() {
     ] {
         assert_eq!(marks(&read(&segments, from, until).unwrap()), expected, "{from} to {until}");
     }
+    for (from, expected) in [
+        (Lsn::INVALID, vec![(1, 1), (1, 2), (1, 3)]),
+        (one, vec![(1, 1), (1, 2), (1, 3)]),
+        (three, vec![(1, 3)]),
+    ] {
+        let changes = SegmentChanges::read(&mut &segments[0][..], from).unwrap();
+        assert_eq!(marks(&changes.map), expected, "{from}");
+    }
+    let inside = Lsn::new(two.as_u64() + 1);
+    assert!(matches!(
+        SegmentChanges::read(&mut &segments[0][..], inside),
+        Err(WalError::NotARecord { lsn }) if lsn == inside
+    ));
 }
 
 #[test]
