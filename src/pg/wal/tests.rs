@@ -265,6 +265,7 @@ fn a_stretch_ends_before_the_record_at_its_end() {
     let one = wal.push(HEAP, 0, &heap(1, 1, &[0; 2000]));
     let two = wal.push(HEAP, 0, &heap(1, 2, &[0; 2000]));
     let three = wal.push(HEAP, 0, &heap(1, 3, &[0; 2000]));
+    wal.switch();
     let segments = wal.segments();
     for (from, until, expected) in [
         (one, one, vec![]),
