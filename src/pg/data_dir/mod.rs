@@ -2,21 +2,17 @@
 //!
 //! | found | copied as |
 //! |---|---|
-//! | directories whose content is worthless on another machine or in WAL ([`KEPT_EMPTY`]) | empty directory, also when a symlink leads to it |
-//! | files of the running server or of another backup ([`LEFT_OUT`]) | nothing |
-//! | `pgsql_tmp*`, temporary relations, `pg_internal.init*` | nothing; a directory `pgsql_tmp` empty |
-//! | unlogged relations | their init fork alone |
-//! | `global/pg_control` | nothing: whoever backs up reads it after everything else |
+//! | what `rules` keep empty | an empty directory, also when a symlink leads to it |
+//! | what `rules` leave out | nothing |
 //! | `pg_tblspc/<oid>` | the tablespace's content as `/pg_tblspc/<oid>/…`; the link and its target have no member |
 //! | other symlinks | symlink |
 //! | sockets, pipes, devices | nothing, with a warning |
 //!
 //! The order is depth first, by name within a directory, a directory before its content. Names start with a slash, as in
-//! wal-g's backups. Source: `backup/basebackup.c`, `sendDir` with its lists; wal-g `bundle_files.go` for the
-//! directories and names that are its own. Where wal-g matches these names anywhere in the tree, here they count at
-//! the top of the data directory only, where PostgreSQL puts them.
+//! wal-g's backups.
 
-use std::collections::HashSet;
+mod rules;
+
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -25,39 +21,8 @@ use std::{fmt, vec};
 
 use jiff::Timestamp;
 
-use super::relation_file::{is_temporary, parse_file_name};
-use super::{Fork, Oid};
-
-/// Directories at the top that are copied without their content. `pg_xlog` and `pg_log` are older names.
-pub const KEPT_EMPTY: [&str; 11] = [
-    "log",
-    "pg_dynshmem",
-    "pg_log",
-    "pg_notify",
-    "pg_replslot",
-    "pg_serial",
-    "pg_snapshots",
-    "pg_stat_tmp",
-    "pg_subtrans",
-    "pg_wal",
-    "pg_xlog",
-];
-
-/// Files at the top that are not copied.
-pub const LEFT_OUT: [&str; 12] = [
-    "backup_label",
-    "backup_label.old",
-    "backup_manifest",
-    "current_logfiles.tmp",
-    "postgresql.auto.conf.tmp",
-    "postmaster.opts",
-    "postmaster.pid",
-    "recovery.conf",
-    "recovery.signal",
-    "standby.signal",
-    "tablespace_map",
-    "tablespace_map.old",
-];
+use self::rules::{Place, UnloggedRelations};
+use super::Oid;
 
 /// What one walk leaves out beyond the rules above.
 #[derive(Debug, Clone, Default)]
@@ -227,7 +192,7 @@ impl Iterator for Walk {
                 path: level.path.join(&name),
                 member: format!("{}/{name}", level.member),
                 place: level.place,
-                unlogged: is_main_of_unlogged(&name, &level.init_forks),
+                is_unlogged: level.unlogged.own(&name),
                 name,
             };
             match self.visit(entry) {
@@ -241,7 +206,10 @@ impl Iterator for Walk {
 
 impl Walk {
     fn visit(&mut self, entry: Entry) -> Result<Option<Found>, Error> {
-        if self.exclude.contains(&entry.path) || entry.is_left_out() || self.is_foreign_version(&entry) {
+        if self.exclude.contains(&entry.path)
+            || (entry.is_unlogged || entry.place.leaves_out(&entry.name))
+            || self.is_foreign_version(&entry)
+        {
             tracing::debug!(path = %entry.path.display(), "left out of the backup");
             return Ok(None);
         }
@@ -249,7 +217,7 @@ impl Walk {
             return Ok(None);
         };
         let file_type = metadata.file_type();
-        let kind = if entry.is_kept_empty() && (file_type.is_dir() || file_type.is_symlink()) {
+        let kind = if entry.place.keeps_empty(&entry.name) && (file_type.is_dir() || file_type.is_symlink()) {
             let behind = fs::metadata(&entry.path).unwrap_or(metadata);
             let mut directory = entry.into_member(MemberKind::Directory, &behind)?;
             if !behind.is_dir() {
@@ -265,7 +233,7 @@ impl Walk {
             tracing::warn!(path = %entry.path.display(), "symlink kept as it is: what it leads to is not copied");
             MemberKind::Symlink { target }
         } else if file_type.is_dir() {
-            let place = entry.place_below();
+            let place = entry.place.below(&entry.name);
             self.levels.push(Level::open(place, entry.member.clone(), entry.path.clone())?);
             MemberKind::Directory
         } else if file_type.is_file() {
@@ -302,25 +270,7 @@ struct Level {
     member: String,
     path: PathBuf,
     entries: vec::IntoIter<String>,
-    /// Relations that have an init fork here, that is unlogged ones.
-    init_forks: HashSet<Oid>,
-}
-
-/// What a directory is for, which decides the rules for what lies in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// The data directory.
-    Top,
-    /// `base`, or the version directory of a tablespace.
-    Databases,
-    /// `global` or one database's directory.
-    Relations,
-    /// `pg_tblspc`.
-    Tablespaces,
-    /// One tablespace.
-    Tablespace,
-    /// Anything else.
-    Other,
+    unlogged: UnloggedRelations,
 }
 
 impl Level {
@@ -332,22 +282,9 @@ impl Level {
             entries.push(name.into_string().map_err(|name| Error::NotUtf8 { path: path.join(name) })?);
         }
         entries.sort_unstable();
-        let init_forks = match place {
-            Place::Relations => entries.iter().filter_map(|name| init_fork_of(name)).collect(),
-            _ => HashSet::new(),
-        };
-        Ok(Level { place, member, path, entries: entries.into_iter(), init_forks })
+        let unlogged = UnloggedRelations::in_directory(place, &entries);
+        Ok(Level { place, member, path, entries: entries.into_iter(), unlogged })
     }
-}
-
-fn init_fork_of(name: &str) -> Option<Oid> {
-    parse_file_name(name).filter(|(_, fork, _)| *fork == Fork::Init).map(|(filenode, _, _)| filenode)
-}
-
-fn is_main_of_unlogged(name: &str, init_forks: &HashSet<Oid>) -> bool {
-    !init_forks.is_empty()
-        && parse_file_name(name)
-            .is_some_and(|(filenode, fork, _)| fork != Fork::Init && init_forks.contains(&filenode))
 }
 
 fn unless_gone<T>(result: io::Result<T>, action: &'static str, path: &Path) -> Result<Option<T>, Error> {
@@ -367,41 +304,10 @@ struct Entry {
     member: String,
     path: PathBuf,
     place: Place,
-    unlogged: bool,
+    is_unlogged: bool,
 }
 
 impl Entry {
-    fn is_left_out(&self) -> bool {
-        let name = self.name.as_str();
-        match self.place {
-            _ if name.starts_with("pgsql_tmp") && !self.is_kept_empty() => true,
-            _ if name.starts_with("pg_internal.init") => true,
-            Place::Top => LEFT_OUT.contains(&name),
-            Place::Relations => self.unlogged || is_temporary(name) || self.member == "/global/pg_control",
-            _ => false,
-        }
-    }
-
-    fn is_kept_empty(&self) -> bool {
-        match self.place {
-            Place::Top => KEPT_EMPTY.contains(&self.name.as_str()),
-            Place::Databases => self.name == "pgsql_tmp",
-            _ => false,
-        }
-    }
-
-    fn place_below(&self) -> Place {
-        match (self.place, self.name.as_str()) {
-            (Place::Top, "base") => Place::Databases,
-            (Place::Top, "global") => Place::Relations,
-            (Place::Top, "pg_tblspc") => Place::Tablespaces,
-            (Place::Databases, name) if Oid::parse(name).is_some() => Place::Relations,
-            (Place::Tablespaces, name) if Oid::parse(name).is_some() => Place::Tablespace,
-            (Place::Tablespace, name) if name.starts_with("PG_") => Place::Databases,
-            _ => Place::Other,
-        }
-    }
-
     fn into_member(self, kind: MemberKind, metadata: &Metadata) -> Result<Member, Error> {
         Member::new(MemberName(self.member), &self.path, kind, metadata)
     }
@@ -447,6 +353,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::os::unix::net::UnixListener;
 
+    use super::rules::{KEPT_EMPTY, LEFT_OUT};
     use super::*;
 
     /// Creates empty files below `root`, with their directories; a name that ends in a slash is a directory.
