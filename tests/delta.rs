@@ -468,6 +468,31 @@ fn a_parent_of_another_cluster() {
     repository.expect(&foreign, &repository.tool, &[], &Taken::Full, reason);
 }
 
+/// Switching checksums on writes every page without WAL and without a new LSN.
+#[test]
+fn a_parent_without_the_checksums_of_today() {
+    let postgres = require!(Postgres::version(15));
+    let scratch = Scratch::new();
+    let repository = Repository::new(&scratch);
+    let mut source = repository.primary(&postgres, &[]);
+    source.sql("CREATE TABLE ledger AS SELECT i, repeat('x', 200) note FROM generate_series(1, 9000) i");
+    let full = repository.take(&source, &[]);
+    source.stop();
+    let enable = postgres.server_program("pg_checksums");
+    run(scratch.command(enable).arg("--enable").arg("-D").arg(source.data())).success();
+    source.start();
+    let reason = "data checksums were switched on or off since";
+    let named = repository.push(&repository.tool, &source, &["--delta-from-name", &full]);
+    named.fails(1).stderr_has(reason);
+    let with_checksums = repository.expect(&source, &repository.tool, &[], &Taken::Full, reason);
+    let delta = repository.take(&source, &[]);
+    assert_eq!(repository.sentinel(&delta)["DeltaFrom"], json!(with_checksums));
+    source.switch_wal();
+    let mut restored = repository.restore(&repository.tool, &postgres, &delta, "restored");
+    restored.stop();
+    check_pages(&restored);
+}
+
 /// Two servers go on from one full backup; only the backups before the fork are an earlier state of both.
 #[test]
 fn a_parent_on_another_timeline() {
@@ -551,6 +576,43 @@ fn a_database_dropped_and_made_again() {
     let found = run(restored.client("psql").args(["-X", "-q", "-At", "-d", "twice", "-c", hash])).success();
     assert_eq!(found.stdout, expected);
     restored.amcheck();
+}
+
+/// Without checksums and `wal_log_hints`, VACUUM marks a page as all-visible without giving it a new LSN. A restored page
+/// without that mark under a visibility map that has it would hide later changes of the page from index-only scans.
+#[test]
+fn vacuumed_pages_of_a_cluster_without_checksums() {
+    let postgres = require!(Postgres::version(15));
+    let scratch = Scratch::new();
+    let repository = Repository::new(&scratch);
+    let tool = repository.tool.clone().with("SEAWALL_DELTA_SOURCES", "pages");
+    let source = repository.primary(&postgres, &[]);
+    for table in ["vacuumed", "other"] {
+        source.sql(&format!("CREATE TABLE {table} (i int PRIMARY KEY, note text)"));
+        source
+            .sql(&format!("INSERT INTO {table} SELECT i, repeat('x', 100) FROM generate_series(1, 20000) i"));
+    }
+    source.sql("VACUUM other");
+    age(&scratch, &source);
+    repository.push(&tool, &source, &[]).success();
+    source.sql("VACUUM vacuumed");
+    source.sql("UPDATE other SET note = 'changed' WHERE i = 9");
+    repository.push(&tool, &source, &[]).success();
+    let delta = repository.backups().pop().unwrap();
+    let other = file_of(&source, "other");
+    source.switch_wal();
+
+    let restored = repository.restore(&repository.tool, &postgres, &delta, "restored");
+    restored.sql("CREATE EXTENSION pg_visibility");
+    for table in ["vacuumed", "other"] {
+        let wrong =
+            format!("SELECT count(*) FROM pg_visibility('{table}') WHERE all_visible AND NOT pd_all_visible");
+        assert_eq!(restored.sql(&wrong), "0", "{table}");
+    }
+    restored.sql("DELETE FROM vacuumed WHERE i <= 19000");
+    let count = "SET enable_seqscan = off; SET enable_bitmapscan = off; SELECT count(i) FROM vacuumed";
+    assert_eq!(restored.sql(count), "1000");
+    assert_eq!(repository.form(&delta, &other), "increment");
 }
 
 /// A server that writes all the time, with a tablespace; each delta is restored to the end of the WAL.

@@ -1,11 +1,17 @@
-//! Reading `global/pg_control` of a data directory whose server may be writing it.
+//! Reading `global/pg_control`: of a data directory whose server may be writing it, and of a backup.
 
 use std::fs;
+use std::io::{self, Read};
 use std::path::Path;
 
+use crate::layout::walg::{BackupName, names};
 use crate::pg::{ControlFile, ControlFileError};
+use crate::pipeline::open_object;
+use crate::storage::{self, Depth};
+use crate::tarball::{ReadError, read_members};
 
-use super::Error;
+use super::archived::Archived;
+use super::{Context, Error};
 
 /// How often the file is read when the server is just writing it.
 const READS: usize = 10;
@@ -30,6 +36,32 @@ pub(super) fn read(data_dir: &Path) -> Result<Control, Error> {
             Err(source) => return Err(Error::Control { path, source }),
         }
     }
+}
+
+/// Reads the control file that a local backup has; `None` when it has none.
+pub(super) async fn of_backup(ctx: &Context, backup: BackupName) -> Result<Option<ControlFile>, Error> {
+    let tars = storage::list_all(ctx.storage.as_ref(), &names::tars_prefix(backup), Depth::Children).await?;
+    let mut keys = tars.objects.into_iter().map(|object| object.key);
+    let Some(key) = keys.find(|key| key.file_name().starts_with(CONTROL_TAR)) else { return Ok(None) };
+    let stored =
+        names::parse_tar_name(key.file_name()).map_err(|error| Error::content(&key)(error.into()))?;
+    let Some(reader) = open_object(&ctx.storage, &key, None, &ctx.cancel).await? else { return Ok(None) };
+    let archived = Archived { key: key.clone(), method: stored.method, reader };
+    let content = archived.read(ctx, |tar| only_member(tar).map_err(io::Error::other)).await?;
+    let control = ControlFile::parse(&content);
+    control.map(Some).map_err(|error| Error::content(&key)(io::Error::new(io::ErrorKind::InvalidData, error)))
+}
+
+const CONTROL_TAR: &str = "pg_control.tar";
+
+/// The content of the one file in a tar, as far as a control file uses it.
+fn only_member(tar: &mut dyn Read) -> Result<Vec<u8>, ReadError> {
+    let mut content = Vec::new();
+    read_members(tar, |member| {
+        let used = ControlFile::MAX_USED_LEN as u64;
+        member.take(used).read_to_end(&mut content).map(drop).map_err(ReadError::Archive)
+    })?;
+    Ok(content)
 }
 
 #[cfg(test)]

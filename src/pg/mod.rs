@@ -22,6 +22,7 @@ mod summarizer;
 mod timeline;
 mod tls;
 mod version;
+pub mod visibility_map;
 pub mod wal;
 mod wal_name;
 mod wal_page;
@@ -39,6 +40,7 @@ pub use summarizer::SummarizerState;
 pub use timeline::{HistoryEntry, TimelineHistory, TimelineId};
 pub use tls::{SslMode, TlsError};
 pub use version::PgVersion;
+pub use visibility_map::VisibilityMap;
 pub use wal_name::{SegmentName, WalFileName};
 pub use wal_page::{SegmentHeader, SystemIdentifier, WalPageError};
 

@@ -20,6 +20,8 @@ use super::Lsn;
 const HEADER_LEN: u16 = 24;
 /// `PD_VALID_FLAG_BITS`.
 const VALID_FLAGS: u16 = 0x0007;
+/// `PD_ALL_VISIBLE`.
+const ALL_VISIBLE: u16 = 0x0004;
 /// `PG_PAGE_LAYOUT_VERSION` is 4 since PostgreSQL 8.3; wal-g lets 5 pass and so do we.
 const MAX_LAYOUT_VERSION: u16 = 5;
 
@@ -58,6 +60,14 @@ impl PageHeader {
     /// Whether the page was allocated but never initialised (`PageIsNew`).
     pub fn is_new(&self) -> bool {
         self.upper == 0
+    }
+
+    /// Whether every row of the page, which is a table's, is visible to everyone (`PageIsAllVisible`).
+    ///
+    /// Only where changes of hint bits are in WAL (data checksums, `wal_log_hints`) does a page get a new LSN when it is
+    /// marked so (`access/heap/visibilitymap.c`, `visibilitymap_set`).
+    pub fn is_all_visible(&self) -> bool {
+        self.flags & ALL_VISIBLE != 0
     }
 
     /// Whether the header is one that PostgreSQL writes on a page of `page_size` bytes that WAL covers.
@@ -244,6 +254,8 @@ mod tests {
     fn headers() {
         let good = PageHeader::parse(&TABLE[..PAGE]).unwrap();
         assert!(good.is_valid(PAGE) && !good.is_new());
+        assert!(PageHeader { flags: 5, ..good }.is_all_visible());
+        assert!(!PageHeader { flags: 3, ..good }.is_all_visible());
         for (name, header) in [
             ("flags", PageHeader { flags: 8, ..good }),
             ("lower inside the header", PageHeader { lower: 23, ..good }),

@@ -14,6 +14,7 @@ use std::future::poll_fn;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
 use tokio_postgres::types::ToSql;
@@ -130,7 +131,9 @@ impl Session {
                    i.database_block_size::bigint, i.data_page_checksum_version::bigint, \
                    current_setting('data_directory'), pg_is_in_recovery(), \
                    current_setting('archive_mode'), current_setting('archive_command'), \
-                   coalesce(current_setting('archive_library', true), '') \
+                   coalesce(current_setting('archive_library', true), ''), \
+                   current_setting('wal_log_hints'), \
+                   to_char(pg_postmaster_start_time() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') \
                    FROM pg_control_system() s, pg_control_checkpoint() c, pg_control_init() i";
         let row = self.row(action, sql, &[]).await?;
         let in_recovery: bool = self.get(action, &row, 6)?;
@@ -152,6 +155,8 @@ impl Session {
             data_directory: PathBuf::from(self.get::<String>(action, &row, 5)?),
             in_recovery,
             data_checksums: size_of(4)? != 0,
+            wal_log_hints: self.get::<&str>(action, &row, 10)? == "on",
+            started: self.parsed_std(action, &row, 11)?,
             archive_mode: match archive_mode.as_str() {
                 "off" => ArchiveMode::Off,
                 "always" => ArchiveMode::Always,
@@ -418,6 +423,10 @@ pub struct ServerIdentity {
     pub in_recovery: bool,
     /// Whether data pages have checksums.
     pub data_checksums: bool,
+    /// Whether changes of hint bits are in WAL also without checksums.
+    pub wal_log_hints: bool,
+    /// When it was started.
+    pub started: Timestamp,
     /// Whether it archives WAL.
     pub archive_mode: ArchiveMode,
     /// `archive_command`, if there is one that is used.

@@ -22,6 +22,12 @@
 //! are taken only files known to have existed when the parent was taken: those born before it, by the clock of the same
 //! host in the same directory (a standby replays late: what the parent saw there later may be older here). Where the
 //! file system does not tell a file's birth, changed files are taken whole: larger, but never wrong.
+//!
+//! One change of a page may leave its LSN alone: VACUUM marks a page as all-visible without a new LSN where hint bits are
+//! not in WAL. The visibility map, which is taken whole, would come back with the mark and the page without, and later
+//! changes of the page would not clear it from the map: index-only scans answer wrong. So by LSNs, in a cluster with
+//! neither checksums nor `wal_log_hints`, marked pages are also taken where a page of the visibility map, which has the
+//! bits of 255 MiB of a table, has got new bits.
 
 use std::collections::HashMap;
 
@@ -52,6 +58,8 @@ pub(super) struct Delta {
     pub parent_start: Timestamp,
     /// Whether the parent was taken on this host from this directory.
     pub same_place: bool,
+    /// Whether a page surely has got a new LSN when it was marked as all-visible since.
+    pub marks_have_lsns: bool,
     /// Which blocks changed since.
     pub changed: ChangedBlocks,
     /// How much of that is proved.
@@ -80,8 +88,10 @@ impl Delta {
         if !matches!(member.kind, MemberKind::File { .. }) {
             return Take::Whole;
         }
-        let Some(known) = self.parent_files.get(member.name.as_str()) else { return Take::Whole };
-        let is_untouched = *known == member.mtime && self.is_before_parent(member.mtime, SETTLED);
+        if !self.parent_files.contains_key(member.name.as_str()) {
+            return Take::Whole;
+        }
+        let is_untouched = self.is_untouched(member.name.as_str(), member.mtime);
         match (PagedFile::of(member), &self.changed) {
             (Some(file), ChangedBlocks::Map(_, map)) => {
                 match map.changes(file.relation, file.segment, file.blocks) {
@@ -96,6 +106,11 @@ impl Delta {
             (Some(_), ChangedBlocks::PageLsns(since)) => Take::ByPageLsns { since: *since },
             (None, _) => Take::Whole,
         }
+    }
+
+    /// Whether a file of the parent was last written when the parent saw it.
+    pub fn is_untouched(&self, name: &str, mtime: Timestamp) -> bool {
+        self.parent_files.get(name) == Some(&mtime) && self.is_before_parent(mtime, SETTLED)
     }
 
     /// Whether a file with this time of birth, if that is known, is the one that the parent had under its name.
@@ -163,6 +178,7 @@ mod tests {
             parent_lsn: Lsn::new(1),
             parent_start: time("30:00"),
             same_place: true,
+            marks_have_lsns: true,
             changed,
             verify: VerifyDelta::OFF,
         }

@@ -75,7 +75,8 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Backup, Error> {
     let control = control_file::read(&data_dir)?.parsed;
     let parent = match delta_options(&options, &control) {
         Some(delta) => {
-            let choice = parent::choose(ctx, &delta.parent, options.is_permanent, &server, &data_dir);
+            let choice =
+                parent::choose(ctx, &delta.parent, options.is_permanent, &server, &control, &data_dir);
             ctx.until_cancelled(choice).await?.map(|parent| (delta, parent))
         }
         None => None,

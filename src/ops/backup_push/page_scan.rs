@@ -63,14 +63,15 @@ impl<'a> PageScan<'a> {
 
     /// The pages that changed since `since`.
     ///
-    /// A page without LSN was changed without WAL, or is damaged; neither says when.
-    pub fn changed_since(&self, since: Lsn) -> Result<Changed, Error> {
+    /// One that says to be all-visible has changed as well where it `may_be_marked` since, without a new LSN. A page
+    /// without LSN was changed without WAL, or is damaged; neither says when.
+    pub fn changed_since(&self, since: Lsn, may_be_marked: impl Fn(u32) -> bool) -> Result<Changed, Error> {
         let mut blocks = Vec::new();
         let unknown = self.each(|block, page| {
             match PageHeader::parse(page) {
                 Some(header) if header.is_new() => blocks.push(block),
                 Some(header) if header.is_valid(PAGE_BYTES) => {
-                    if header.lsn >= since {
+                    if header.lsn >= since || header.is_all_visible() && may_be_marked(block) {
                         blocks.push(block);
                     }
                 }
@@ -170,7 +171,7 @@ mod tests {
     fn pages_that_changed_since() {
         let lsns = lsns();
         assert!(lsns.is_sorted() && lsns[0] < lsns[2], "{lsns:?}");
-        let changed = |content: &[u8], since| scan(content, 3, |scan| scan.changed_since(since));
+        let changed = |content: &[u8], since| scan(content, 3, |scan| scan.changed_since(since, |_| false));
         let with = |since: Lsn| -> Vec<u32> {
             (0..).zip(&lsns).filter(|(_, lsn)| **lsn >= since).map(|(block, _)| block).collect()
         };
@@ -188,16 +189,27 @@ mod tests {
     }
 
     #[test]
+    fn pages_that_may_have_been_marked() {
+        let mut content = TABLE.to_vec();
+        content.chunks_mut(PAGE_BYTES).for_each(|page| page[10] &= !4);
+        let changed =
+            |content: &[u8]| scan(content, 3, |scan| scan.changed_since(next(lsns()[2]), |block| block != 2));
+        assert_eq!(changed(&content), Changed::Blocks(vec![]));
+        content.chunks_mut(PAGE_BYTES).for_each(|page| page[10] |= 4);
+        assert_eq!(changed(&content), Changed::Blocks(vec![0, 1]));
+    }
+
+    #[test]
     fn blocks_are_counted_over_chunks() {
         let content = TABLE[..PAGE_BYTES].repeat(CHUNK_PAGES as usize * 2 + 1);
         let blocks = CHUNK_PAGES * 2 + 1;
         let all: Vec<u32> = (0..blocks).collect();
         assert_eq!(
-            scan(&content, blocks, |scan| scan.changed_since(Lsn::new(1))),
+            scan(&content, blocks, |scan| scan.changed_since(Lsn::new(1), |_| false)),
             Changed::Blocks(all.clone())
         );
         assert_eq!(
-            scan(&content, blocks - 2, |scan| scan.changed_since(Lsn::new(1))),
+            scan(&content, blocks - 2, |scan| scan.changed_since(Lsn::new(1), |_| false)),
             Changed::Blocks(all[..all.len() - 2].to_vec()),
             "grown meanwhile"
         );
@@ -238,6 +250,6 @@ mod tests {
         let cancel = CancellationToken::new();
         cancel.cancel();
         let scan = PageScan { file: &file, path: Path::new("x"), blocks: 3, rate: None, cancel: &cancel };
-        assert!(matches!(scan.changed_since(Lsn::new(1)), Err(Error::Cancelled)));
+        assert!(matches!(scan.changed_since(Lsn::new(1), |_| false), Err(Error::Cancelled)));
     }
 }

@@ -3,8 +3,8 @@
 //! wal-g's rules, in wal-g's order, lead to a full backup: too many deltas in a row, a parent without start LSN,
 //! without `metadata.json`, permanent when the new backup is not, without a list of files (reference section 6.1).
 //! Beyond these, a delta is useless when its parent is no earlier state of this very cluster: another cluster, a
-//! timeline that the server's does not come from, a backup that ended after the new one began; or when the parent's
-//! own chain is broken. A parent that was chosen by itself then gives a full backup and a warning, since a job of every
+//! timeline that the server's does not come from, a backup that ended after the new one began; when data checksums were
+//! switched on or off meanwhile; or when the parent's own chain is broken. A parent that was chosen by itself then gives a full backup and a warning, since a job of every
 //! night must still have its backup; a parent that was asked for by name gives an error, before anything is stored.
 
 use std::collections::HashMap;
@@ -19,9 +19,9 @@ use crate::layout::walg::{Backup, BackupName, DeltaOrigin, names};
 use crate::ops::backup_choice::{BackupChoice, choose as choose_backup};
 use crate::ops::changed_blocks::Source;
 use crate::ops::error::RequestError;
-use crate::ops::{Context, Error, wal_archive};
+use crate::ops::{Class, Context, Error, control_file, wal_archive};
 use crate::pg::session::ServerIdentity;
-use crate::pg::{Lsn, SystemIdentifier, TimelineHistory, TimelineId, WalFileName};
+use crate::pg::{ControlFile, Lsn, SystemIdentifier, TimelineHistory, TimelineId, WalFileName};
 
 /// How the parent is chosen.
 #[derive(Debug, Clone, PartialEq)]
@@ -96,6 +96,15 @@ pub enum Unfit {
     /// The server does not come from it.
     #[error("it is not in the history of timeline {0}")]
     NotInHistory(TimelineId),
+    /// Its control file cannot be read.
+    #[error("its pg_control cannot be read: {0}")]
+    Control(#[source] Box<Error>),
+    /// It has no control file.
+    #[error("it has no pg_control tar")]
+    NoControl,
+    /// Checksums were switched on or off, which rewrites all pages and none of their LSNs, and is not in WAL.
+    #[error("data checksums were switched on or off since")]
+    Checksums,
     /// It ended after the new one began.
     #[error("it ends at {finish}, after the start of the new backup at {start}")]
     InTheFuture {
@@ -127,6 +136,7 @@ pub(super) async fn choose(
     rules: &ParentRules,
     is_permanent: bool,
     server: &ServerIdentity,
+    control: &ControlFile,
     data_dir: &Path,
 ) -> Result<Option<Parent>, Error> {
     let name = match choose_backup(ctx, &rules.from).await {
@@ -156,6 +166,9 @@ pub(super) async fn choose(
         Ok(files) => files,
         Err(unfit) => return refuse(fit.backup.name, asked_for, unfit),
     };
+    if let Some(unfit) = compare_control(ctx, fit.backup.name, control).await? {
+        return refuse(fit.backup.name, asked_for, unfit);
+    }
     tracing::info!("Delta backup from {} with LSN {}.", fit.backup.name, fit.start_lsn);
     Ok(Some(Parent {
         backup: fit.backup,
@@ -310,6 +323,21 @@ async fn read_files(
             Ok(files.into_iter().map(|(name, file)| (name, file.mtime)).collect())
         }
         false => Err(Unfit::Remote),
+    })
+}
+
+/// What the parent's control file says against it; an error only where the storage cannot be asked.
+async fn compare_control(
+    ctx: &Context,
+    name: BackupName,
+    control: &ControlFile,
+) -> Result<Option<Unfit>, Error> {
+    Ok(match control_file::of_backup(ctx, name).await {
+        Ok(Some(of_parent)) if of_parent.data_checksum_version == control.data_checksum_version => None,
+        Ok(Some(_)) => Some(Unfit::Checksums),
+        Ok(None) => Some(Unfit::NoControl),
+        Err(error) if error.class() == Class::Integrity => Some(Unfit::Control(Box::new(error))),
+        Err(error) => return Err(error),
     })
 }
 
@@ -490,6 +518,8 @@ mod tests {
             (Unfit::Remote, "full"),
             (Unfit::OtherCluster(CLUSTER), "error"),
             (Unfit::NotInHistory(timeline(3)), "error"),
+            (Unfit::NoControl, "error"),
+            (Unfit::Checksums, "error"),
             (Unfit::InTheFuture { finish: Lsn::new(2), start: Lsn::new(1) }, "error"),
             (Unfit::Chain(catalog::Error::EndlessChain { name }), "error"),
         ] {

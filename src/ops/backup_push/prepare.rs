@@ -54,9 +54,13 @@ pub(super) async fn start_delta(
             tracing::info!("there is no map of changed blocks to prove: the pages are read anyway");
         }
     }
+    let parent_start = parent.backup.start_time;
+    let server = cluster.identity;
     let delta = Delta {
         parent_lsn: parent.start_lsn,
-        parent_start: parent.backup.start_time,
+        parent_start,
+        // The setting changes only by a restart.
+        marks_have_lsns: server.data_checksums || server.wal_log_hints && server.started < parent_start,
         same_place: parent.backup.hostname == hostname() && parent.backup.data_dir == cluster.data_dir,
         changed,
         verify: options.verify,
