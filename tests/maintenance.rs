@@ -424,6 +424,17 @@ fn one_backup_is_shown() {
         "{text}"
     );
     assert!(text.contains("\ndelta_count: 1\n"), "{text}");
+    assert!(!text.contains("delta_source"), "wal-g does not tell: {text}");
+
+    let sentinel =
+        listed.root.join(format!("basebackups_005/{}_backup_stop_sentinel.json", shown.entry.name));
+    let document = fs::read_to_string(&sentinel).unwrap();
+    fs::write(&sentinel, document.replace(r#""IsPermanent""#, r#""DeltaSource":"pages","IsPermanent""#))
+        .unwrap();
+    let options = backup_show::Options { backup: BackupChoice::Name(shown.entry.name) };
+    let shown = block_on(backup_show::run(&listed.context, options)).unwrap();
+    assert!(backup_output::show(&shown, ListFormat::Plain).unwrap().contains("\ndelta_source: pages\n"));
+    assert!(backup_output::show(&shown, ListFormat::Json).unwrap().contains(r#""delta_source":"pages""#));
 
     let missing = BackupChoice::Name("base_0000000100000000000000FF".parse().unwrap());
     let error =

@@ -312,6 +312,7 @@ struct JsonBackup {
     delta_full_name: Option<String>,
     delta_count: Option<u32>,
     delta_lsn: Option<u64>,
+    delta_source: Option<String>,
     data_catalog_size: i64,
     tablespaces: Option<Value>,
     files_metadata_disabled: bool,
@@ -330,6 +331,7 @@ impl JsonBackup {
             delta_full_name: sentinel.delta_full_name,
             delta_count: sentinel.delta_count,
             delta_lsn: sentinel.delta_lsn,
+            delta_source: sentinel.delta_source,
             data_catalog_size: sentinel.data_catalog_size,
             tablespaces: sentinel.spec.map(|spec| Value::Object(spec.into())),
             files_metadata_disabled: sentinel.files_metadata_disabled,
@@ -365,6 +367,9 @@ fn show_text(shown: &ShownBackup) -> serde_json::Result<String> {
         lines.push(("delta_full_name", delta.full.to_string()));
         lines.push(("delta_count", delta.count.to_string()));
         lines.push(("delta_lsn", delta.lsn.to_string()));
+        if let Some(source) = &delta.source {
+            lines.push(("delta_source", source.clone()));
+        }
     }
     if let Some(spec) = &backup.tablespaces {
         for (oid, location) in &spec.locations {
