@@ -274,8 +274,8 @@ fn chain_of(version: u32) {
         assert_eq!(repository.form(backup, file), form, "{file} in {backup}");
     }
 
-    for backup in [&full, &first, &second] {
-        let mut restored = repository.restore(&repository.tool, &postgres, backup, &format!("from-{backup}"));
+    for (step, backup) in [&full, &first, &second].into_iter().enumerate() {
+        let mut restored = repository.restore(&repository.tool, &postgres, backup, &format!("step-{step}"));
         assert_eq!(rows(&restored, TABLES), expected, "from {backup}");
         assert_eq!(restored.sql("SELECT count(*), sum(i) FROM quiet"), "5000|12502500", "from {backup}");
         assert_eq!(restored.sql("SELECT count(*) FROM unlogged"), "0", "from {backup}");
@@ -638,8 +638,8 @@ fn of_a_busy_server() {
     source.switch_wal();
     let tables = ["pgbench_accounts", "pgbench_branches", "pgbench_tellers", "pgbench_history"];
     let expected = rows(&source, &tables);
-    for backup in [&first, &second] {
-        let mut restored = repository.restore(&repository.tool, &postgres, backup, &format!("from-{backup}"));
+    for (step, backup) in [&first, &second].into_iter().enumerate() {
+        let mut restored = repository.restore(&repository.tool, &postgres, backup, &format!("step-{step}"));
         assert_eq!(rows(&restored, &tables), expected, "from {backup}");
         restored.amcheck();
         restored.stop();
