@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use seawall::codec::{Cipher, Compression};
+use seawall::layout::walg::WalG;
 use seawall::ops::Context;
 use seawall::ops::changed_blocks::{ChangedBlocks, Found, Gap, Interval, Rules, Source, find};
 use seawall::pg::{
@@ -152,6 +153,7 @@ fn interval(from: Lsn, until: Lsn) -> Interval {
 fn context(storage: &Path) -> Context {
     Context {
         storage: Arc::new(Directory::new(storage, Prefix::root())),
+        layout: &WalG,
         compression: Compression::Lz4,
         cipher: Cipher::None,
         cancel: CancellationToken::new(),

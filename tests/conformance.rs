@@ -244,6 +244,18 @@ async fn lists_at_both_depths(candidate: &Candidate) {
     assert_eq!(top.prefixes, [prefix("basebackups_005"), prefix("wal_005"), prefix("wal_005x")]);
     assert_eq!(keys(storage, "wal_005").await, ["wal_005/000000010000000000000001.br"]);
     assert_eq!(keys(storage, "wal_00").await, [""; 0]);
+
+    for (stem, objects, prefixes) in [
+        ("basebackups_005/base_1", &names[2..3], &[prefix("basebackups_005/base_1")][..]),
+        ("wal_005/000000010000000000000001", &names[3..4], &[]),
+        ("wal_005/000000010000000000000001.br", &names[3..4], &[]),
+        ("wal_005/000000010000000000000002", &[], &[]),
+        ("zz/none", &[], &[]),
+    ] {
+        let found = list_all(storage, &Prefix::stem(stem).unwrap(), Depth::Children).await.unwrap();
+        let listed: Vec<_> = found.objects.iter().map(|object| object.key.as_str()).collect();
+        assert_eq!((&listed[..], &found.prefixes[..]), (objects, prefixes), "{stem}");
+    }
 }
 
 async fn lists_and_deletes_many(candidate: &Candidate) {

@@ -17,7 +17,7 @@ use futures_util::future::BoxFuture;
 use seawall::cli::backup_output::{self, ListFormat};
 use seawall::cli::wal_output;
 use seawall::codec::{Cipher, Compression, KeyRing, KeySource, KeyTransform};
-use seawall::layout::walg::BackupName;
+use seawall::layout::walg::{BackupName, WalG};
 use seawall::ops::Context;
 use seawall::ops::backup_choice::BackupChoice;
 use seawall::ops::backup_list::{self, Detail};
@@ -45,6 +45,7 @@ const FIXTURES: [&str; 4] =
 fn context(storage: SharedStorage) -> Context {
     Context {
         storage,
+        layout: &WalG,
         compression: Compression::Lz4,
         cipher: Cipher::None,
         cancel: CancellationToken::new(),

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use seawall::catalog;
 use seawall::codec::{Cipher, Compression, KeyRing, KeySource, KeyTransform, Method, decode, encode};
-use seawall::layout::walg::names;
+use seawall::layout::walg::{WalG, names};
 use seawall::ops::backup_choice::BackupChoice;
 use seawall::ops::backup_push::{DeltaOptions, Origin, ParentRules, VerifyDelta, WithoutMap};
 use seawall::ops::changed_blocks::{Rules, Source};
@@ -61,6 +61,7 @@ const OPERATIONS: [Operation; 8] = [
 fn context(memory: &Memory) -> Context {
     Context {
         storage: Arc::new(memory.clone()),
+        layout: &WalG,
         compression: Compression::Lz4,
         cipher: Cipher::None,
         cancel: CancellationToken::new(),

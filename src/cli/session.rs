@@ -8,6 +8,7 @@ use indicatif::MultiProgress;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
+use crate::layout::walg::WalG;
 use crate::ops::{self, Context};
 use crate::progress::Progress;
 use crate::settings::{Section, Settings};
@@ -131,7 +132,7 @@ impl Session {
         };
         let storage = storage::open(storage, settings.retry_policy()?).map_err(ops::Error::from)?;
         let (cancel, progress) = (CancellationToken::new(), Progress::new());
-        Ok(Context { storage, compression, cipher, cancel, progress })
+        Ok(Context { storage, layout: &WalG, compression, cipher, cancel, progress })
     }
 }
 

@@ -1,3 +1,42 @@
 //! Names and documents of a repository, without any I/O.
+//!
+//! There are several forms of repositories. [`Layout`] is what the operations ask of one, so that none of them knows
+//! which one it works on.
 
 pub mod walg;
+
+use std::fmt;
+
+use crate::codec::Method;
+use crate::storage::{Key, Prefix};
+
+/// The form of a repository: what lies where.
+pub trait Layout: fmt::Debug + Send + Sync {
+    /// Where a file of `pg_wal` is archived with this compression. The caller has made sure that its name can be part
+    /// of a key.
+    fn wal_key(&self, file: &str, method: Method) -> Key;
+
+    /// How to find an archived file; `first` is the compression that it most likely has.
+    fn find_wal(&self, file: &str, first: Method) -> FindWal;
+}
+
+/// How to find an archived file, whatever its compression.
+pub enum FindWal {
+    /// It can have these names and no others.
+    ByName {
+        /// In the order in which to try.
+        names: Vec<(Key, Method)>,
+        /// A name under which an older tool kept it in a form that we cannot read.
+        unreadable: Option<Key>,
+    },
+    /// They are listed.
+    ByList {
+        /// The beginning of all its names.
+        stem: Prefix,
+        /// Chooses the one to read among those that exist.
+        choose: ChooseWal,
+    },
+}
+
+/// Of the keys in a list, the one to read and its compression; `None` when none of them is the file.
+pub type ChooseWal = Box<dyn Fn(Vec<Key>) -> Option<(Key, Method)> + Send + Sync>;

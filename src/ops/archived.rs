@@ -6,10 +6,10 @@ use std::path::Path;
 use futures_util::future::try_join_all;
 
 use crate::codec::{self, Method};
-use crate::layout::walg::names;
+use crate::layout::{ChooseWal, FindWal};
 use crate::pipeline::{ObjectReader, open_object, run_blocking};
 use crate::read_full::read_full;
-use crate::storage::Key;
+use crate::storage::{self, Depth, Key, Prefix};
 
 use super::{Context, Error};
 
@@ -25,30 +25,55 @@ pub(super) struct Archived {
 
 /// Opens `file` in whatever form it is archived. `None` only after the storage positively said of every form that it
 /// is not there.
-///
-/// The configured form costs one request. The others are asked for together, so that a missing file, which is how
-/// every recovery ends, costs two round trips.
 pub(super) async fn open(ctx: &Context, file: &str) -> Result<Option<Archived>, Error> {
-    let mut candidates = names::wal_candidates(file, ctx.compression.method()).into_iter();
-    if let Some((key, method)) = candidates.next()
-        && let Some(reader) = open_object(&ctx.storage, &key, None, &ctx.cancel).await?
-    {
-        return Ok(Some(Archived { key, method, reader }));
+    match ctx.layout.find_wal(file, ctx.compression.method()) {
+        FindWal::ByName { names, unreadable } => by_name(ctx, names, unreadable).await,
+        FindWal::ByList { stem, choose } => by_list(ctx, &stem, choose).await,
     }
-    let candidates: Vec<(Key, Method)> = candidates.collect();
-    let heads = try_join_all(candidates.iter().map(|(key, _)| ctx.storage.head(key))).await?;
-    for ((key, method), head) in candidates.into_iter().zip(heads) {
+}
+
+/// The most likely form costs one request. The others are asked for together, so that a missing file, which is how
+/// every recovery ends, costs two round trips.
+async fn by_name(
+    ctx: &Context,
+    names: Vec<(Key, Method)>,
+    unreadable: Option<Key>,
+) -> Result<Option<Archived>, Error> {
+    let mut names = names.into_iter();
+    if let Some((key, method)) = names.next()
+        && let Some(archived) = open_form(ctx, key, method).await?
+    {
+        return Ok(Some(archived));
+    }
+    let names: Vec<(Key, Method)> = names.collect();
+    let heads = try_join_all(names.iter().map(|(key, _)| ctx.storage.head(key))).await?;
+    for ((key, method), head) in names.into_iter().zip(heads) {
         if head.is_some()
-            && let Some(reader) = open_object(&ctx.storage, &key, None, &ctx.cancel).await?
+            && let Some(archived) = open_form(ctx, key, method).await?
         {
-            return Ok(Some(Archived { key, method, reader }));
+            return Ok(Some(archived));
         }
     }
-    let lzo = names::lzo_wal_key(file);
-    if ctx.storage.head(&lzo).await?.is_some() {
-        return Err(Error::content(&lzo)(codec::Error::Lzo.into()));
+    match unreadable {
+        Some(lzo) if ctx.storage.head(&lzo).await?.is_some() => {
+            Err(Error::content(&lzo)(codec::Error::Lzo.into()))
+        }
+        _ => Ok(None),
     }
-    Ok(None)
+}
+
+/// A missing file costs one request.
+async fn by_list(ctx: &Context, stem: &Prefix, choose: ChooseWal) -> Result<Option<Archived>, Error> {
+    let listed = storage::list_all(ctx.storage.as_ref(), stem, Depth::Children).await?;
+    match choose(listed.objects.into_iter().map(|object| object.key).collect()) {
+        Some((key, method)) => open_form(ctx, key, method).await,
+        None => Ok(None),
+    }
+}
+
+async fn open_form(ctx: &Context, key: Key, method: Method) -> Result<Option<Archived>, Error> {
+    let opened = open_object(&ctx.storage, &key, None, &ctx.cancel).await?;
+    Ok(opened.map(|reader| Archived { key, method, reader }))
 }
 
 impl Archived {

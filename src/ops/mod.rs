@@ -29,6 +29,7 @@ pub mod wal_verify;
 use tokio_util::sync::CancellationToken;
 
 use crate::codec::{Cipher, Compression};
+use crate::layout::Layout;
 use crate::progress::Progress;
 use crate::storage::SharedStorage;
 
@@ -39,6 +40,8 @@ pub use error::{Class, Error, RequestError};
 pub struct Context {
     /// The repository.
     pub storage: SharedStorage,
+    /// Its form.
+    pub layout: &'static dyn Layout,
     /// How new objects are compressed; also the form looked for first.
     pub compression: Compression,
     /// How objects are encrypted.

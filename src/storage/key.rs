@@ -11,7 +11,8 @@ use std::str::FromStr;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(String);
 
-/// The beginning of some keys: empty for all of them, else ending in `/`.
+/// The beginning of some keys: empty for all of them, else ending in `/` for those in a folder; a [stem](Prefix::stem)
+/// ends anywhere.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Prefix(String);
 
@@ -49,7 +50,7 @@ impl Key {
 
     /// The key below `prefix`, `None` when it lies elsewhere.
     pub fn below<'a>(&'a self, prefix: &Prefix) -> Option<&'a str> {
-        self.0.strip_prefix(prefix.as_str()).filter(|rest| !rest.is_empty())
+        self.0.strip_prefix(prefix.as_str())
     }
 }
 
@@ -70,7 +71,12 @@ impl Prefix {
         Ok(Prefix(format!("{trimmed}/")))
     }
 
-    /// The prefix as text, with its final slash.
+    /// The prefix of all keys that begin with this text, such as a file's with whatever extension.
+    pub fn stem(text: &str) -> Result<Prefix, InvalidKey> {
+        Key::parse(text).map(|key| Prefix(key.0))
+    }
+
+    /// The prefix as text; a folder's with its final slash.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -7,10 +7,12 @@ pub mod documents;
 pub mod files_metadata;
 pub mod go_json;
 pub mod increment;
+mod layout;
 pub mod names;
 pub mod wal_delta;
 
 pub use backup_name::{BackupName, InvalidBackupName};
 pub use documents::{Backup, DeltaOrigin, DocumentError, Metadata, Sentinel, TablespaceSpec};
 pub use files_metadata::FilesMetadata;
+pub use layout::WalG;
 pub use wal_delta::WalDelta;

@@ -132,7 +132,7 @@ pub fn wal_key(file: &str, method: Method) -> Key {
 }
 
 /// What the blocks that a group of 16 segments changed are archived as, by the group's first segment; a file name for
-/// [`wal_key`] and [`wal_candidates`].
+/// [`Layout`](crate::layout::Layout).
 pub fn wal_delta_file(first: SegmentName) -> String {
     format!("{first}{DELTA_SUFFIX}")
 }
@@ -144,11 +144,11 @@ pub fn wal_metadata_key(name: &str) -> Key {
 
 /// Where an archived file can be, in the order in which to try: as `first` compresses, then in every other form a
 /// wal-g has written (`NAME.` with a bare dot is its `none`), and as a plain copy that a `cp %p` left at the root.
-pub fn wal_candidates(file: &str, first: Method) -> Vec<(Key, Method)> {
-    let mut candidates = vec![(key(format!("{WAL}{}", with_extension(file, first))), first)];
+pub(super) fn wal_candidates(file: &str, first: Method) -> Vec<(Key, Method)> {
+    let mut candidates = vec![(wal_key(file, first), first)];
     for method in Method::ALL {
         if method != first {
-            candidates.push((key(format!("{WAL}{}", with_extension(file, method))), method));
+            candidates.push((wal_key(file, method), method));
         }
     }
     candidates.push((key(format!("{WAL}{file}.")), Method::None));
@@ -157,7 +157,7 @@ pub fn wal_candidates(file: &str, first: Method) -> Vec<(Key, Method)> {
 }
 
 /// Where WAL-E kept an archived file in its default compression, which we cannot read.
-pub fn lzo_wal_key(file: &str) -> Key {
+pub(super) fn lzo_wal_key(file: &str) -> Key {
     key(format!("{WAL}{file}.lzo"))
 }
 

@@ -24,7 +24,6 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use crate::codec::{self, Cipher, Compression};
-use crate::layout::walg::names;
 use crate::pg::{SystemIdentifier, WalFileName};
 use crate::pipeline::{ObjectWriter, PartPool, Stored, UploadSettings, run_blocking};
 use crate::storage::Key;
@@ -267,7 +266,7 @@ impl<'a> Pusher<'a> {
     ) -> Result<u64, Error> {
         // The semaphore is never closed.
         let permit = self.codecs.acquire().await;
-        let key = names::wal_key(name, self.ctx.compression.method());
+        let key = self.ctx.layout.wal_key(name, self.ctx.compression.method());
         let writer = ObjectWriter::start(&Handle::current(), &self.uploads, key);
         let (origin, compression, cipher) =
             (origin.to_owned(), self.ctx.compression, self.ctx.cipher.clone());

@@ -254,14 +254,16 @@ impl Place {
         Ok(page)
     }
 
-    /// Adds the files of one directory to `objects`; returns its subdirectories, sorted.
+    /// Adds the files of one directory, or those in it that begin with a stem, to `objects`; returns its
+    /// subdirectories, sorted.
     fn read_directory(
         &self,
         step: Step<'_>,
         name: &str,
         objects: &mut Vec<ObjectMeta>,
     ) -> Result<Vec<Prefix>> {
-        let path = self.root.join(format!("{}{name}", self.prefix));
+        let (folder, stem) = name.split_at(name.rfind('/').map_or(0, |slash| slash + 1));
+        let path = self.root.join(format!("{}{folder}", self.prefix));
         let failed = |error| self.failed(step, &path, &error);
         let entries = match std::fs::read_dir(&path) {
             Ok(entries) => entries,
@@ -273,7 +275,7 @@ impl Place {
             let entry = entry.map_err(failed)?;
             // A name that is not UTF-8 is no key, so nobody stored it as one.
             let Ok(file_name) = entry.file_name().into_string() else { continue };
-            if is_temporary(&file_name) {
+            if is_temporary(&file_name) || !file_name.starts_with(stem) {
                 continue;
             }
             // Links are followed: a part of an archive may live on another disk.
@@ -282,7 +284,7 @@ impl Place {
                 Err(error) if is_missing(&error) => continue,
                 Err(error) => return Err(self.failed(step, &entry.path(), &error)),
             };
-            let full = format!("{name}{file_name}");
+            let full = format!("{folder}{file_name}");
             if metadata.is_dir() {
                 children.extend(Prefix::parse(&full).ok());
             } else if metadata.is_file() {

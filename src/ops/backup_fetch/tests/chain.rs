@@ -16,7 +16,7 @@ use crate::codec::{Cipher, Compression, Method};
 use crate::layout::walg::files_metadata::FileDescription;
 use crate::layout::walg::increment::{IncrementHeader, PAGE_BYTES};
 use crate::layout::walg::names::{self, TarName};
-use crate::layout::walg::{Backup, BackupName, DeltaOrigin, FilesMetadata};
+use crate::layout::walg::{Backup, BackupName, DeltaOrigin, FilesMetadata, WalG};
 use crate::ops::backup_choice::BackupChoice;
 use crate::ops::backup_fetch::{self, Options, SyncFiles};
 use crate::ops::{Context, Error};
@@ -252,6 +252,7 @@ fn read_files(root: &Path, directory: &Path, files: &mut Files) {
 pub fn context(storage: SharedStorage) -> Context {
     Context {
         storage,
+        layout: &WalG,
         compression: Compression::None,
         cipher: Cipher::None,
         cancel: CancellationToken::new(),

@@ -1,0 +1,24 @@
+//! wal-g's layout, as the operations ask for it.
+
+use crate::codec::Method;
+use crate::layout::{FindWal, Layout};
+use crate::storage::Key;
+
+use super::names;
+
+/// wal-g's layout.
+#[derive(Debug, Clone, Copy)]
+pub struct WalG;
+
+impl Layout for WalG {
+    fn wal_key(&self, file: &str, method: Method) -> Key {
+        names::wal_key(file, method)
+    }
+
+    fn find_wal(&self, file: &str, first: Method) -> FindWal {
+        FindWal::ByName {
+            names: names::wal_candidates(file, first),
+            unreadable: Some(names::lzo_wal_key(file)),
+        }
+    }
+}
