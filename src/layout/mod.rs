@@ -3,12 +3,15 @@
 //! There are several forms of repositories. [`Layout`] is what the operations ask of one, so that none of them knows
 //! which one it works on.
 
+mod name;
 pub mod walg;
 
 use std::fmt;
 
 use crate::codec::Method;
 use crate::storage::{Key, Prefix};
+
+pub use name::Name;
 
 /// The form of a repository: what lies where.
 pub trait Layout: fmt::Debug + Send + Sync {
