@@ -3,6 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use seawall::layout::barman;
 use seawall::layout::walg::{BackupName, names};
 use seawall::pg::{Lsn, SegmentName, WalFileName, WalSegmentSize};
 use seawall::storage::{Key, Prefix};
@@ -25,9 +26,19 @@ fuzz_target!(|text: &str| {
         assert_eq!(lsn.to_string().parse::<Lsn>().unwrap(), lsn);
     }
     let _ = names::parse_tar_name(text);
-    let _ = Prefix::parse(text);
+    if let Ok(id) = text.parse::<barman::BackupId>() {
+        assert_eq!(id.to_string(), text);
+    }
+    if let Some((tar, Ok(method))) = barman::names::parse_tar_name(text) {
+        let (read, _) = barman::names::parse_tar_name(&tar.object_name(method)).unwrap();
+        assert_eq!(read, tar);
+    }
+    if let Ok(prefix) = Prefix::parse(text) {
+        let _ = (barman::names::backup_of_prefix(&prefix), barman::names::HashDir::parse(&prefix));
+    }
     if let Ok(key) = Key::parse(text) {
         assert_eq!(key.as_str(), text);
         let _ = (names::parse_wal_key(&key), names::backup_of_object(&key), names::segment_of_wal_object(&key));
+        let _ = (barman::names::parse_wal_key(&key), barman::names::backup_of_keep(&key));
     }
 });

@@ -3,6 +3,7 @@
 //! There are several forms of repositories. [`Layout`] is what the operations ask of one, so that none of them knows
 //! which one it works on.
 
+pub mod barman;
 mod name;
 pub mod walg;
 

@@ -114,6 +114,11 @@ impl SegmentName {
         self.timeline
     }
 
+    /// The upper 32 bits of the segment's address.
+    pub const fn log(self) -> u32 {
+        self.log
+    }
+
     /// The number of this segment in WAL; `None` if a segment of this `size` cannot have this name.
     pub fn number(self, size: WalSegmentSize) -> Option<SegmentNumber> {
         let per_log = size.segments_per_log();

@@ -1,0 +1,17 @@
+//! barman-cloud's layout: `base/` and `wals/` below the place of one server.
+//!
+//! Pure: names to keys and documents to records, without I/O. The root of the repository is the server's own prefix,
+//! so nothing here names an object of another server.
+
+mod backup_id;
+mod backup_info;
+mod keep;
+mod literal;
+pub mod names;
+mod time;
+
+pub use backup_id::{BackupId, InvalidBackupId};
+pub use backup_info::{BackupInfo, FieldValue, InfoError, SERVER_NAME, Status, Tablespace};
+pub use keep::Keep;
+pub use literal::{InvalidLiteral, Literal, quote};
+pub use time::{BackupTime, InvalidTime};
