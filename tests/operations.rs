@@ -422,17 +422,17 @@ fn copy_of(memory: &Memory) -> Memory {
 fn assert_whole_or_nothing(memory: &Memory, case: &str) -> usize {
     // Looked at past the faults, and without counting as requests of the operation.
     let memory = &copy_of(memory);
-    let backups = on_one_thread(catalog::list(memory)).unwrap();
+    let backups = on_one_thread(catalog::walg::list(memory)).unwrap();
     if backups.is_empty() {
         assert!(memory.keys().is_empty(), "{case}: left {:?}", memory.keys());
     }
     for backup in &backups {
-        let files = on_one_thread(catalog::files_metadata(memory, backup.name)).unwrap();
+        let files = on_one_thread(catalog::walg::files_metadata(memory, backup.name)).unwrap();
         for tar in files.tar_file_sets.keys() {
             let key = names::tars_prefix(backup.name).key(tar).unwrap();
             decoded(&memory.content(&key).unwrap(), Method::Lz4, &Cipher::None);
         }
-        on_one_thread(catalog::chain(memory, backup.name)).unwrap();
+        on_one_thread(catalog::walg::chain(memory, backup.name)).unwrap();
     }
     backups.len()
 }
@@ -492,7 +492,7 @@ fn backup_push_of_a_delta() {
         match push(&memory, &options) {
             Ok(()) => {
                 assert_eq!(assert_whole_or_nothing(&memory, case), 2, "{case}");
-                let latest = on_one_thread(catalog::latest(&copy_of(&memory))).unwrap();
+                let latest = on_one_thread(catalog::walg::latest(&copy_of(&memory))).unwrap();
                 assert!(latest.name.is_delta(), "{case}: {}", latest.name);
             }
             Err(error) => {

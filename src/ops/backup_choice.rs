@@ -28,7 +28,7 @@ pub async fn choose(ctx: &Context, choice: &BackupChoice) -> Result<BackupName, 
     match choice {
         BackupChoice::Name(name) => Ok(*name),
         BackupChoice::Latest => {
-            let latest = catalog::latest(ctx.storage.as_ref()).await?.name;
+            let latest = catalog::walg::latest(ctx.storage.as_ref()).await?.name;
             tracing::info!("LATEST backup is: '{latest}'");
             Ok(latest)
         }
@@ -38,8 +38,8 @@ pub async fn choose(ctx: &Context, choice: &BackupChoice) -> Result<BackupName, 
 
 async fn by_user_data(ctx: &Context, wanted: &Value) -> Result<BackupName, Error> {
     let storage = ctx.storage.as_ref();
-    let described: Vec<_> = stream::iter(catalog::list(storage).await?)
-        .map(|entry| catalog::describe(storage, entry.name))
+    let described: Vec<_> = stream::iter(catalog::walg::list(storage).await?)
+        .map(|entry| catalog::walg::describe(storage, entry.name))
         .buffered(DOCUMENTS_AT_ONCE)
         .try_collect()
         .await?;

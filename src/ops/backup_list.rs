@@ -5,7 +5,7 @@
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
-use crate::catalog::{self, BackupEntry};
+use crate::catalog::{self, walg::BackupEntry};
 use crate::layout::walg::{BackupName, Metadata, names};
 use crate::storage::{Depth, Storage};
 
@@ -51,7 +51,7 @@ pub struct ListedBackup {
 /// Lists the backups.
 pub async fn run(ctx: &Context, options: Options) -> Result<BackupList, Error> {
     let storage = ctx.storage.as_ref();
-    let entries = catalog::list(storage).await?;
+    let entries = catalog::walg::list(storage).await?;
     if entries.is_empty() {
         return Ok(BackupList { backups: Vec::new(), wal_without_backups: any_wal(storage).await? });
     }
@@ -75,9 +75,9 @@ pub(super) async fn with_documents(
 ) -> Result<Vec<ListedBackup>, Error> {
     let mut backups: Vec<ListedBackup> = stream::iter(entries)
         .map(async |entry| {
-            let metadata = match catalog::metadata(storage, entry.name).await? {
+            let metadata = match catalog::walg::metadata(storage, entry.name).await? {
                 Some(metadata) => metadata,
-                None => catalog::describe(storage, entry.name).await?.metadata(),
+                None => catalog::walg::describe(storage, entry.name).await?.metadata(),
             };
             Ok::<_, Error>(ListedBackup { metadata: Some(metadata), ..ListedBackup::of_entry(entry) })
         })
@@ -96,7 +96,7 @@ async fn with_parents(storage: &dyn Storage, backups: Vec<ListedBackup>) -> Resu
     stream::iter(backups)
         .map(async |backup| {
             let name = backup.entry.name;
-            let delta_from = if name.is_delta() { catalog::parent(storage, name).await? } else { None };
+            let delta_from = if name.is_delta() { catalog::walg::parent(storage, name).await? } else { None };
             Ok(ListedBackup { delta_from, ..backup })
         })
         .buffered(DOCUMENTS_AT_ONCE)

@@ -48,9 +48,9 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Marked, Error> {
         options.mark.is_permanent()
     );
     let backups = match options.mark {
-        Mark::Permanent => catalog::chain(storage, name).await?,
+        Mark::Permanent => catalog::walg::chain(storage, name).await?,
         Mark::Impermanent => {
-            let backup = catalog::describe(storage, name).await?;
+            let backup = catalog::walg::describe(storage, name).await?;
             refuse_if_needed(ctx, name).await?;
             vec![backup]
         }
@@ -79,9 +79,9 @@ pub(super) async fn mark_all(
 /// Refuses when a permanent delta builds on the backup.
 async fn refuse_if_needed(ctx: &Context, name: BackupName) -> Result<(), Error> {
     let storage = ctx.storage.as_ref();
-    let deltas = catalog::list(storage).await?.into_iter().filter(|entry| entry.name.is_delta());
+    let deltas = catalog::walg::list(storage).await?.into_iter().filter(|entry| entry.name.is_delta());
     let described: Vec<Backup> = stream::iter(deltas)
-        .map(|entry| catalog::describe(storage, entry.name))
+        .map(|entry| catalog::walg::describe(storage, entry.name))
         .buffered(DOCUMENTS_AT_ONCE)
         .try_collect()
         .await?;
@@ -95,9 +95,10 @@ async fn refuse_if_needed(ctx: &Context, name: BackupName) -> Result<(), Error> 
 /// Rewrites `metadata.json` with the mark and whatever else it holds; writes one for a backup that has none.
 async fn mark(ctx: &Context, backup: &Backup, mark: Mark) -> Result<(), Error> {
     let storage = ctx.storage.as_ref();
-    let mut metadata = catalog::metadata(storage, backup.name).await?.unwrap_or_else(|| backup.metadata());
+    let mut metadata =
+        catalog::walg::metadata(storage, backup.name).await?.unwrap_or_else(|| backup.metadata());
     metadata.is_permanent = mark.is_permanent();
-    catalog::put_metadata(storage, backup.name, &metadata).await?;
+    catalog::walg::put_metadata(storage, backup.name, &metadata).await?;
     tracing::info!("marked {} as {}", backup.name, mark.word());
     Ok(())
 }

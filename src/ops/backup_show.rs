@@ -1,6 +1,6 @@
 //! `backup-show`: everything the documents of one backup say. wal-g has no such command for PostgreSQL.
 
-use crate::catalog::{self, BackupEntry};
+use crate::catalog::{self, walg::BackupEntry};
 use crate::layout::walg::Backup;
 
 use super::backup_choice::{BackupChoice, choose};
@@ -26,11 +26,10 @@ pub struct ShownBackup {
 pub async fn run(ctx: &Context, options: Options) -> Result<ShownBackup, Error> {
     let storage = ctx.storage.as_ref();
     let name = choose(ctx, &options.backup).await?;
-    let entry = catalog::list(storage)
-        .await?
-        .into_iter()
-        .find(|entry| entry.name == name)
-        .ok_or_else(|| catalog::Error::NoSuchBackup { name, location: storage.location().clone() })?;
-    let backup = catalog::describe(storage, name).await?;
+    let entry =
+        catalog::walg::list(storage).await?.into_iter().find(|entry| entry.name == name).ok_or_else(
+            || catalog::walg::Error::NoSuchBackup { name, location: storage.location().clone() },
+        )?;
+    let backup = catalog::walg::describe(storage, name).await?;
     Ok(ShownBackup { entry, backup })
 }

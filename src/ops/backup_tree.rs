@@ -108,7 +108,7 @@ impl Node<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::BackupEntry;
+    use crate::catalog::walg::BackupEntry;
 
     /// A list from names and their parents; names by the digit of their segment.
     fn list(backups: &[(u32, Option<u32>)]) -> Vec<ListedBackup> {

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
-use crate::catalog::{self, BackupEntry};
+use crate::catalog::{self, walg::BackupEntry};
 use crate::layout::walg::{BackupName, names};
 use crate::pg::WalSegmentSize;
 use crate::retention::{self, BackupFacts, DeletePlan, Family, GarbageScope, Order, Policy, Repository};
@@ -81,7 +81,7 @@ impl Deletion {
 /// Plans and, when confirmed, deletes. Objects that could not be deleted are in the result, not an error.
 pub async fn run(ctx: &Context, options: Options) -> Result<Deletion, Error> {
     let storage = ctx.storage.as_ref();
-    let entries = catalog::list(storage).await?;
+    let entries = catalog::walg::list(storage).await?;
     let policy = match options.request {
         DeleteRequest::Policy(policy) => policy,
         DeleteRequest::Target { backup, family } => {
@@ -151,11 +151,11 @@ async fn describe_all(
 }
 
 async fn describe(storage: &dyn Storage, entry: BackupEntry) -> Result<BackupFacts, Error> {
-    let metadata = catalog::metadata(storage, entry.name).await?;
+    let metadata = catalog::walg::metadata(storage, entry.name).await?;
     if metadata.is_none() {
         tracing::info!("Backup {} lacks metadata to check if it's permanent, ignoring...", entry.name);
     }
-    let backup = catalog::describe(storage, entry.name).await?;
+    let backup = catalog::walg::describe(storage, entry.name).await?;
     Ok(BackupFacts {
         start_time: metadata.map(|metadata| metadata.start_time),
         parent: backup.delta.as_ref().map(|delta| delta.parent),

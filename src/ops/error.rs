@@ -22,7 +22,7 @@ pub enum Error {
     Storage(#[from] storage::Error),
     /// A backup could not be found or described.
     #[error(transparent)]
-    Catalog(#[from] catalog::Error),
+    Catalog(#[from] catalog::walg::Error),
     /// A local file or directory.
     #[error("cannot {action} `{}`: {source}", path.display())]
     File {
@@ -312,8 +312,10 @@ impl Error {
         match self {
             Error::Storage(_) => Class::Storage,
             Error::Catalog(error) => match error {
-                catalog::Error::Storage(_) => Class::Storage,
-                catalog::Error::NoSuchBackup { .. } | catalog::Error::NoBackups { .. } => Class::Missing,
+                catalog::walg::Error::Storage(_) => Class::Storage,
+                catalog::walg::Error::NoSuchBackup { .. } | catalog::walg::Error::NoBackups { .. } => {
+                    Class::Missing
+                }
                 _ => Class::Integrity,
             },
             Error::Content { source, .. } => match storage_error(source) {

@@ -51,7 +51,7 @@ pub struct ShownTimeline {
 pub async fn run(ctx: &Context, options: Options) -> Result<Vec<ShownTimeline>, Error> {
     let storage = ctx.storage.as_ref();
     let backups = match options.backups {
-        BackupLookup::Include => with_documents(storage, catalog::list(storage).await?).await?,
+        BackupLookup::Include => with_documents(storage, catalog::walg::list(storage).await?).await?,
         BackupLookup::Skip => Vec::new(),
     };
     if backups.is_empty() && options.backups == BackupLookup::Include {

@@ -145,7 +145,7 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Verification, Error>
 async fn check_integrity(ctx: &Context, options: &Options, archive: &WalArchive) -> Result<Integrity, Error> {
     let switches = Switches::read(ctx, options).await?;
     let storage = ctx.storage.as_ref();
-    let backups = with_documents(storage, catalog::list(storage).await?).await?;
+    let backups = with_documents(storage, catalog::walg::list(storage).await?).await?;
     let stop = match options.backup {
         Some(name) => Some(named_backup(ctx, &backups, name, &switches, options)?),
         None => oldest_backup(&backups, &switches, options),
@@ -200,7 +200,7 @@ fn named_backup(
 ) -> Result<SegmentNumber, Error> {
     if !backups.iter().any(|backup| backup.entry.name == name) {
         let location = ctx.storage.location().clone();
-        return Err(catalog::Error::NoSuchBackup { name, location }.into());
+        return Err(catalog::walg::Error::NoSuchBackup { name, location }.into());
     }
     start_segment(name, switches, options)
         .ok_or_else(|| RequestError::NotInHistory { name, timeline: options.timeline }.into())

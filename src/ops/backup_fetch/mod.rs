@@ -73,7 +73,7 @@ pub enum SyncFiles {
 /// [`Error::Incomplete`] with all that its chain lacks, before anything is written where that can be known.
 pub async fn run(ctx: &Context, options: Options) -> Result<Backup, Error> {
     let name = choose(ctx, &options.choice).await?;
-    let chain = catalog::ancestry(ctx.storage.as_ref(), name).await?;
+    let chain = catalog::walg::ancestry(ctx.storage.as_ref(), name).await?;
     let plan = plan(ctx, &chain).await?;
     let backup = chain.backup;
     let tablespaces = options.restore_spec.as_ref().or(backup.tablespaces.as_ref());

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::catalog::{self, Ancestry};
+use crate::catalog::{self, walg::Ancestry};
 use crate::codec::Method;
 use crate::layout::walg::{Backup, BackupName, FilesMetadata, names};
 use crate::ops::{Context, Error};
@@ -209,13 +209,13 @@ async fn read_list(ctx: &Context, backup: &Backup) -> Result<List, Error> {
     if backup.files_metadata_disabled && !is_delta {
         return Ok(List::None);
     }
-    match catalog::files_metadata(ctx.storage.as_ref(), backup.name).await {
+    match catalog::walg::files_metadata(ctx.storage.as_ref(), backup.name).await {
         Ok(files) if files.files.is_empty() && is_delta => Ok(List::Missing(Missing::Entries(backup.name))),
         Ok(files) => Ok(List::Known(files)),
-        Err(catalog::Error::MissingDocument { .. }) if is_delta => {
+        Err(catalog::walg::Error::MissingDocument { .. }) if is_delta => {
             Ok(List::Missing(Missing::List(backup.name)))
         }
-        Err(catalog::Error::MissingDocument { key, .. }) => {
+        Err(catalog::walg::Error::MissingDocument { key, .. }) => {
             tracing::warn!("`{key}` is missing; whether all tars are there cannot be checked");
             Ok(List::None)
         }

@@ -213,7 +213,7 @@ impl Taker<'_> {
             false => None,
         };
         self.check_parent().await?;
-        catalog::commit(self.ctx.storage.as_ref(), &backup, files.as_ref()).await?;
+        catalog::walg::commit(self.ctx.storage.as_ref(), &backup, files.as_ref()).await?;
         tracing::info!("Wrote backup with name {}", self.name);
         Ok(backup)
     }
@@ -299,9 +299,9 @@ impl Taker<'_> {
     /// What a delta builds on must be there still, and permanent if the delta is.
     async fn check_parent(&self) -> Result<(), Error> {
         let Some(DeltaOrigin { parent, .. }) = self.origin else { return Ok(()) };
-        let chain = match catalog::chain(self.ctx.storage.as_ref(), parent).await {
-            Err(catalog::Error::NoSuchBackup { .. }) => {
-                return Err(catalog::Error::MissingParent { name: self.name, parent }.into());
+        let chain = match catalog::walg::chain(self.ctx.storage.as_ref(), parent).await {
+            Err(catalog::walg::Error::NoSuchBackup { .. }) => {
+                return Err(catalog::walg::Error::MissingParent { name: self.name, parent }.into());
             }
             chain => chain?,
         };

@@ -89,7 +89,7 @@ pub enum Unfit {
     Remote,
     /// It, or what it builds on, is incomplete.
     #[error(transparent)]
-    Chain(catalog::Error),
+    Chain(catalog::walg::Error),
     /// It is another cluster's.
     #[error("it is not of the cluster with system identifier {0}")]
     OtherCluster(SystemIdentifier),
@@ -141,7 +141,9 @@ pub(super) async fn choose(
 ) -> Result<Option<Parent>, Error> {
     let name = match choose_backup(ctx, &rules.from).await {
         Ok(name) => name,
-        Err(Error::Catalog(catalog::Error::NoBackups { .. }) | Error::Request(RequestError::NoUserData)) => {
+        Err(
+            Error::Catalog(catalog::walg::Error::NoBackups { .. }) | Error::Request(RequestError::NoUserData),
+        ) => {
             tracing::info!("Couldn't find previous backup. Doing full backup.");
             return Ok(None);
         }
@@ -244,14 +246,14 @@ struct Fit {
 impl Candidate {
     async fn read(ctx: &Context, name: BackupName) -> Result<Result<Candidate, Unfit>, Error> {
         let storage = ctx.storage.as_ref();
-        let has_metadata = match catalog::metadata(storage, name).await {
+        let has_metadata = match catalog::walg::metadata(storage, name).await {
             Ok(metadata) => metadata.is_some(),
-            Err(catalog::Error::Document { .. }) => return Ok(Err(Unfit::NoMetadata)),
+            Err(catalog::walg::Error::Document { .. }) => return Ok(Err(Unfit::NoMetadata)),
             Err(error) => return Err(error.into()),
         };
-        let chain = match catalog::chain(storage, name).await {
+        let chain = match catalog::walg::chain(storage, name).await {
             Ok(chain) => chain,
-            Err(error @ (catalog::Error::Storage(_) | catalog::Error::NoSuchBackup { .. })) => {
+            Err(error @ (catalog::walg::Error::Storage(_) | catalog::walg::Error::NoSuchBackup { .. })) => {
                 return Err(error.into());
             }
             Err(error) => return Ok(Err(Unfit::Chain(error))),
@@ -259,7 +261,7 @@ impl Candidate {
         for delta in chain.iter().filter(|backup| backup.delta.is_some()) {
             let key = names::files_metadata_key(delta.name);
             if storage.head(&key).await?.is_none() {
-                let missing = catalog::Error::MissingDocument { name: delta.name, key };
+                let missing = catalog::walg::Error::MissingDocument { name: delta.name, key };
                 return Ok(Err(Unfit::Chain(missing)));
             }
         }
@@ -312,9 +314,9 @@ async fn read_files(
     ctx: &Context,
     name: BackupName,
 ) -> Result<Result<HashMap<String, Timestamp>, Unfit>, Error> {
-    let files = match catalog::files_metadata(ctx.storage.as_ref(), name).await {
+    let files = match catalog::walg::files_metadata(ctx.storage.as_ref(), name).await {
         Ok(metadata) => metadata.files,
-        Err(catalog::Error::Storage(error)) => return Err(error.into()),
+        Err(catalog::walg::Error::Storage(error)) => return Err(error.into()),
         Err(_) => return Ok(Err(Unfit::NoFiles)),
     };
     Ok(match files.is_empty() {
@@ -521,7 +523,7 @@ mod tests {
             (Unfit::NoControl, "error"),
             (Unfit::Checksums, "error"),
             (Unfit::InTheFuture { finish: Lsn::new(2), start: Lsn::new(1) }, "error"),
-            (Unfit::Chain(catalog::Error::EndlessChain { name }), "error"),
+            (Unfit::Chain(catalog::walg::Error::EndlessChain { name }), "error"),
         ] {
             let text = unfit.to_string();
             let refused = match refuse::<()>(name, AskedFor::ByName, unfit) {

@@ -1,4 +1,4 @@
-//! The backups of a repository: the only I/O over a layout's names and documents.
+//! The backups of a repository in wal-g's layout.
 //!
 //! A backup exists if and only if its sentinel exists. Whoever lists gets every such backup or an error, never a
 //! shorter list.
