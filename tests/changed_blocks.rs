@@ -154,7 +154,7 @@ fn context(storage: &Path) -> Context {
     Context {
         storage: Arc::new(Directory::new(storage, Prefix::root())),
         layout: &WalG,
-        compression: Compression::Lz4,
+        compression: Compression::default(),
         cipher: Cipher::None,
         cancel: CancellationToken::new(),
         progress: Progress::new(),

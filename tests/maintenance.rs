@@ -46,7 +46,7 @@ fn context(storage: SharedStorage) -> Context {
     Context {
         storage,
         layout: &WalG,
-        compression: Compression::Lz4,
+        compression: Compression::default(),
         cipher: Cipher::None,
         cancel: CancellationToken::new(),
         progress: Progress::new(),

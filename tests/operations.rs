@@ -62,7 +62,7 @@ fn context(memory: &Memory) -> Context {
     Context {
         storage: Arc::new(memory.clone()),
         layout: &WalG,
-        compression: Compression::Lz4,
+        compression: Compression::default(),
         cipher: Cipher::None,
         cancel: CancellationToken::new(),
         progress: Progress::new(),
@@ -188,7 +188,7 @@ fn wal_push_that_cannot_compare() {
     pg_wal(directory.path());
     let path = directory.path().join(SEGMENT);
     let key = names::wal_key(SEGMENT, Method::Lz4);
-    let whole = encoded(&content(1000), Compression::Lz4, &Cipher::None);
+    let whole = encoded(&content(1000), Compression::default(), &Cipher::None);
     for (object, fault, class) in [
         (whole[..500].to_vec(), None, Class::Integrity),
         (b"no lz4".to_vec(), None, Class::Integrity),
@@ -238,7 +238,7 @@ fn wal_push_is_cancelled() {
 fn wal_fetch() {
     let plain = content(300_000);
     // In the configured form, and in the one that is looked for last.
-    for compression in [Compression::Lz4, Compression::None] {
+    for compression in [Compression::default(), Compression::None] {
         let object = encoded(&plain, compression, &Cipher::None);
         let key = names::wal_key(SEGMENT, compression.method());
         let fetch = |memory: &Memory, directory: &Path| {

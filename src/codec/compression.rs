@@ -1,6 +1,9 @@
-//! How new objects are compressed: what `WALG_COMPRESSION_METHOD` and `WALG_ZSTD_LEVEL` say.
+//! How new objects are compressed, and what `WALG_COMPRESSION_METHOD` and `WALG_ZSTD_LEVEL` say about it. What
+//! barman-cloud's options say is in `barman`.
 //!
 //! Source: wal-g `internal/compression/compression.go`, `internal/config/config.go`.
+
+use std::num::NonZeroUsize;
 
 use super::error::Error;
 use super::method::Method;
@@ -8,14 +11,27 @@ use super::method::Method;
 /// A method that can be written, with its level where that can be chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
-    /// LZ4 at its fastest level, wal-g's default method.
-    Lz4,
+    /// LZ4 frames.
+    Lz4(Lz4Level),
     /// Zstandard.
     Zstd(ZstdLevel),
     /// Brotli.
     Brotli,
     /// The legacy `.lzma` format.
     Lzma,
+    /// Gzip, one member.
+    Gzip(GzipLevel),
+    /// Bzip2, one stream.
+    Bzip2 {
+        /// How large the blocks are, in 100,000 bytes.
+        level: Bzip2Level,
+        /// How many blocks are compressed at the same time. The stored bytes do not depend on it.
+        threads: NonZeroUsize,
+    },
+    /// The `.xz` format.
+    Xz(XzLevel),
+    /// Snappy's framing format, which has no levels.
+    Snappy,
     /// Uncompressed.
     None,
 }
@@ -27,7 +43,7 @@ impl Compression {
     /// [`Error::UnknownMethod`], [`Error::ZstdLevel`], and [`Error::ZstdLevelUnused`] for a level with another method.
     pub fn parse(method: &str, zstd_level: Option<&str>) -> Result<Compression, Error> {
         let compression = match method {
-            "lz4" => Compression::Lz4,
+            "lz4" => Compression::Lz4(Lz4Level::LOWEST),
             "zstd" => Compression::Zstd(zstd_level.map_or(Ok(ZstdLevel::default()), ZstdLevel::parse)?),
             "brotli" => Compression::Brotli,
             "lzma" => Compression::Lzma,
@@ -44,27 +60,64 @@ impl Compression {
     #[must_use]
     pub fn method(self) -> Method {
         match self {
-            Compression::Lz4 => Method::Lz4,
+            Compression::Lz4(_) => Method::Lz4,
             Compression::Zstd(_) => Method::Zstd,
             Compression::Brotli => Method::Brotli,
             Compression::Lzma => Method::Lzma,
+            Compression::Gzip(_) => Method::Gzip,
+            Compression::Bzip2 { .. } => Method::Bzip2,
+            Compression::Xz(_) => Method::Xz,
+            Compression::Snappy => Method::Snappy,
             Compression::None => Method::None,
         }
     }
 }
 
-/// wal-g's default is lz4.
+/// wal-g's default is lz4 at its fastest level.
 impl Default for Compression {
     fn default() -> Self {
-        Compression::Lz4
+        Compression::Lz4(Lz4Level::LOWEST)
     }
 }
 
-/// A level of the zstd library, 1 to 19.
-///
-/// The library's levels 20 to 22 are left out: their windows of up to 128 MiB cost as much memory in every reader.
+/// A level of a compression library, as that library counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ZstdLevel(u8);
+pub struct Level<const LOWEST: u8, const HIGHEST: u8>(u8);
+
+/// A level of zlib.
+pub type GzipLevel = Level<1, 9>;
+/// A level of bzip2.
+pub type Bzip2Level = Level<1, 9>;
+/// A preset of liblzma; it has a 0 too, which barman-cloud does not offer.
+pub type XzLevel = Level<1, 9>;
+/// A level of lz4: up to 2 the fast compressor, from 3 on the slow one, which has no more than 12 of its own.
+pub type Lz4Level = Level<0, 16>;
+
+impl<const LOWEST: u8, const HIGHEST: u8> Level<LOWEST, HIGHEST> {
+    /// The fastest.
+    pub const LOWEST: Self = Level(LOWEST);
+    /// The one that stores the least.
+    pub const HIGHEST: Self = Level(HIGHEST);
+
+    /// This level, or the nearest that there is.
+    #[must_use]
+    pub fn nearest(level: i64) -> Self {
+        Level(u8::try_from(level.max(0)).unwrap_or(u8::MAX).clamp(LOWEST, HIGHEST))
+    }
+
+    /// The level as the library counts.
+    #[must_use]
+    pub fn get(self) -> u8 {
+        self.0
+    }
+}
+
+/// A level of the zstd library, −22 to 22; below zero it is faster than at 1 and stores more, 0 is the default.
+///
+/// From 20 to 22 windows of up to 128 MiB cost as much memory in every reader. wal-g's settings leave these out, see
+/// [`ZstdLevel::parse`]; barman-cloud's have them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ZstdLevel(i8);
 
 impl ZstdLevel {
     // Chosen by what wal-g stores at its level of that name, see `docs/benchmarks/codecs.md`.
@@ -72,9 +125,10 @@ impl ZstdLevel {
     pub(super) const DEFAULT: ZstdLevel = ZstdLevel(3);
     const BETTER: ZstdLevel = ZstdLevel(6);
     const BEST: ZstdLevel = ZstdLevel(16);
-    const HIGHEST: u8 = 19;
+    const HIGHEST_OF_WALG: i8 = 19;
+    const FURTHEST: i8 = 22;
 
-    /// Understands wal-g's four names in any case, and a number as the library's own level.
+    /// Understands wal-g's four names in any case, and a number from 1 to 19 as the library's own level.
     ///
     /// # Errors
     /// [`Error::ZstdLevel`]
@@ -85,10 +139,17 @@ impl ZstdLevel {
             "better" => Ok(ZstdLevel::BETTER),
             "best" => Ok(ZstdLevel::BEST),
             number => match number.parse() {
-                Ok(level @ 1..=ZstdLevel::HIGHEST) => Ok(ZstdLevel(level)),
+                Ok(level @ 1..=ZstdLevel::HIGHEST_OF_WALG) => Ok(ZstdLevel(level)),
                 _ => Err(Error::ZstdLevel(text.to_owned())),
             },
         }
+    }
+
+    /// This level, or the nearest that there is.
+    #[must_use]
+    pub fn nearest(level: i64) -> ZstdLevel {
+        let furthest = i64::from(ZstdLevel::FURTHEST);
+        ZstdLevel(i8::try_from(level.clamp(-furthest, furthest)).unwrap_or_default())
     }
 
     /// The level as the zstd library counts.
@@ -111,7 +172,7 @@ mod tests {
     #[test]
     fn compression_settings() {
         let cases = [
-            ("lz4", None, Ok(Compression::Lz4)),
+            ("lz4", None, Ok(Compression::Lz4(Level(0)))),
             ("zstd", None, Ok(Compression::Zstd(ZstdLevel(3)))),
             ("zstd", Some("Fastest"), Ok(Compression::Zstd(ZstdLevel(1)))),
             ("zstd", Some("BETTER"), Ok(Compression::Zstd(ZstdLevel(6)))),

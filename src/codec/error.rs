@@ -12,9 +12,14 @@ pub enum Error {
     /// The compression method is none of those that can be written.
     #[error("unknown compression method '{0}', supported methods are: lz4, zstd, brotli, lzma, none")]
     UnknownMethod(String),
-    /// No known compression format has this file extension.
-    #[error("unknown compression extension '{0}', known are: lz4, zst, br, lzma, gz")]
-    UnknownExtension(String),
+    /// No compression format of the layout has this file extension.
+    #[error("unknown compression extension '{extension}', known are: {}", extensions(known))]
+    UnknownExtension {
+        /// The extension, without its dot.
+        extension: String,
+        /// The methods of the layout.
+        known: &'static [Method],
+    },
     /// The object was written with lzo, by WAL-E.
     #[error("lzo compression is not supported")]
     Lzo,
@@ -24,6 +29,17 @@ pub enum Error {
     /// `WALG_ZSTD_LEVEL` is set although another method writes, which wal-g refuses as well.
     #[error("a zstd level is set, but the compression method is {0}")]
     ZstdLevelUnused(Method),
+    /// `--compression-level` of barman-cloud cannot be understood.
+    #[error("invalid compression level '{0}', supported are: low, medium, high, and whole numbers")]
+    BarmanLevel(String),
+    /// barman-cloud has no such compression.
+    #[error("barman-cloud does not compress {content} with {method}")]
+    NotBarmans {
+        /// The method asked for.
+        method: Method,
+        /// What was to be compressed.
+        content: &'static str,
+    },
     /// The key transform is none of wal-g's.
     #[error("unknown libsodium key transform '{0}', supported are: none, base64, hex")]
     KeyTransform(String),
@@ -61,12 +77,12 @@ pub enum Error {
 }
 
 impl Error {
-    /// The fault of an object whose extension is none of our methods'.
+    /// The fault of an object whose extension is none of its layout's methods'.
     #[must_use]
-    pub fn unknown_extension(extension: &str) -> Error {
+    pub fn unknown_extension(extension: &str, known: &'static [Method]) -> Error {
         match extension {
             "lzo" => Error::Lzo,
-            other => Error::UnknownExtension(other.to_owned()),
+            other => Error::UnknownExtension { extension: other.to_owned(), known },
         }
     }
 
@@ -105,6 +121,11 @@ impl Error {
             _ => None,
         }
     }
+}
+
+fn extensions(methods: &[Method]) -> String {
+    let extensions = methods.iter().map(|method| method.extension());
+    extensions.filter(|extension| !extension.is_empty()).collect::<Vec<_>>().join(", ")
 }
 
 impl From<Error> for io::Error {

@@ -1,15 +1,41 @@
-//! Gzip (RFC 1952), read only: any number of members, each with its CRC-32 and length verified.
+//! Gzip (RFC 1952): one member when writing, any number when reading, each with its CRC-32 and length verified.
+//!
+//! One member, since the reader that barman-cloud has for base backups stops at the end of the first.
 
-use flate2::{Decompress, FlushDecompress, Status};
+use std::io;
 
+use flate2::{Compress, Decompress, FlushCompress, FlushDecompress, Status};
+
+use super::compression::GzipLevel;
 use super::method::Method;
-use super::step::{self, Another, End, Step};
-
-/// The decompressing side.
-pub(super) struct Inflate(Decompress);
+use super::step::{self, Another, End, Input, Step};
 
 /// Deflate's largest window, 32 KiB, as a power of two.
 const WINDOW_BITS: u8 = 15;
+
+/// The compressing side.
+pub(super) struct Deflate(Compress);
+
+impl Deflate {
+    pub fn new(level: GzipLevel) -> Self {
+        Deflate(Compress::new_gzip(flate2::Compression::new(u32::from(level.get())), WINDOW_BITS))
+    }
+}
+
+impl step::Deflate for Deflate {
+    fn step(&mut self, input: &[u8], output: &mut [u8], last: Input) -> io::Result<Step> {
+        let flush = match last {
+            Input::More => FlushCompress::None,
+            Input::Last => FlushCompress::Finish,
+        };
+        let before = (self.0.total_in(), self.0.total_out());
+        let status = self.0.compress(input, output, flush)?;
+        Ok(Step::between(before, (self.0.total_in(), self.0.total_out()), end_of(status)))
+    }
+}
+
+/// The decompressing side.
+pub(super) struct Inflate(Decompress);
 
 impl Inflate {
     pub fn new() -> Self {
@@ -21,18 +47,17 @@ impl step::Inflate for Inflate {
     const METHOD: Method = Method::Gzip;
 
     fn step(&mut self, input: &[u8], output: &mut [u8]) -> Result<Step, String> {
-        let (read_before, written_before) = (self.0.total_in(), self.0.total_out());
+        let before = (self.0.total_in(), self.0.total_out());
         let status = self.0.decompress(input, output, FlushDecompress::None).map_err(|e| e.to_string())?;
-        let moved = |now: u64, before: u64| usize::try_from(now - before).unwrap_or(usize::MAX);
-        Ok(Step {
-            consumed: moved(self.0.total_in(), read_before),
-            produced: moved(self.0.total_out(), written_before),
-            end: if status == Status::StreamEnd { End::Yes } else { End::No },
-        })
+        Ok(Step::between(before, (self.0.total_in(), self.0.total_out()), end_of(status)))
     }
 
     fn another(&mut self) -> Another {
         *self = Inflate::new();
         Another::Ready
     }
+}
+
+fn end_of(status: Status) -> End {
+    if status == Status::StreamEnd { End::Yes } else { End::No }
 }

@@ -9,7 +9,8 @@
 //! | u32 LE, data, (4) | a block: size (top bit: stored), data, checksum when flagged; repeated |
 //! | 4 × `00`, (4) | end mark, content checksum (xxh32) when flagged |
 //!
-//! Ours begin `04 22 4d 18 64 70 b9`, as wal-g's do: independent blocks of 4 MiB, content checksum.
+//! Ours begin `04 22 4d 18 64 70 b9`, as wal-g's do: independent blocks of 4 MiB, content checksum. barman-cloud has
+//! linked blocks of 64 KiB, no checksum, and the size of the content with WAL; its reader asks for none of these.
 //! The walk over the frame's structure beside the library's decoder is there because the library reports the end
 //! of the input inside a frame as the end of the data, and may read beyond a frame's end.
 //!
@@ -19,17 +20,19 @@ use std::io::{self, BufRead, Read, Write};
 
 use ::lz4::{BlockMode, BlockSize, ContentChecksum, EncoderBuilder, liblz4::BlockChecksum};
 
+use super::compression::Lz4Level;
 use super::error::{Error, Format};
 use super::method::Method;
+use super::step::read_exact;
 
-/// Starts a frame on `inner`, at the fastest level.
-pub(super) fn encoder<W: Write>(inner: W) -> io::Result<::lz4::Encoder<W>> {
+/// Starts a frame on `inner`. Its header does not tell the size of the content, which is not known yet.
+pub(super) fn encoder<W: Write>(inner: W, level: Lz4Level) -> io::Result<::lz4::Encoder<W>> {
     EncoderBuilder::new()
         .block_size(BlockSize::Max4MB)
         .block_mode(BlockMode::Independent)
         .block_checksum(BlockChecksum::NoBlockChecksum)
         .checksum(ContentChecksum::ChecksumEnabled)
-        .level(0)
+        .level(u32::from(level.get()))
         .build(inner)
 }
 
@@ -200,12 +203,7 @@ impl<R: BufRead> Frame<R> {
 
     fn stage_bytes<const N: usize>(&mut self) -> io::Result<[u8; N]> {
         let mut bytes = [0; N];
-        self.source.read_exact(&mut bytes).map_err(|e| match e.kind() {
-            io::ErrorKind::UnexpectedEof if e.get_ref().is_none_or(|inner| !inner.is::<Error>()) => {
-                Error::Truncated(FORMAT).into()
-            }
-            _ => e,
-        })?;
+        read_exact(&mut self.source, &mut bytes, FORMAT)?;
         if let Some(place) = self.stage.get_mut(self.staged..self.staged + N) {
             place.copy_from_slice(&bytes);
         }

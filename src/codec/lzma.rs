@@ -23,7 +23,7 @@ const DICTIONARY_BYTES: u32 = 8 * 1024 * 1024;
 
 /// Memory a reader may be made to use: enough for every preset (the largest dictionary is 64 MiB), and a bound
 /// against a damaged header that asks for gigabytes.
-const DECODER_MEMORY_LIMIT: u64 = 128 * 1024 * 1024;
+pub(super) const DECODER_MEMORY_LIMIT: u64 = 128 * 1024 * 1024;
 
 /// The compressing side.
 pub(super) struct Deflate(Stream);
@@ -67,19 +67,15 @@ impl step::Inflate for Inflate {
     }
 }
 
-fn process(
+/// One call of the library.
+pub(super) fn process(
     stream: &mut Stream,
     input: &[u8],
     output: &mut [u8],
     action: Action,
 ) -> Result<Step, liblzma::stream::Error> {
-    let (read_before, written_before) = (stream.total_in(), stream.total_out());
+    let before = (stream.total_in(), stream.total_out());
     let status = stream.process(input, output, action)?;
     let end = if status == Status::StreamEnd { End::Yes } else { End::No };
-    let moved = |now: u64, before: u64| usize::try_from(now - before).unwrap_or(usize::MAX);
-    Ok(Step {
-        consumed: moved(stream.total_in(), read_before),
-        produced: moved(stream.total_out(), written_before),
-        end,
-    })
+    Ok(Step::between(before, (stream.total_in(), stream.total_out()), end))
 }

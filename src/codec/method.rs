@@ -1,6 +1,8 @@
 //! The compression formats, and the extensions of object names that tell them.
 //!
-//! Source: wal-g `internal/compression/compression.go` and its per-method packages.
+//! wal-g and barman-cloud share the extensions, but not the methods: each layout has its own list of those it reads.
+//!
+//! Source: wal-g `internal/compression/compression.go` and its per-method packages; barman 3.19.1 `compression.py`.
 
 /// A compression format we can read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -13,16 +15,31 @@ pub enum Method {
     Zstd,
     /// Brotli.
     Brotli,
-    /// Gzip, which no supported tool writes into wal-g's layout any more.
+    /// Gzip, which wal-g reads and no longer writes.
     Gzip,
+    /// Bzip2.
+    Bzip2,
+    /// The `.xz` format.
+    Xz,
+    /// Snappy's framing format.
+    Snappy,
     /// Uncompressed.
     None,
 }
 
 impl Method {
     /// Every method.
-    pub const ALL: [Method; 6] =
-        [Method::Lz4, Method::Lzma, Method::Zstd, Method::Brotli, Method::Gzip, Method::None];
+    pub const ALL: [Method; 9] = [
+        Method::Lz4,
+        Method::Lzma,
+        Method::Zstd,
+        Method::Brotli,
+        Method::Gzip,
+        Method::Bzip2,
+        Method::Xz,
+        Method::Snappy,
+        Method::None,
+    ];
 
     /// The extension of object names, without a dot; empty for [`Method::None`].
     #[must_use]
@@ -33,6 +50,9 @@ impl Method {
             Method::Zstd => "zst",
             Method::Brotli => "br",
             Method::Gzip => "gz",
+            Method::Bzip2 => "bz2",
+            Method::Xz => "xz",
+            Method::Snappy => "snappy",
             Method::None => "",
         }
     }
@@ -44,7 +64,7 @@ impl Method {
     }
 }
 
-/// The method's name, spelled as in `WALG_COMPRESSION_METHOD`.
+/// The method's name, spelled as in `WALG_COMPRESSION_METHOD` and barman-cloud's options.
 impl std::fmt::Display for Method {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -53,6 +73,9 @@ impl std::fmt::Display for Method {
             Method::Zstd => "zstd",
             Method::Brotli => "brotli",
             Method::Gzip => "gzip",
+            Method::Bzip2 => "bzip2",
+            Method::Xz => "xz",
+            Method::Snappy => "snappy",
             Method::None => "none",
         })
     }

@@ -10,30 +10,39 @@
 //! | brotli | `br` | one stream | one stream |
 //! | lzma | `lzma` | `.lzma` ("lzma alone"), 8 MiB dictionary, end marker | one stream |
 //! | none | (none) | the bytes as they are | the bytes as they are |
-//! | gzip | `gz` | never | members |
+//! | gzip | `gz` | one member | members |
+//! | bzip2 | `bz2` | one stream, on several threads | streams |
+//! | xz | `xz` | one stream with CRC-64 | streams |
+//! | snappy | `snappy` | framing format | framing format |
 //!
-//! Invariants of every decoder: the end of the input before the end of the format is an error, so is anything after
-//! it, and a caller that has read to the end (`Ok(0)`) has had every checksum and the cipher's end mark verified.
+//! Invariants of every decoder: the end of the input before the end of the format is an error (snappy and none have no
+//! end that could be missing), so is anything after it, and a caller that has read to the end (`Ok(0)`) has had every
+//! checksum and the cipher's end mark verified.
 //! Faults of the content are [`io::Error`]s carrying an [`Error`]; all other errors come from the source as they are.
 //!
-//! Source: wal-g `internal/compression` and `internal/crypto`, release 3.0.9.
+//! Source: wal-g `internal/compression` and `internal/crypto`, release 3.0.9; barman 3.19.1 for what only it has.
 
+mod barman;
 mod brotli;
+mod bzip2;
 mod compression;
 mod error;
 mod gzip;
 mod lz4;
 mod lzma;
 mod method;
+mod snappy;
 mod sodium;
 mod step;
 #[cfg(test)]
 mod tests;
+mod xz;
 mod zstd;
 
 use std::io::{self, BufReader, Read, Write};
 
-pub use compression::{Compression, ZstdLevel};
+pub use barman::BarmanLevel;
+pub use compression::{Bzip2Level, Compression, GzipLevel, Level, Lz4Level, XzLevel, ZstdLevel};
 pub use error::{Error, Format};
 pub use method::Method;
 pub use sodium::{KeyRing, KeySource, KeyTransform};
@@ -64,10 +73,16 @@ pub fn encode<W: Write>(inner: W, compression: Compression, cipher: &Cipher) -> 
     };
     let packed = match compression {
         Compression::None => Packed::Plain(sealed),
-        Compression::Lz4 => Packed::Lz4(lz4::encoder(sealed)?),
+        Compression::Lz4(level) => Packed::Lz4(lz4::encoder(sealed, level)?),
         Compression::Zstd(level) => Packed::Zstd(Compressor::new(zstd::Deflate::new(level)?, sealed)),
         Compression::Brotli => Packed::Brotli(Compressor::new(brotli::Deflate::new(), sealed)),
         Compression::Lzma => Packed::Lzma(Compressor::new(lzma::Deflate::new()?, sealed)),
+        Compression::Gzip(level) => Packed::Gzip(Compressor::new(gzip::Deflate::new(level), sealed)),
+        Compression::Bzip2 { level, threads: _ } => {
+            Packed::Bzip2(Compressor::new(bzip2::Deflate::new(level), sealed))
+        }
+        Compression::Xz(level) => Packed::Xz(Compressor::new(xz::Deflate::new(level)?, sealed)),
+        Compression::Snappy => Packed::Snappy(Box::new(snappy::Encoder::new(sealed)?)),
     };
     Ok(Encoder { packed, broken: false })
 }
@@ -90,6 +105,9 @@ pub fn decode<R: Read>(inner: R, method: Method, cipher: &Cipher) -> io::Result<
         Method::Brotli => Unpacked::Brotli(Decompressor::new(brotli::Inflate::new(), opened)),
         Method::Lzma => Unpacked::Lzma(Decompressor::new(lzma::Inflate::new()?, opened)),
         Method::Gzip => Unpacked::Gzip(Decompressor::new(gzip::Inflate::new(), opened)),
+        Method::Bzip2 => Unpacked::Bzip2(Decompressor::new(bzip2::Inflate::new(), opened)),
+        Method::Xz => Unpacked::Xz(Decompressor::new(xz::Inflate::new()?, opened)),
+        Method::Snappy => Unpacked::Snappy(snappy::Decoder::new(opened)),
     }))
 }
 
@@ -99,7 +117,7 @@ const PLAIN_BUFFER_BYTES: usize = 64 * 1024;
 /// The writing side of one object, see [`encode`].
 ///
 /// Dropped without [`finish`](Encoder::finish), the object lacks its end, and no reader takes it for a whole one
-/// (with neither compression nor cipher there is no end to lack: a consumer must then go by `finish` alone).
+/// (with snappy or no compression, and no cipher, there is no end to lack: a consumer must then go by `finish` alone).
 pub struct Encoder<W: Write> {
     packed: Packed<W>,
     broken: bool,
@@ -111,6 +129,10 @@ enum Packed<W: Write> {
     Zstd(Compressor<zstd::Deflate, Sealed<W>>),
     Brotli(Compressor<brotli::Deflate, Sealed<W>>),
     Lzma(Compressor<lzma::Deflate, Sealed<W>>),
+    Gzip(Compressor<gzip::Deflate, Sealed<W>>),
+    Bzip2(Compressor<bzip2::Deflate, Sealed<W>>),
+    Xz(Compressor<xz::Deflate, Sealed<W>>),
+    Snappy(Box<snappy::Encoder<Sealed<W>>>),
 }
 
 enum Sealed<W: Write> {
@@ -137,6 +159,10 @@ impl<W: Write> Encoder<W> {
             Packed::Zstd(compressor) => compressor.finish()?,
             Packed::Brotli(compressor) => compressor.finish()?,
             Packed::Lzma(compressor) => compressor.finish()?,
+            Packed::Gzip(compressor) => compressor.finish()?,
+            Packed::Bzip2(compressor) => compressor.finish()?,
+            Packed::Xz(compressor) => compressor.finish()?,
+            Packed::Snappy(encoder) => encoder.finish()?,
         };
         match sealed {
             Sealed::Plain(inner) => Ok(inner),
@@ -153,6 +179,10 @@ impl<W: Write> Write for Encoder<W> {
             Packed::Zstd(compressor) => compressor.write(plain),
             Packed::Brotli(compressor) => compressor.write(plain),
             Packed::Lzma(compressor) => compressor.write(plain),
+            Packed::Gzip(compressor) => compressor.write(plain),
+            Packed::Bzip2(compressor) => compressor.write(plain),
+            Packed::Xz(compressor) => compressor.write(plain),
+            Packed::Snappy(encoder) => encoder.write(plain),
         };
         self.broken |= written.as_ref().is_err_and(|e| e.kind() != io::ErrorKind::Interrupted);
         written
@@ -187,6 +217,9 @@ enum Unpacked<R: Read> {
     Brotli(Decompressor<brotli::Inflate, Opened<R>>),
     Lzma(Decompressor<lzma::Inflate, Opened<R>>),
     Gzip(Decompressor<gzip::Inflate, Opened<R>>),
+    Bzip2(Decompressor<bzip2::Inflate, Opened<R>>),
+    Xz(Decompressor<xz::Inflate, Opened<R>>),
+    Snappy(snappy::Decoder<Opened<R>>),
 }
 
 enum Opened<R: Read> {
@@ -203,6 +236,9 @@ impl<R: Read> Read for Decoder<R> {
             Unpacked::Brotli(decompressor) => decompressor.read(plain),
             Unpacked::Lzma(decompressor) => decompressor.read(plain),
             Unpacked::Gzip(decompressor) => decompressor.read(plain),
+            Unpacked::Bzip2(decompressor) => decompressor.read(plain),
+            Unpacked::Xz(decompressor) => decompressor.read(plain),
+            Unpacked::Snappy(decoder) => decoder.read(plain),
         }
     }
 }

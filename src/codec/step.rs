@@ -15,6 +15,14 @@ pub(super) struct Step {
     pub end: End,
 }
 
+impl Step {
+    /// From a library's running totals of bytes (in, out), as they were and as they are.
+    pub fn between(before: (u64, u64), now: (u64, u64), end: End) -> Step {
+        let moved = |now: u64, before: u64| usize::try_from(now - before).unwrap_or(usize::MAX);
+        Step { consumed: moved(now.0, before.0), produced: moved(now.1, before.1), end }
+    }
+}
+
 /// Whether a stream is complete.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
@@ -162,4 +170,14 @@ impl<I: Inflate, R: BufRead> Read for Decompressor<I, R> {
             }
         }
     }
+}
+
+/// Fills `bytes`; the end of the source before that is the end of an object that is cut short.
+pub(super) fn read_exact(source: &mut impl Read, bytes: &mut [u8], format: Format) -> io::Result<()> {
+    source.read_exact(bytes).map_err(|e| match e.kind() {
+        io::ErrorKind::UnexpectedEof if e.get_ref().is_none_or(|inner| !inner.is::<Error>()) => {
+            Error::Truncated(format).into()
+        }
+        _ => e,
+    })
 }

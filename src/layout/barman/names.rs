@@ -114,7 +114,7 @@ pub fn parse_tar_name(name: &str) -> Option<(TarName, Result<Method, codec::Erro
         "" => Ok(Method::None),
         _ => {
             let extension = extension.strip_prefix('.')?;
-            Method::from_extension(extension).ok_or_else(|| codec::Error::unknown_extension(extension))
+            method_of(extension).ok_or_else(|| codec::Error::unknown_extension(extension, &METHODS))
         }
     };
     let (stem, number) = match name.split_once('_') {
@@ -184,10 +184,12 @@ impl fmt::Display for HashDir {
     }
 }
 
-/// Whether barman archives files in this compression. The other two are wal-g's; to barman their extensions are parts of
-/// names it does not know.
-fn is_barmans(method: Method) -> bool {
-    !matches!(method, Method::Brotli | Method::Lzma)
+/// Every method of barman. To it, the extensions of others are parts of names that it does not know.
+const METHODS: [Method; 7] =
+    [Method::Gzip, Method::Bzip2, Method::Xz, Method::Snappy, Method::Zstd, Method::Lz4, Method::None];
+
+fn method_of(extension: &str) -> Option<Method> {
+    Method::from_extension(extension).filter(|method| METHODS.contains(method))
 }
 
 /// Reads the key of an archived file; `None` for everything else. As in barman, what counts is the name and not in
@@ -199,7 +201,7 @@ pub fn parse_wal_key(key: &Key) -> Option<(WalFileName, Method)> {
         return Some((file, Method::None));
     }
     let (file, extension) = name.rsplit_once('.')?;
-    let method = Method::from_extension(extension).filter(|method| is_barmans(*method))?;
+    let method = method_of(extension)?;
     // `X.` is no plain `X`.
     if method == Method::None { None } else { Some((file.parse().ok()?, method)) }
 }
@@ -252,6 +254,8 @@ mod tests {
             (Stem::Data, 0, Method::None, "data.tar"),
             (Stem::Data, 1, Method::Gzip, "data_0001.tar.gz"),
             (Stem::Data, 12345, Method::Lz4, "data_12345.tar.lz4"),
+            (Stem::Data, 0, Method::Bzip2, "data.tar.bz2"),
+            (Stem::Data, 0, Method::Snappy, "data.tar.snappy"),
             (Stem::Tablespace(oid), 0, Method::Gzip, "16391.tar.gz"),
             (Stem::Tablespace(oid), 2, Method::Lz4, "16391_0002.tar.lz4"),
         ] {
@@ -298,6 +302,7 @@ mod tests {
                 "wals/0000000100000000/00000001000000000000000A.00000028.backup.lz4",
             ),
             ("0000001F.history", Method::Lz4, "wals/0000001F.history.lz4"),
+            ("0000001F.history", Method::Xz, "wals/0000001F.history.xz"),
         ] {
             let file: WalFileName = file.parse().unwrap();
             let key = wal_key(file, method);

@@ -118,8 +118,8 @@ pub fn parse_tar_name(name: &str) -> Result<StoredTar, codec::Error> {
     let (stem, method) = match extension {
         "tar" => (stem, Method::None),
         _ => {
-            let method = Method::from_extension(extension);
-            let method = method.ok_or_else(|| codec::Error::unknown_extension(extension))?;
+            let method = method_of(extension);
+            let method = method.ok_or_else(|| codec::Error::unknown_extension(extension, &METHODS))?;
             (stem.strip_suffix(".tar").unwrap_or(stem), method)
         }
     };
@@ -146,7 +146,7 @@ pub fn wal_metadata_key(name: &str) -> Key {
 /// wal-g has written (`NAME.` with a bare dot is its `none`), and as a plain copy that a `cp %p` left at the root.
 pub(super) fn wal_candidates(file: &str, first: Method) -> Vec<(Key, Method)> {
     let mut candidates = vec![(wal_key(file, first), first)];
-    for method in Method::ALL {
+    for method in METHODS {
         if method != first {
             candidates.push((wal_key(file, method), method));
         }
@@ -177,7 +177,7 @@ pub fn parse_wal_key(key: &Key) -> Option<StoredWal> {
         return Some(StoredWal::File(file, Method::None));
     }
     let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
-    let method = if extension.is_empty() { Method::None } else { Method::from_extension(extension)? };
+    let method = if extension.is_empty() { Method::None } else { method_of(extension)? };
     if let Some(segment) = stem.strip_suffix(DELTA_SUFFIX) {
         return Some(StoredWal::Delta(segment.parse().ok()?));
     }
@@ -189,6 +189,14 @@ pub fn parse_wal_key(key: &Key) -> Option<StoredWal> {
 pub fn segment_of_wal_object(key: &Key) -> Option<SegmentName> {
     let name = key.as_str().strip_prefix(WAL)?;
     name.split_at_checked(24)?.0.parse().ok()
+}
+
+/// Every method that a wal-g of any age has written with.
+const METHODS: [Method; 6] =
+    [Method::Lz4, Method::Lzma, Method::Zstd, Method::Brotli, Method::Gzip, Method::None];
+
+fn method_of(extension: &str) -> Option<Method> {
+    Method::from_extension(extension).filter(|method| METHODS.contains(method))
 }
 
 /// A file name as it is stored with this compression.
@@ -248,7 +256,9 @@ mod tests {
             parse_tar_name("copy_0.tar.lz4").unwrap(),
             StoredTar { method: Method::Lz4, is_tail: false }
         );
-        for (name, fault) in [("part_001.tar.lzo", "lzo"), ("part_001.tar.foo", "'foo'")] {
+        for (name, fault) in
+            [("part_001.tar.lzo", "lzo"), ("part_001.tar.bz2", "'bz2', known are: lz4, lzma, zst, br, gz")]
+        {
             assert!(parse_tar_name(name).unwrap_err().to_string().contains(fault), "{name}");
         }
     }
