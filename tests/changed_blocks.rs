@@ -15,6 +15,7 @@ use seawall::codec::{Cipher, Compression};
 use seawall::layout::walg::WalG;
 use seawall::ops::Context;
 use seawall::ops::changed_blocks::{ChangedBlocks, Found, Gap, Interval, Rules, Source, find};
+use seawall::pg::session::Checkpoint;
 use seawall::pg::{
     BlockMap, ConnInfo, DatabasePlace, Lsn, RelationPlace, Session, TimelineHistory, TimelineId,
 };
@@ -137,7 +138,7 @@ fn load(cluster: &Cluster<'_>) {
 fn backup_start(cluster: &Cluster<'_>) -> Lsn {
     run(async {
         let session = connect(cluster).await;
-        session.start_backup("test").await.unwrap().lsn
+        session.start_backup("test", Checkpoint::Immediate).await.unwrap().lsn
     })
 }
 

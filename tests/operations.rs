@@ -22,12 +22,15 @@ use seawall::catalog;
 use seawall::codec::{Cipher, Compression, KeyRing, KeySource, KeyTransform, Method, decode, encode};
 use seawall::layout::walg::{WalG, names};
 use seawall::ops::backup_choice::BackupChoice;
-use seawall::ops::backup_push::{DeltaOptions, Origin, ParentRules, VerifyDelta, WithoutMap};
+use seawall::ops::backup_push::{
+    DeltaOptions, Format, Origin, ParentRules, VerifyDelta, WalGFormat, WithoutMap,
+};
 use seawall::ops::changed_blocks::{Rules, Source};
 use seawall::ops::segment_check::SegmentCheck;
 use seawall::ops::wal_push::{ChangedBlocks, Overwrite, ReadyFiles, WalMetadata};
 use seawall::ops::{Class, Context, Error, backup_fetch, backup_push, wal_fetch, wal_push};
 use seawall::pg::ConnInfo;
+use seawall::pg::session::Checkpoint;
 use seawall::progress::Progress;
 use seawall::storage::memory::{Fault, Memory, Operation};
 use seawall::storage::{ErrorKind, Key};
@@ -391,12 +394,15 @@ fn push(
     let options = backup_push::Options {
         data_dir: cluster.data().to_owned(),
         conninfo: ConnInfo::from_env(&|name| env.get(name).cloned()).unwrap(),
-        is_permanent: false,
-        user_data: None,
-        delta,
+        format: Format::WalG(WalGFormat {
+            is_permanent: false,
+            user_data: None,
+            delta,
+            with_files_metadata: true,
+            with_relations: false,
+        }),
+        checkpoint: Checkpoint::Immediate,
         verify: backup_push::VerifyPages::No,
-        with_files_metadata: true,
-        with_relations: false,
         tar_bytes: 8 << 20,
         workers: 2,
         uploads: 2,

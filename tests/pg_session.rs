@@ -12,7 +12,7 @@ use std::time::Duration;
 use seawall::pg::data_dir::{Found, Member, MemberKind, WalkRules, walk};
 use seawall::pg::page::{PageVerdict, check_pages};
 use seawall::pg::relations::list_relations;
-use seawall::pg::session::{ArchiveMode, Error};
+use seawall::pg::session::{ArchiveMode, Checkpoint, Error};
 use seawall::pg::{
     BackupFrom, BackupLabel, ConnInfo, ControlFile, Lsn, Oid, RelationFile, SegmentHeader, Session,
     TablespaceMap,
@@ -63,7 +63,7 @@ fn backup_of_a_primary(version: u32) {
         assert_eq!(control.wal_segment_size, identity.segment_size);
         assert_eq!(control.checkpoint_timeline, identity.timeline);
 
-        let started = session.start_backup("a 'label'").await.unwrap();
+        let started = session.start_backup("a 'label'", Checkpoint::Immediate).await.unwrap();
         session.check_alive().await.unwrap();
         let segment = started.segment.unwrap();
         assert_eq!(segment.number(identity.segment_size), Some(started.lsn.segment(identity.segment_size)));
@@ -162,7 +162,7 @@ fn tablespaces_are_walked_and_mapped() {
     let oid = Oid::parse(&cluster.sql("SELECT oid FROM pg_tablespace WHERE spcname = 'fast'")).unwrap();
     run(async {
         let session = Session::connect(&conninfo(&cluster.libpq_env())).await.unwrap();
-        session.start_backup("x").await.unwrap();
+        session.start_backup("x", Checkpoint::Immediate).await.unwrap();
         let control =
             ControlFile::parse(&fs::read(cluster.data().join("global/pg_control")).unwrap()).unwrap();
         let rules = WalkRules {
@@ -200,7 +200,7 @@ fn backup_of_a_standby() {
         let session = Session::connect(&conninfo(&standby.libpq_env())).await.unwrap();
         let identity = session.identify().await.unwrap();
         assert!(identity.in_recovery);
-        let started = session.start_backup("standby").await.unwrap();
+        let started = session.start_backup("standby", Checkpoint::Immediate).await.unwrap();
         assert!(started.in_recovery && started.segment.is_none());
         assert!(session.current_wal_lsn().await.unwrap() >= started.lsn);
         let stopped = session.stop_backup(Duration::from_secs(30)).await.unwrap();
@@ -224,7 +224,7 @@ fn a_lost_server_and_an_absent_one_are_told_apart() {
     let info = conninfo(&cluster.libpq_env());
     run(async {
         let session = Session::connect(&info).await.unwrap();
-        session.start_backup("doomed").await.unwrap();
+        session.start_backup("doomed", Checkpoint::Immediate).await.unwrap();
         cluster.kill();
         let error = session.stop_backup(Duration::ZERO).await.unwrap_err();
         assert!(matches!(error, Error::Lost { .. }), "{error:?}");
@@ -247,7 +247,7 @@ fn a_stop_that_takes_too_long_ends() {
     cluster.start();
     run(async {
         let session = Session::connect(&conninfo(&cluster.libpq_env())).await.unwrap();
-        session.start_backup("stuck").await.unwrap();
+        session.start_backup("stuck", Checkpoint::Immediate).await.unwrap();
         let error = session.stop_backup(Duration::from_millis(300)).await.unwrap_err();
         assert!(matches!(&error, Error::Failed { sqlstate: Some(code), .. } if code == "57014"), "{error}");
     });

@@ -1,3 +1,24 @@
 //! The backups of a repository: the only I/O over a layout's names and documents.
 
 pub mod walg;
+
+use crate::layout::new_backup::Document;
+use crate::storage::{self, PutMode, Storage};
+
+/// Makes a backup exist: writes its documents in their order, its marker last. Durable on return.
+///
+/// Every tar must have been stored before. When the marker's own write fails, its answer may be what was lost: the
+/// backup exists if the marker is found there as it was written.
+pub async fn commit(storage: &dyn Storage, documents: Vec<Document>) -> storage::Result<()> {
+    let last = documents.len();
+    for (number, Document { key, body }) in (1..).zip(documents) {
+        if let Err(error) = storage.put(&key, body.clone(), PutMode::Overwrite).await {
+            let is_there = number == last
+                && matches!(storage::get_bytes(storage, &key).await, Ok(Some((_, stored))) if stored == body);
+            if !is_there {
+                return Err(error);
+            }
+        }
+    }
+    Ok(())
+}

@@ -3,7 +3,6 @@
 //! A backup exists if and only if its sentinel exists. Whoever lists gets every such backup or an error, never a
 //! shorter list.
 
-use bytes::Bytes;
 use jiff::Timestamp;
 
 use crate::layout::walg::{Backup, BackupName, DocumentError, FilesMetadata, Metadata, Sentinel, names};
@@ -198,35 +197,6 @@ pub async fn files_metadata(storage: &dyn Storage, name: BackupName) -> Result<F
     match storage::get_bytes(storage, &key).await? {
         Some((_, json)) => FilesMetadata::from_json(&json).map_err(at(&key)),
         None => Err(Error::MissingDocument { name, key }),
-    }
-}
-
-/// Makes a backup exist: writes its documents, the sentinel last. Durable on return.
-///
-/// Every tar must have been stored before. When the sentinel's own write fails, its answer may be what was lost: the
-/// backup exists if the sentinel is found there as it was written.
-pub async fn commit(
-    storage: &dyn Storage,
-    backup: &Backup,
-    files: Option<&FilesMetadata>,
-) -> Result<(), Error> {
-    if let Some(files) = files {
-        let key = names::files_metadata_key(backup.name);
-        let json = Bytes::from(files.to_json().map_err(at(&key))?);
-        storage.put(&key, json, PutMode::Overwrite).await?;
-    }
-    // After the large list: to `delete`, a folder with this document but no sentinel is no running backup.
-    let metadata_key = names::metadata_key(backup.name);
-    let metadata = backup.metadata().to_json().map_err(at(&metadata_key))?;
-    storage.put(&metadata_key, metadata.into(), PutMode::Overwrite).await?;
-    let sentinel_key = names::sentinel_key(backup.name);
-    let sentinel = Bytes::from(backup.sentinel().to_json().map_err(at(&sentinel_key))?);
-    let Err(error) = storage.put(&sentinel_key, sentinel.clone(), PutMode::Overwrite).await else {
-        return Ok(());
-    };
-    match storage::get_bytes(storage, &sentinel_key).await {
-        Ok(Some((_, stored))) if stored == sentinel => Ok(()),
-        _ => Err(error.into()),
     }
 }
 

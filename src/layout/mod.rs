@@ -5,6 +5,7 @@
 
 pub mod barman;
 mod name;
+pub mod new_backup;
 pub mod walg;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use crate::codec::Method;
 use crate::storage::{Key, Prefix};
 
 pub use name::Name;
+pub use new_backup::NewBackup;
 
 /// The form of a repository: what lies where.
 pub trait Layout: fmt::Debug + Send + Sync {

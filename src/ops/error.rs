@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::layout::Name;
+use crate::layout::new_backup::EncodeError;
 use crate::layout::walg::BackupName;
 use crate::pg::{Lsn, SystemIdentifier, TimelineId, WalPageError};
 use crate::retention::Refusal;
@@ -23,6 +25,9 @@ pub enum Error {
     /// A backup could not be found or described.
     #[error(transparent)]
     Catalog(#[from] catalog::walg::Error),
+    /// A document of a backup cannot be written down.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
     /// A local file or directory.
     #[error("cannot {action} `{}`: {source}", path.display())]
     File {
@@ -204,10 +209,16 @@ pub enum RequestError {
     Retention(#[from] Refusal),
     /// Two backups would have the same name.
     #[error("backup `{0}` already exists")]
-    BackupExists(BackupName),
+    BackupExists(Name),
     /// Another process is writing the backup of this name.
     #[error("backup `{0}` is being written by another backup-push, or was left unfinished by one")]
-    BackupRunning(BackupName),
+    BackupRunning(Name),
+    /// The parent of a delta was deleted while the delta was taken.
+    #[error("the delta cannot be completed: its parent `{parent}` was deleted meanwhile")]
+    ParentGone {
+        /// What it builds on.
+        parent: BackupName,
+    },
     /// A delta cannot be restored without the list of its files.
     #[error("backup `{0}` is a delta and has no usable files_metadata.json, so it cannot be restored")]
     DeltaWithoutFiles(BackupName),
@@ -344,6 +355,7 @@ impl Error {
                 Class::Server
             }
             Error::DataDir(_)
+            | Error::Encode(_)
             | Error::File { .. }
             | Error::Durable(_)
             | Error::Tar(_)

@@ -3,7 +3,7 @@
 //! | question | SQL |
 //! |---|---|
 //! | identity | `pg_control_system()`, `pg_control_checkpoint()`, `pg_control_init()`, settings |
-//! | start of a backup | `pg_backup_start(label, true)`; before 15 `pg_start_backup(label, true, false)` |
+//! | start of a backup | `pg_backup_start(label, fast)`; before 15 `pg_start_backup(label, fast, false)` |
 //! | end of a backup | `pg_backup_stop(true)`; before 15 `pg_stop_backup(false, true)` |
 //!
 //! A backup belongs to its session: when the session ends, the server gives the backup up. The manual's chapters are
@@ -214,18 +214,19 @@ impl Session {
         self.get(action, &row, 0)
     }
 
-    /// Starts a backup with an immediate checkpoint. It lasts until [`Session::stop_backup`] or the session's end.
-    pub async fn start_backup(&self, label: &str) -> Result<StartedBackup, Error> {
+    /// Starts a backup. It lasts until [`Session::stop_backup`] or the session's end.
+    pub async fn start_backup(&self, label: &str, checkpoint: Checkpoint) -> Result<StartedBackup, Error> {
         let action = "start backup";
+        let fast = checkpoint == Checkpoint::Immediate;
         let function = match self.version.major() {
-            15.. => "pg_backup_start($1, true)",
-            _ => "pg_start_backup($1, true, false)",
+            15.. => "pg_backup_start($1, $2)",
+            _ => "pg_start_backup($1, $2, false)",
         };
         let sql = format!(
             "SELECT lsn::text, pg_is_in_recovery(), \
              CASE WHEN NOT pg_is_in_recovery() THEN pg_walfile_name(lsn) END FROM {function} AS lsn"
         );
-        let row = self.row(action, &sql, &[&label]).await?;
+        let row = self.row(action, &sql, &[&label, &fast]).await?;
         let segment: Option<String> = self.get(action, &row, 2)?;
         let segment = segment.map(|name| name.parse()).transpose();
         Ok(StartedBackup {
@@ -254,6 +255,12 @@ impl Session {
             label: self.get(action, &row, 1)?,
             tablespace_map: self.get::<Option<String>>(action, &row, 2)?.unwrap_or_default(),
         })
+    }
+
+    /// Writes a named restore point into WAL. Fails on a standby.
+    pub async fn create_restore_point(&self, name: &str) -> Result<(), Error> {
+        let action = "create restore point";
+        self.row(action, "SELECT pg_create_restore_point($1)::text", &[&name]).await.map(drop)
     }
 
     /// Rows of a query; `action` is what it is for, in messages.
@@ -452,6 +459,15 @@ pub enum ArchiveMode {
     On,
     /// A standby does too.
     Always,
+}
+
+/// How the server makes the checkpoint with which a backup starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checkpoint {
+    /// At once, writing as fast as it can.
+    Immediate,
+    /// Spread over time, as the server's own checkpoints are (`checkpoint_completion_target`).
+    Spread,
 }
 
 /// What the server says when a backup starts.

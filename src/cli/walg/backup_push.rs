@@ -7,10 +7,11 @@ use clap::{Args, ValueHint};
 use crate::cli::Error;
 use crate::ops::backup_choice::BackupChoice;
 use crate::ops::backup_push::{
-    DeltaOptions, Options, Origin, ParentRules, VerifyDelta, VerifyPages, WithoutMap,
+    DeltaOptions, Format, Options, Origin, ParentRules, VerifyDelta, VerifyPages, WalGFormat, WithoutMap,
 };
 use crate::ops::changed_blocks::{Rules, Source};
 use crate::pg::ConnInfo;
+use crate::pg::session::Checkpoint;
 use crate::settings::{Settings, keys};
 use crate::storage::StorageConfig;
 
@@ -88,12 +89,15 @@ impl BackupPushArgs {
         Ok(Options {
             data_dir: data_dir.to_owned(),
             conninfo: ConnInfo::from_env(&|name| settings.libpq_variable(name))?,
-            is_permanent: self.permanent,
-            user_data,
-            delta: self.delta(settings, with_files_metadata)?,
+            format: Format::WalG(WalGFormat {
+                is_permanent: self.permanent,
+                user_data,
+                delta: self.delta(settings, with_files_metadata)?,
+                with_files_metadata,
+                with_relations: !settings.bool(&keys::DISABLE_PARTIAL_RESTORE)?,
+            }),
+            checkpoint: Checkpoint::Immediate,
             verify: self.verification(settings)?,
-            with_files_metadata,
-            with_relations: !settings.bool(&keys::DISABLE_PARTIAL_RESTORE)?,
             tar_bytes: settings.bytes(&keys::TAR_SIZE_THRESHOLD)?.unwrap_or(u64::MAX),
             workers,
             uploads: count(settings, &keys::UPLOAD_CONCURRENCY)?,

@@ -6,13 +6,16 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::layout::new_backup::{Document, EncodeError};
 use crate::pg::{Lsn, PgVersion, SystemIdentifier};
+use crate::storage::Key;
 
-use super::{BackupName, go_json};
+use super::{BackupName, FilesMetadata, go_json, names};
 
 /// wal-g's constant for `DateFmt` and `date_fmt`.
 const DATE_FORMAT: &str = "%Y-%m-%dT%H:%M:%S.%fZ";
@@ -237,6 +240,13 @@ pub struct TablespaceSpec {
     pub locations: BTreeMap<String, PathBuf>,
 }
 
+fn document(key: Key, json: Result<impl Into<Bytes>, DocumentError>) -> Result<Document, EncodeError> {
+    match json {
+        Ok(json) => Ok(Document { key, body: json.into() }),
+        Err(source) => Err(EncodeError { key, source }),
+    }
+}
+
 impl Sentinel {
     /// Reads a sentinel of wal-g (or of WAL-E, whose `spec` is in lower case).
     pub fn from_json(json: &[u8]) -> Result<Sentinel, DocumentError> {
@@ -289,6 +299,18 @@ impl Backup {
             user_data: metadata.and_then(|metadata| metadata.user_data).or(sentinel.user_data),
             files_metadata_disabled: sentinel.files_metadata_disabled,
         })
+    }
+
+    /// Its documents in the order in which to write them, the sentinel last.
+    pub fn documents(&self, files: Option<&FilesMetadata>) -> Result<Vec<Document>, EncodeError> {
+        let mut documents = Vec::new();
+        if let Some(files) = files {
+            documents.push(document(names::files_metadata_key(self.name), files.to_json())?);
+        }
+        // After the large list: to `delete`, a folder with this document but no sentinel is no running backup.
+        documents.push(document(names::metadata_key(self.name), self.metadata().to_json())?);
+        documents.push(document(names::sentinel_key(self.name), self.sentinel().to_json())?);
+        Ok(documents)
     }
 
     /// The sentinel that says this.

@@ -9,10 +9,12 @@ pub mod go_json;
 pub mod increment;
 mod layout;
 pub mod names;
+mod new_backup;
 pub mod wal_delta;
 
 pub use backup_name::{BackupName, InvalidBackupName};
 pub use documents::{Backup, DeltaOrigin, DocumentError, Metadata, Sentinel, TablespaceSpec};
 pub use files_metadata::FilesMetadata;
 pub use layout::WalG;
+pub use new_backup::NewBackup;
 pub use wal_delta::WalDelta;

@@ -1,13 +1,13 @@
 //! What the workers of one backup share, and what they bring back.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::runtime::Handle;
 
 use crate::codec::{Cipher, Compression};
-use crate::layout::walg::BackupName;
+use crate::layout::NewBackup;
+use crate::layout::new_backup::Group;
 use crate::layout::walg::files_metadata::FileDescription;
 use crate::pg::Lsn;
 use crate::pg::data_dir::{Member, Tablespace, Walk};
@@ -21,8 +21,12 @@ use super::delta::{Delta, Take};
 pub(super) struct Job {
     pub runtime: Handle,
     pub walk: Mutex<Walk>,
-    pub next_part: AtomicU32,
-    pub backup: BackupName,
+    /// The backup, which says how it is packed.
+    pub backup: Arc<dyn NewBackup>,
+    /// Whether the files and the members of each tar are listed.
+    pub lists_files: bool,
+    /// Tars begun in each group.
+    pub tars: Mutex<BTreeMap<Group, u32>>,
     pub started_at: Lsn,
     pub block_size: u32,
     pub verify: VerifyPages,
@@ -41,6 +45,26 @@ impl Job {
     pub fn take(&self, member: &Member) -> Take {
         self.delta.as_ref().map_or(Take::Whole, |delta| delta.take(member))
     }
+
+    /// The group of tars that a member goes to.
+    pub fn group(&self, member: &Member) -> Group {
+        self.backup.group(member.tablespace)
+    }
+
+    /// The number of a new tar of this group.
+    pub fn number_tar(&self, group: Group) -> u32 {
+        // Nothing panics while it is locked.
+        let mut tars = self.tars.lock().unwrap_or_else(PoisonError::into_inner);
+        let begun = tars.entry(group).or_default();
+        let number = *begun;
+        *begun = number.saturating_add(1);
+        number
+    }
+
+    /// Whether a tar of this group was begun.
+    pub fn has_tar(&self, group: Group) -> bool {
+        self.tars.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&group)
+    }
 }
 
 /// What was packed.
@@ -50,9 +74,9 @@ pub(super) struct Packed {
     pub data_bytes: u64,
     /// Bytes of the objects.
     pub stored_bytes: u64,
-    /// Every member, by its name in the tar.
+    /// Every member, by its name in the tar, if files are listed.
     pub files: BTreeMap<String, FileDescription>,
-    /// The members of each tar.
+    /// The members of each tar, if files are listed.
     pub tar_file_sets: BTreeMap<String, Vec<String>>,
     /// What the walk found outside of the data directory.
     pub tablespaces: Vec<Tablespace>,

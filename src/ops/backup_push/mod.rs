@@ -6,13 +6,15 @@
 //! 4. Workers walk the data directory and its tablespaces and fill tars, each straight into an object (`pack`); what a
 //!    delta takes of a file is said by `delta`.
 //! 5. `pg_control` goes up after all data, then the backup is stopped, then the labels the server returned.
-//! 6. The documents are written, the sentinel last of all: only now the backup exists.
+//! 6. The documents are written, the marker last of all: only now the backup exists.
 //!
-//! On any failure the uploads are given up, what was stored is deleted, and no sentinel was written.
+//! In what form, is said by the layout's [`NewBackup`]. On any failure the uploads are given up and what was stored is
+//! deleted (`leftovers`).
 
 mod delta;
 mod delta_file;
 mod file_reader;
+mod format;
 mod increment_reader;
 mod job;
 mod leftovers;
@@ -28,8 +30,9 @@ mod tails;
 mod verify_delta;
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
@@ -37,8 +40,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog;
+use crate::layout::new_backup::{Beginning, Taken};
 use crate::layout::walg::files_metadata::{DatabaseDescription, RelationDescription};
-use crate::layout::walg::{Backup, BackupName, DeltaOrigin, FilesMetadata, TablespaceSpec, names};
+use crate::layout::walg::{DeltaOrigin, FilesMetadata};
+use crate::layout::{Name, NewBackup};
 use crate::pg::SegmentName;
 use crate::pg::data_dir::walk;
 use crate::pg::relations::{self, DatabaseRelations};
@@ -57,12 +62,13 @@ use leftovers::remove_leftovers;
 use prepare::{delta_options, start_delta};
 use survey::{Survey, survey};
 
-pub use options::{DeltaOptions, Options, VerifyPages, WithoutMap};
+pub use format::Format;
+pub use options::{DeltaOptions, Options, VerifyPages, WalGFormat, WithoutMap};
 pub use parent::{Origin, ParentRules, Unfit};
 pub use verify_delta::VerifyDelta;
 
-/// Takes a backup. On return it exists, durably, and can be restored.
-pub async fn run(ctx: &Context, options: Options) -> Result<Backup, Error> {
+/// Takes a backup; its name. On return it exists, durably, and can be restored.
+pub async fn run(ctx: &Context, options: Options) -> Result<Name, Error> {
     let session = ctx.until_cancelled(Session::connect(&options.conninfo)).await?;
     let server = ctx.until_cancelled(session.identify()).await?;
     let data_dir = check_data_dir(&options.data_dir, &server.data_directory)?;
@@ -75,8 +81,8 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Backup, Error> {
     let control = control_file::read(&data_dir)?.parsed;
     let parent = match delta_options(&options, &control) {
         Some(delta) => {
-            let choice =
-                parent::choose(ctx, &delta.parent, options.is_permanent, &server, &control, &data_dir);
+            let is_permanent = options.format.is_permanent();
+            let choice = parent::choose(ctx, &delta.parent, is_permanent, &server, &control, &data_dir);
             ctx.until_cancelled(choice).await?.map(|parent| (delta, parent))
         }
         None => None,
@@ -84,13 +90,11 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Backup, Error> {
     let survey = survey(&data_dir, &control, &server, &options)?;
     ctx.progress.expect_bytes(survey.bytes);
 
-    let start_time = Timestamp::now();
+    let time = Timestamp::now();
     tracing::info!("Calling pg_backup_start()");
-    let started = ctx.until_cancelled(session.start_backup(&format!("seawall {start_time}"))).await?;
+    let label = options.format.label(time);
+    let started = ctx.until_cancelled(session.start_backup(&label, options.checkpoint)).await?;
     let segment = start_segment(&started, &server);
-    if !session.try_lock_backup(segment).await? {
-        return Err(RequestError::BackupRunning(BackupName::full(segment)).into());
-    }
     let cluster =
         Cluster { session: &session, identity: &server, data_dir: &data_dir, data_bytes: survey.bytes };
     let delta = match parent {
@@ -98,37 +102,29 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Backup, Error> {
         None => None,
     };
     let (origin, delta) = delta.unzip();
-    let name = match &origin {
-        Some(DeltaOrigin { parent, .. }) => BackupName::delta(segment, *parent),
-        None => BackupName::full(segment),
-    };
-    if ctx.until_cancelled(ctx.storage.head(&names::sentinel_key(name))).await?.is_some() {
+    let beginning = Beginning { server, data_dir, hostname: hostname(), time, started, segment };
+    let backup = options.format.begin(&session, beginning.clone(), origin.clone());
+    let backup = ctx.until_cancelled(backup).await?;
+    let name = backup.name();
+    if ctx.until_cancelled(ctx.storage.head(&backup.marker())).await?.is_some() {
         return Err(RequestError::BackupExists(name).into());
     }
-    // Two standbys that start from one restartpoint choose one name; and a killed backup can have left tars under it,
-    // which a restore would take for ours.
-    let prefix = names::backup_prefix(name);
-    let other = ctx.until_cancelled(storage::list_all(ctx.storage.as_ref(), &prefix, Depth::All)).await?;
+    // A killed backup can have left tars under this name, which a restore would take for ours; and two hosts can have
+    // chosen one name.
+    let folder = backup.folder();
+    let other = ctx.until_cancelled(storage::list_all(ctx.storage.as_ref(), &folder, Depth::All)).await?;
     if !other.objects.is_empty() {
         return Err(RequestError::BackupRunning(name).into());
     }
-    tracing::info!("Started backup with name {name} at LSN {}", started.lsn);
+    tracing::info!("Started backup with name {name} at LSN {}", beginning.started.lsn);
 
-    let taker = Taker {
-        ctx,
-        options: &options,
-        session: &session,
-        server: &server,
-        data_dir: &data_dir,
-        name,
-        origin,
-    };
-    let taken = taker.take(started, start_time, survey, verify, delta).await;
-    if taken.is_err() {
+    let taker = Taker { ctx, options: &options, session: &session, beginning: &beginning, backup, origin };
+    let taken = taker.take(survey, verify, delta).await;
+    if let Err(error) = &taken {
         // The session ends with this function, and with it the backup on the server.
-        remove_leftovers(ctx, name).await;
+        remove_leftovers(ctx, taker.backup.as_ref(), error).await;
     }
-    taken
+    taken.map(|()| name)
 }
 
 /// The directory from the command line, resolved, if it is the server's.
@@ -163,64 +159,51 @@ struct Taker<'a> {
     ctx: &'a Context,
     options: &'a Options,
     session: &'a Session,
-    server: &'a ServerIdentity,
-    data_dir: &'a Path,
-    name: BackupName,
+    beginning: &'a Beginning,
+    backup: Arc<dyn NewBackup>,
     origin: Option<DeltaOrigin>,
 }
 
 impl Taker<'_> {
-    async fn take(
-        &self,
-        started: StartedBackup,
-        start_time: Timestamp,
-        survey: Survey,
-        verify: VerifyPages,
-        delta: Option<Delta>,
-    ) -> Result<Backup, Error> {
+    async fn take(&self, survey: Survey, verify: VerifyPages, delta: Option<Delta>) -> Result<(), Error> {
+        let storage = self.ctx.storage.as_ref();
+        if let Some(opening) = self.backup.opening() {
+            self.ctx.until_cancelled(catalog::commit(storage, vec![opening])).await?;
+        }
         let stop = self.ctx.cancel.child_token();
-        let job = self.job(&started, &survey, verify, delta, stop.clone())?;
+        let job = self.job(&survey, verify, delta, stop.clone())?;
         let mut packed = self.copy_data(Arc::clone(&job), &stop).await?;
 
-        let control = tails::store_control(&job, self.data_dir).await?;
+        tails::store_empty(&job, &mut packed).await?;
+        tails::store_control(&job, &self.beginning.data_dir, &mut packed).await?;
         tracing::info!("Calling pg_backup_stop()");
         let stopped = self.ctx.until_cancelled(self.session.stop_backup(self.options.stop_timeout)).await?;
         let finish_time = Timestamp::now();
-        let labels = tails::store_labels(&job, &stopped, &mut packed).await?;
-        self.check_timeline(&started).await?;
+        self.create_restore_point().await;
+        tails::store_labels(&job, &stopped, &mut packed).await?;
+        self.check_timeline().await?;
 
-        let backup = Backup {
-            name: self.name,
-            delta: self.origin.clone(),
-            start_lsn: Some(started.lsn),
-            finish_lsn: Some(stopped.lsn),
-            pg_version: self.server.version,
-            system_identifier: Some(self.server.system_identifier),
-            start_time,
-            finish_time,
-            hostname: hostname(),
-            data_dir: self.data_dir.to_owned(),
-            is_permanent: self.options.is_permanent,
-            uncompressed_size: signed(packed.data_bytes + control.data_bytes + labels.data_bytes),
-            compressed_size: signed(packed.stored_bytes + control.stored_bytes + labels.stored_bytes),
-            data_catalog_size: signed(survey.bytes),
-            tablespaces: self.tablespaces(&packed),
-            user_data: self.options.user_data.clone(),
-            files_metadata_disabled: !self.options.with_files_metadata,
-        };
-        let files = match self.options.with_files_metadata {
-            true => Some(self.files_metadata(packed).await?),
+        let files = match self.options.format.lists_files() {
+            true => Some(self.files_metadata(&mut packed).await?),
             false => None,
         };
         self.check_parent().await?;
-        catalog::walg::commit(self.ctx.storage.as_ref(), &backup, files.as_ref()).await?;
-        tracing::info!("Wrote backup with name {}", self.name);
-        Ok(backup)
+        let documents = self.backup.documents(&Taken {
+            stopped: &stopped,
+            finish_time,
+            data_bytes: packed.data_bytes,
+            stored_bytes: packed.stored_bytes,
+            cluster_bytes: survey.bytes,
+            tablespaces: &packed.tablespaces,
+            files: files.as_ref(),
+        })?;
+        catalog::commit(storage, documents).await?;
+        tracing::info!("Wrote backup with name {}", self.backup.name());
+        Ok(())
     }
 
     fn job(
         &self,
-        started: &StartedBackup,
         survey: &Survey,
         verify: VerifyPages,
         delta: Option<Delta>,
@@ -233,11 +216,12 @@ impl Taker<'_> {
         let pool = PartPool::new(workers + uploads.min(workers + 2), part_bytes);
         Ok(Arc::new(Job {
             runtime: tokio::runtime::Handle::current(),
-            walk: std::sync::Mutex::new(walk(self.data_dir, &survey.rules)?),
-            next_part: 1.into(),
-            backup: self.name,
-            started_at: started.lsn,
-            block_size: self.server.block_size,
+            walk: Mutex::new(walk(&self.beginning.data_dir, &survey.rules)?),
+            backup: Arc::clone(&self.backup),
+            lists_files: self.options.format.lists_files(),
+            tars: Mutex::default(),
+            started_at: self.beginning.started.lsn,
+            block_size: self.beginning.server.block_size,
             verify,
             delta,
             tar_bytes: self.options.tar_bytes,
@@ -285,15 +269,25 @@ impl Taker<'_> {
     }
 
     /// A promotion during the backup of a standby leaves a backup that belongs to no timeline.
-    async fn check_timeline(&self, started: &StartedBackup) -> Result<(), Error> {
-        if !started.in_recovery {
+    async fn check_timeline(&self) -> Result<(), Error> {
+        if !self.beginning.started.in_recovery {
             return Ok(());
         }
-        let after = self.session.timeline().await?;
-        if after != self.server.timeline {
-            return Err(Error::TimelineChanged { before: self.server.timeline, after });
+        let (before, after) = (self.beginning.server.timeline, self.session.timeline().await?);
+        if after != before {
+            return Err(Error::TimelineChanged { before, after });
         }
         Ok(())
+    }
+
+    /// Makes the end of the backup a target of recovery, where the layout wants that. The backup is as good without.
+    async fn create_restore_point(&self) {
+        let Some(name) = self.backup.restore_point() else { return };
+        if !self.beginning.started.in_recovery
+            && let Err(error) = self.session.create_restore_point(&name).await
+        {
+            tracing::warn!("{error}");
+        }
     }
 
     /// What a delta builds on must be there still, and permanent if the delta is.
@@ -301,27 +295,18 @@ impl Taker<'_> {
         let Some(DeltaOrigin { parent, .. }) = self.origin else { return Ok(()) };
         let chain = match catalog::walg::chain(self.ctx.storage.as_ref(), parent).await {
             Err(catalog::walg::Error::NoSuchBackup { .. }) => {
-                return Err(catalog::walg::Error::MissingParent { name: self.name, parent }.into());
+                return Err(RequestError::ParentGone { parent }.into());
             }
             chain => chain?,
         };
-        match self.options.is_permanent {
+        match self.options.format.is_permanent() {
             true => backup_mark::mark_all(self.ctx, &chain, Mark::Permanent).await.map(drop),
             false => Ok(()),
         }
     }
 
-    fn tablespaces(&self, packed: &Packed) -> Option<TablespaceSpec> {
-        let locations: BTreeMap<String, PathBuf> = packed
-            .tablespaces
-            .iter()
-            .map(|tablespace| (tablespace.oid.to_string(), tablespace.target.clone()))
-            .collect();
-        (!locations.is_empty()).then(|| TablespaceSpec { base_prefix: self.data_dir.to_owned(), locations })
-    }
-
-    async fn files_metadata(&self, packed: Packed) -> Result<FilesMetadata, Error> {
-        let databases = match self.options.with_relations {
+    async fn files_metadata(&self, packed: &mut Packed) -> Result<FilesMetadata, Error> {
+        let databases = match self.options.format.lists_relations() {
             true => {
                 let list = relations::list_relations(&self.options.conninfo, self.session);
                 self.ctx.until_cancelled(list).await?
@@ -329,8 +314,8 @@ impl Taker<'_> {
             false => Vec::new(),
         };
         Ok(FilesMetadata {
-            files: packed.files,
-            tar_file_sets: packed.tar_file_sets,
+            files: mem::take(&mut packed.files),
+            tar_file_sets: mem::take(&mut packed.tar_file_sets),
             databases_by_names: databases.into_iter().map(describe_database).collect(),
         })
     }
@@ -374,8 +359,4 @@ fn describe_database(database: DatabaseRelations) -> (String, DatabaseDescriptio
 
 fn hostname() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
-fn signed(bytes: u64) -> i64 {
-    i64::try_from(bytes).unwrap_or(i64::MAX)
 }

@@ -7,7 +7,9 @@ use serde_json::Value;
 
 use crate::ops::changed_blocks;
 use crate::pg::ConnInfo;
+use crate::pg::session::Checkpoint;
 
+use super::format::Format;
 use super::parent::ParentRules;
 use super::verify_delta::VerifyDelta;
 
@@ -18,18 +20,12 @@ pub struct Options {
     pub data_dir: PathBuf,
     /// How to reach the server.
     pub conninfo: ConnInfo,
-    /// Never to be deleted by retention.
-    pub is_permanent: bool,
-    /// What the user attaches.
-    pub user_data: Option<Value>,
-    /// How to take a delta; `None` for a full backup.
-    pub delta: Option<DeltaOptions>,
+    /// In what form the backup is stored.
+    pub format: Format,
+    /// How the server makes the checkpoint with which the backup starts.
+    pub checkpoint: Checkpoint,
     /// Whether page checksums are verified while reading.
     pub verify: VerifyPages,
-    /// Whether the list of files is stored; without it no delta can build on the backup.
-    pub with_files_metadata: bool,
-    /// Whether databases and relations are listed, for restores of a part.
-    pub with_relations: bool,
     /// A tar is closed once it holds more data than this many bytes.
     pub tar_bytes: u64,
     /// Threads that read, compress and encrypt.
@@ -46,6 +42,21 @@ pub struct Options {
     pub alive_check: Duration,
     /// The archive itself, when it lies in the data directory.
     pub exclude: Vec<PathBuf>,
+}
+
+/// A backup in wal-g's form.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WalGFormat {
+    /// Never to be deleted by retention.
+    pub is_permanent: bool,
+    /// What the user attaches.
+    pub user_data: Option<Value>,
+    /// How to take a delta; `None` for a full backup.
+    pub delta: Option<DeltaOptions>,
+    /// Whether the list of files is stored; without it no delta can build on the backup.
+    pub with_files_metadata: bool,
+    /// Whether databases and relations are listed, for restores of a part.
+    pub with_relations: bool,
 }
 
 /// How a delta backup is taken.

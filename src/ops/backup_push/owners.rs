@@ -17,10 +17,10 @@ pub(super) struct Owners {
 }
 
 impl Owners {
-    /// The header of a member of the walk.
-    pub fn entry(&mut self, member: &Member) -> Entry {
+    /// The header of a member of the walk, under this name.
+    pub fn entry(&mut self, name: String, member: &Member) -> Entry {
         Entry {
-            name: member.name.as_str().to_owned(),
+            name,
             mode: member.mode,
             uid: member.uid,
             user: self.user(member.uid),
@@ -32,9 +32,9 @@ impl Owners {
     }
 
     /// The header of a file called `name`.
-    pub fn entry_of(&mut self, name: &str, metadata: &Metadata) -> Entry {
+    pub fn entry_of(&mut self, name: String, metadata: &Metadata) -> Entry {
         Entry {
-            name: name.to_owned(),
+            name,
             mode: metadata.mode() & 0o7777,
             uid: metadata.uid(),
             user: self.user(metadata.uid()),

@@ -1,16 +1,16 @@
 //! Workers that share one walk and fill tars, each straight into an object.
 //!
 //! A worker takes the next member of the walk whenever it is free, so the tars of all workers grow together and none
-//! waits for another. A file is never split; a tar is closed after the file that took it past its size.
+//! waits for another. A file is never split; a tar is closed after the file that took it past its size, or when the next
+//! file belongs to another group of tars.
 
 use std::fs::File;
 use std::io;
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 
 use crate::codec;
+use crate::layout::new_backup::Tar;
 use crate::layout::walg::files_metadata::FileDescription;
-use crate::layout::walg::names;
 use crate::ops::Error;
 use crate::pg::data_dir::{Found, Member, MemberKind};
 use crate::pipeline::{ObjectWriter, Stored};
@@ -44,14 +44,15 @@ struct Worker<'a> {
 
 impl Worker<'_> {
     fn pack_all(&mut self) -> Result<(), Error> {
-        while let Some(first) = self.next_member()? {
-            self.pack_tar(first)?;
+        let mut next = self.next_member()?;
+        while let Some(first) = next {
+            next = self.pack_tar(first)?;
         }
         Ok(())
     }
 
     /// The next member of which a tar gets something, and what that is.
-    fn next_member(&mut self) -> Result<Option<(Member, Take)>, Error> {
+    fn next_member(&mut self) -> Result<Option<Taken>, Error> {
         loop {
             if self.job.uploads.cancel.is_cancelled() {
                 return Err(Error::Cancelled);
@@ -60,34 +61,41 @@ impl Worker<'_> {
             let found = self.job.walk.lock().unwrap_or_else(PoisonError::into_inner).next();
             match found.transpose()? {
                 None => return Ok(None),
-                Some(Found::Member(member)) => match self.job.take(&member) {
-                    Take::Skip => self.skip(member)?,
-                    take => return Ok(Some((member, take))),
-                },
+                Some(Found::Member(member)) => {
+                    match (self.job.take(&member), self.job.backup.member_name(&member)) {
+                        (Take::Skip, _) => self.skip(member)?,
+                        (_, None) => {}
+                        (take, Some(name)) => return Ok(Some(Taken { member, take, name })),
+                    }
+                }
                 Some(Found::Tablespace(tablespace)) => self.packed.tablespaces.push(tablespace),
             }
         }
     }
 
-    /// Packs one tar, from `first` on.
-    fn pack_tar(&mut self, first: (Member, Take)) -> Result<(), Error> {
-        let tar = names::TarName::Part(self.job.next_part.fetch_add(1, Ordering::Relaxed));
+    /// Packs one tar, from `first` on; returns the first member of the next one.
+    fn pack_tar(&mut self, first: Taken) -> Result<Option<Taken>, Error> {
+        let group = self.job.group(&first.member);
         let mut members = Vec::new();
-        let job = self.job;
-        let sent = send_tar(job, tar, |writer| {
-            let mut next = Some(first);
+        let (job, mut next) = (self.job, Some(first));
+        let sent = send_tar(job, Tar::Data(group, job.number_tar(group)), |writer| {
             let mut tar_bytes = 0;
-            while let Some((member, take)) = next {
-                tar_bytes += self.pack_member(writer, member, take, &mut members)?;
-                next = if tar_bytes > job.tar_bytes { None } else { self.next_member()? };
+            while let Some(taken) =
+                next.take_if(|taken| tar_bytes <= job.tar_bytes && job.group(&taken.member) == group)
+            {
+                tar_bytes += self.pack_member(writer, taken, &mut members)?;
+                next = self.next_member()?;
             }
             Ok(())
         })?;
+        let tar = sent.key.file_name().to_owned();
         let earlier = self.wait_for_sent();
         self.sent = Some(sent);
         earlier?;
-        self.packed.tar_file_sets.insert(tar.object_name(self.job.compression.method()), members);
-        Ok(())
+        if job.lists_files {
+            self.packed.tar_file_sets.insert(tar, members);
+        }
+        Ok(next)
     }
 
     fn wait_for_sent(&mut self) -> Result<(), Error> {
@@ -113,17 +121,16 @@ impl Worker<'_> {
     fn pack_member(
         &mut self,
         writer: &mut TarWriter<'_>,
-        member: Member,
-        take: Take,
+        Taken { member, take, name }: Taken,
         members: &mut Vec<String>,
     ) -> Result<u64, PackError> {
-        let entry = self.owners.entry(&member);
+        let entry = self.owners.entry(name, &member);
         let (size, description) = match &member.kind {
             MemberKind::Directory => {
                 writer.directory(&entry)?;
                 (0, FileDescription::whole(member.mtime, None))
             }
-            MemberKind::Symlink { target } => {
+            MemberKind::Symlink { target, .. } => {
                 writer.symlink(&entry, &target.to_string_lossy())?;
                 (0, FileDescription::whole(member.mtime, None))
             }
@@ -148,11 +155,20 @@ impl Worker<'_> {
             }
         };
         self.packed.data_bytes += size;
-        let name = String::from(member.name);
-        members.push(name.clone());
-        self.packed.files.insert(name, description);
+        if self.job.lists_files {
+            members.push(entry.name.clone());
+            self.packed.files.insert(entry.name, description);
+        }
         Ok(size)
     }
+}
+
+/// A member of which a tar gets something.
+struct Taken {
+    member: Member,
+    take: Take,
+    /// Its name in the tar.
+    name: String,
 }
 
 /// Opens a file of the cluster; `None` if it is gone by now.
@@ -191,10 +207,10 @@ impl SentTar {
 /// Sends one tar, filled by `fill`.
 pub(super) fn send_tar(
     job: &Job,
-    tar: names::TarName,
+    tar: Tar,
     fill: impl FnOnce(&mut TarWriter<'_>) -> Result<(), PackError>,
 ) -> Result<SentTar, Error> {
-    let key = names::tar_key(job.backup, tar, job.compression.method());
+    let key = job.backup.tar_key(tar, job.compression.method());
     tracing::info!("Starting {}", key.file_name());
     let mut object = ObjectWriter::start(&job.runtime, &job.uploads, key.clone());
     match write_tar(job, &mut object, fill) {

@@ -15,7 +15,7 @@ use super::verify_delta::VerifyDelta;
 /// How to take a delta, if one is asked for and this cluster is built in the usual way: an increment has pages of 8 KiB,
 /// and blocks are counted over segment files of 1 GiB.
 pub(super) fn delta_options<'a>(options: &'a Options, control: &ControlFile) -> Option<&'a DeltaOptions> {
-    let delta = options.delta.as_ref().filter(|_| options.with_files_metadata)?;
+    let delta = options.format.delta()?;
     let (page_bytes, segment_pages) = (control.block_size, control.blocks_per_segment);
     if page_bytes as usize != PAGE_BYTES || segment_pages != BLOCKS_PER_SEGMENT {
         tracing::warn!(

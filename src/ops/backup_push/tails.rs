@@ -1,10 +1,10 @@
-//! The two small tars that come after all data: `pg_control`, and the labels the server returned.
+//! What comes after all data: a tar for each group that has none, `pg_control`, and the labels the server returned.
 
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::layout::walg::names::TarName;
+use crate::layout::new_backup::{Group, LabelFile, Tar};
 use crate::ops::{Error, control_file};
 use crate::pg::session::StoppedBackup;
 use crate::pipeline::run_blocking;
@@ -14,40 +14,62 @@ use super::job::{Job, Packed};
 use super::owners::Owners;
 use super::pack::send_tar;
 
-/// Sizes of a tar that was stored.
-pub(super) struct StoredTail {
-    pub data_bytes: u64,
-    pub stored_bytes: u64,
+/// Stores an empty tar for every tablespace that should have tars of its own and of which nothing was found.
+pub(super) async fn store_empty(job: &Arc<Job>, packed: &mut Packed) -> Result<(), Error> {
+    for group in packed.tablespaces.iter().map(|tablespace| job.backup.group(Some(tablespace.oid))) {
+        if !job.has_tar(group) {
+            let tar = Tar::Data(group, job.number_tar(group));
+            packed.stored_bytes += store(job, tar, Vec::new()).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Stores `pg_control` as it is now, after all data was copied. Durable on return.
-pub(super) async fn store_control(job: &Arc<Job>, data_dir: &Path) -> Result<StoredTail, Error> {
+pub(super) async fn store_control(job: &Arc<Job>, data_dir: &Path, packed: &mut Packed) -> Result<(), Error> {
     let control = control_file::read(data_dir)?.content;
     let path = data_dir.join("global/pg_control");
     let metadata = fs::symlink_metadata(&path).map_err(Error::file("read", &path))?;
-    let entry = Owners::default().entry_of("/global/pg_control", &metadata);
-    store(job, TarName::Control, vec![(entry, control)]).await
+    let entry = Owners::default().entry_of(job.backup.control_name(), &metadata);
+    packed.data_bytes += control.len() as u64;
+    let tar = Tar::Control(job.number_tar(Group::Cluster));
+    packed.stored_bytes += store(job, tar, vec![(entry, control)]).await?;
+    Ok(())
 }
 
-/// Stores `backup_label` and `tablespace_map`. Durable on return.
+/// Stores the labels, and the files of the server that lie outside of its data directory where the layout keeps them.
+/// Durable on return.
 pub(super) async fn store_labels(
     job: &Arc<Job>,
     stopped: &StoppedBackup,
     packed: &mut Packed,
-) -> Result<StoredTail, Error> {
-    let labels = [("backup_label", &stopped.label), ("tablespace_map", &stopped.tablespace_map)];
-    let files = labels.map(|(name, content)| (label_entry(name), content.clone().into_bytes()));
-    packed.tar_file_sets.insert(
-        TarName::Labels.object_name(job.compression.method()),
-        labels.map(|(name, _)| name.to_owned()).to_vec(),
-    );
-    store(job, TarName::Labels, files.to_vec()).await
+) -> Result<(), Error> {
+    let mut files = Vec::new();
+    for path in job.backup.outside_files() {
+        let content = fs::read(&path).map_err(Error::file("read", &path))?;
+        let metadata = fs::metadata(&path).map_err(Error::file("read", &path))?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        files.push((Owners::default().entry_of(name, &metadata), content));
+    }
+    for label in job.backup.labels(stopped) {
+        let entry = label_entry(&label);
+        files.push((entry, label.content));
+    }
+    packed.data_bytes += files.iter().map(|(_, content)| content.len() as u64).sum::<u64>();
+    let tar = Tar::Labels(job.number_tar(Group::Cluster));
+    if job.lists_files {
+        let members = files.iter().map(|(entry, _)| entry.name.clone()).collect();
+        let key = job.backup.tar_key(tar, job.compression.method());
+        packed.tar_file_sets.insert(key.file_name().to_owned(), members);
+    }
+    packed.stored_bytes += store(job, tar, files).await?;
+    Ok(())
 }
 
-async fn store(job: &Arc<Job>, tar: TarName, files: Vec<(Entry, Vec<u8>)>) -> Result<StoredTail, Error> {
+/// Stores one tar of these files; its size in the storage.
+async fn store(job: &Arc<Job>, tar: Tar, files: Vec<(Entry, Vec<u8>)>) -> Result<u64, Error> {
     let job = Arc::clone(job);
-    let data_bytes = files.iter().map(|(_, content)| content.len() as u64).sum();
-    let stored_bytes = run_blocking("seawall-codec-0".to_owned(), move || {
+    run_blocking("seawall-codec-0".to_owned(), move || {
         let sent = send_tar(&job, tar, |writer| {
             for (entry, content) in &files {
                 writer.file(entry, content.len() as u64, content.as_slice())?;
@@ -56,15 +78,14 @@ async fn store(job: &Arc<Job>, tar: TarName, files: Vec<(Entry, Vec<u8>)>) -> Re
         })?;
         sent.wait(&job)
     })
-    .await??;
-    Ok(StoredTail { data_bytes, stored_bytes })
+    .await?
 }
 
-/// As wal-g writes them: nobody's, of no time (reference section 5.1, step 12).
-fn label_entry(name: &str) -> Entry {
+/// As wal-g and barman write them: nobody's, of no time (wal-g reference section 5.1, step 12).
+fn label_entry(label: &LabelFile) -> Entry {
     Entry {
-        name: name.to_owned(),
-        mode: 0o600,
+        name: label.name.to_owned(),
+        mode: label.mode,
         uid: 0,
         user: String::new(),
         gid: 0,

@@ -43,8 +43,8 @@ pub struct WalkRules {
 pub fn walk(data_dir: &Path, rules: &WalkRules) -> Result<Walk, Error> {
     let root = fs::canonicalize(data_dir).map_err(|source| Error::io("resolve", data_dir, source))?;
     let metadata = fs::metadata(&root).map_err(|source| Error::io("look at", &root, source))?;
-    let first = Member::new(MemberName(String::from("/")), &root, MemberKind::Directory, &metadata)?;
-    let top = Level::open(Place::Top, String::new(), root)?;
+    let first = Member::new(MemberName(String::from("/")), &root, MemberKind::Directory, None, &metadata)?;
+    let top = Level::open(Place::Top, None, String::new(), root)?;
     Ok(Walk {
         first: Some(first),
         levels: vec![top],
@@ -75,6 +75,8 @@ pub struct Member {
     pub path: PathBuf,
     /// What it is.
     pub kind: MemberKind,
+    /// The tablespace it lies in; `None` in the data directory.
+    pub tablespace: Option<Oid>,
     /// Permission bits, with set-id and sticky bits.
     pub mode: u32,
     /// The owner.
@@ -86,7 +88,13 @@ pub struct Member {
 }
 
 impl Member {
-    fn new(name: MemberName, path: &Path, kind: MemberKind, metadata: &Metadata) -> Result<Member, Error> {
+    fn new(
+        name: MemberName,
+        path: &Path,
+        kind: MemberKind,
+        tablespace: Option<Oid>,
+        metadata: &Metadata,
+    ) -> Result<Member, Error> {
         let mtime = i32::try_from(metadata.mtime_nsec())
             .ok()
             .and_then(|nanoseconds| Timestamp::new(metadata.mtime(), nanoseconds).ok())
@@ -95,6 +103,7 @@ impl Member {
             name,
             path: path.to_owned(),
             kind,
+            tablespace,
             mode: metadata.mode() & 0o7777,
             uid: metadata.uid(),
             gid: metadata.gid(),
@@ -113,7 +122,8 @@ impl Member {
     #[cfg(test)]
     pub(crate) fn for_test(name: &str, kind: MemberKind, mtime: Timestamp) -> Member {
         let path = PathBuf::from(name);
-        Member { name: MemberName(name.to_owned()), path, kind, mode: 0o600, uid: 0, gid: 0, mtime }
+        let name = MemberName(name.to_owned());
+        Member { name, path, kind, tablespace: None, mode: 0o600, uid: 0, gid: 0, mtime }
     }
 }
 
@@ -131,6 +141,8 @@ pub enum MemberKind {
     Symlink {
         /// Where it leads, as written in it.
         target: PathBuf,
+        /// Whether a directory is there.
+        is_directory: bool,
     },
 }
 
@@ -192,6 +204,7 @@ impl Iterator for Walk {
                 path: level.path.join(&name),
                 member: format!("{}/{name}", level.member),
                 place: level.place,
+                tablespace: level.tablespace,
                 is_unlogged: level.unlogged.own(&name),
                 name,
             };
@@ -231,10 +244,12 @@ impl Walk {
                 return self.enter_tablespace(entry, oid, target);
             }
             tracing::warn!(path = %entry.path.display(), "symlink kept as it is: what it leads to is not copied");
-            MemberKind::Symlink { target }
+            let is_directory = fs::metadata(&entry.path).is_ok_and(|behind| behind.is_dir());
+            MemberKind::Symlink { target, is_directory }
         } else if file_type.is_dir() {
             let place = entry.place.below(&entry.name);
-            self.levels.push(Level::open(place, entry.member.clone(), entry.path.clone())?);
+            let (member, path) = (entry.member.clone(), entry.path.clone());
+            self.levels.push(Level::open(place, entry.tablespace, member, path)?);
             MemberKind::Directory
         } else if file_type.is_file() {
             MemberKind::File { size: metadata.len() }
@@ -252,7 +267,7 @@ impl Walk {
             tracing::warn!(tablespace = %oid, target = %target.display(), "left out of the backup: no such directory");
             return Ok(None);
         };
-        self.levels.push(Level::open(Place::Tablespace, entry.member, path)?);
+        self.levels.push(Level::open(Place::Tablespace, Some(oid), entry.member, path)?);
         Ok(Some(Found::Tablespace(Tablespace { oid, target })))
     }
 
@@ -266,6 +281,7 @@ impl Walk {
 #[derive(Debug)]
 struct Level {
     place: Place,
+    tablespace: Option<Oid>,
     /// The directory's name in the backup, empty for the data directory itself.
     member: String,
     path: PathBuf,
@@ -275,7 +291,7 @@ struct Level {
 
 impl Level {
     /// Lists a directory; one that is gone by now is empty.
-    fn open(place: Place, member: String, path: PathBuf) -> Result<Level, Error> {
+    fn open(place: Place, tablespace: Option<Oid>, member: String, path: PathBuf) -> Result<Level, Error> {
         let mut entries = Vec::new();
         for entry in unless_gone(fs::read_dir(&path), "list directory", &path)?.into_iter().flatten() {
             let name = entry.map_err(|source| Error::io("list directory", &path, source))?.file_name();
@@ -283,7 +299,7 @@ impl Level {
         }
         entries.sort_unstable();
         let unlogged = UnloggedRelations::in_directory(place, &entries);
-        Ok(Level { place, member, path, entries: entries.into_iter(), unlogged })
+        Ok(Level { place, tablespace, member, path, entries: entries.into_iter(), unlogged })
     }
 }
 
@@ -304,12 +320,13 @@ struct Entry {
     member: String,
     path: PathBuf,
     place: Place,
+    tablespace: Option<Oid>,
     is_unlogged: bool,
 }
 
 impl Entry {
     fn into_member(self, kind: MemberKind, metadata: &Metadata) -> Result<Member, Error> {
-        Member::new(MemberName(self.member), &self.path, kind, metadata)
+        Member::new(MemberName(self.member), &self.path, kind, self.tablespace, metadata)
     }
 }
 
@@ -376,7 +393,7 @@ mod tests {
                 MemberKind::Directory if name.as_str() == "/" => String::from("/"),
                 MemberKind::Directory => format!("{name}/"),
                 MemberKind::File { .. } => name.into(),
-                MemberKind::Symlink { target } => format!("{name} -> {}", target.display()),
+                MemberKind::Symlink { target, .. } => format!("{name} -> {}", target.display()),
             },
         };
         walk(data_dir, rules).unwrap().map(|found| describe(found.unwrap())).collect()

@@ -132,7 +132,8 @@ fn store(memory: &Memory, number: usize, step: &Step) {
     }
     let list = (step.lists != Lists::None).then_some(&list);
     let backup = backup(number, list.is_none());
-    catalog::walg::commit(memory, &backup, list).now_or_never().unwrap().unwrap();
+    let documents = backup.documents(list).unwrap();
+    catalog::commit(memory, documents).now_or_never().unwrap().unwrap();
 }
 
 /// Each backup has a mode of its own for what it holds.
