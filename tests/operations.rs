@@ -313,13 +313,15 @@ fn restore(memory: &Memory, cipher: &Cipher, target: &Path) -> Result<(), Error>
     let context = Context { cipher: cipher.clone(), ..context(memory) };
     let options = backup_fetch::Options {
         target: target.to_owned(),
-        choice: BackupChoice::Name(NEWEST.parse().unwrap()),
-        restore_spec: None,
         concurrency: 4,
         network_rate: None,
         sync: backup_fetch::SyncFiles::No,
     };
-    on_two_threads(backup_fetch::run(&context, options)).map(drop)
+    let choice = BackupChoice::Name(NEWEST.parse().unwrap());
+    on_two_threads(async {
+        let plan = backup_fetch::Plan::walg(&context, &choice, None).await?;
+        backup_fetch::run(&context, plan, options).await
+    })
 }
 
 #[test]

@@ -103,10 +103,12 @@ pub fn run(invocation: Invocation, set_codes: impl FnOnce(Codes)) -> Result<(), 
         Command::BackupFetch(arguments) => {
             session.warn(&RESTORE);
             let options = arguments.options(&session.settings, limits)?;
+            let choice = arguments.choice(&session.settings)?;
+            let restore_spec = arguments.restore_spec()?;
             session.run_shown("backup-fetch", Content::Coded, async |context| {
-                backup_fetch::run(&context, options).await
-            })?;
-            Ok(())
+                let plan = backup_fetch::Plan::walg(&context, &choice, restore_spec.as_ref()).await?;
+                backup_fetch::run(&context, plan, options).await
+            })
         }
         Command::WalShow(arguments) => {
             session.warn(&STORAGE);

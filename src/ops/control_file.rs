@@ -4,7 +4,8 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 
-use crate::layout::walg::{BackupName, names};
+use crate::layout::walg::BackupName;
+use crate::layout::walg::names::{self, TarContent};
 use crate::pg::{ControlFile, ControlFileError};
 use crate::pipeline::open_object;
 use crate::storage::{self, Depth};
@@ -42,7 +43,9 @@ pub(super) fn read(data_dir: &Path) -> Result<Control, Error> {
 pub(super) async fn of_backup(ctx: &Context, backup: BackupName) -> Result<Option<ControlFile>, Error> {
     let tars = storage::list_all(ctx.storage.as_ref(), &names::tars_prefix(backup), Depth::Children).await?;
     let mut keys = tars.objects.into_iter().map(|object| object.key);
-    let Some(key) = keys.find(|key| key.file_name().starts_with(CONTROL_TAR)) else { return Ok(None) };
+    let Some(key) = keys.find(|key| TarContent::of(key.file_name()) == TarContent::Control) else {
+        return Ok(None);
+    };
     let stored =
         names::parse_tar_name(key.file_name()).map_err(|error| Error::content(&key)(error.into()))?;
     let Some(reader) = open_object(&ctx.storage, &key, None, &ctx.cancel).await? else { return Ok(None) };
@@ -51,8 +54,6 @@ pub(super) async fn of_backup(ctx: &Context, backup: BackupName) -> Result<Optio
     let control = ControlFile::parse(&content);
     control.map(Some).map_err(|error| Error::content(&key)(io::Error::new(io::ErrorKind::InvalidData, error)))
 }
-
-const CONTROL_TAR: &str = "pg_control.tar";
 
 /// The content of the one file in a tar, as far as a control file uses it.
 fn only_member(tar: &mut dyn Read) -> Result<Vec<u8>, ReadError> {

@@ -62,8 +62,6 @@ impl BackupFetchArgs {
         }
         Ok(Options {
             target: self.directory.clone(),
-            choice: self.choice(settings)?,
-            restore_spec: self.restore_spec()?,
             concurrency: count(settings, &keys::DOWNLOAD_CONCURRENCY)?.min(2 * cores()),
             network_rate: limits.of(settings, &keys::NETWORK_RATE_LIMIT)?,
             sync: match settings.bool(&keys::TAR_DISABLE_FSYNC)? {
@@ -83,7 +81,8 @@ impl BackupFetchArgs {
         Err(Error::Unsupported { what: format!("restoring a part of a backup ({flag})"), hint })
     }
 
-    fn choice(&self, settings: &Settings) -> Result<BackupChoice, Error> {
+    /// The backup that is meant.
+    pub fn choice(&self, settings: &Settings) -> Result<BackupChoice, Error> {
         let data = match &self.target_user_data {
             Some(text) => Some(user_data("--target-user-data", text)?),
             None => settings.json(&keys::FETCH_TARGET_USER_DATA)?,
@@ -95,7 +94,8 @@ impl BackupFetchArgs {
         }
     }
 
-    fn restore_spec(&self) -> Result<Option<TablespaceSpec>, Error> {
+    /// Where its tablespaces go.
+    pub fn restore_spec(&self) -> Result<Option<TablespaceSpec>, Error> {
         let Some(path) = &self.restore_spec else { return Ok(None) };
         let json = fs::read(path).map_err(|source| Error::RestoreSpec { path: path.clone(), source })?;
         let spec = TablespaceSpec::from_json(&json);

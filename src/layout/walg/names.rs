@@ -100,30 +100,55 @@ pub fn tar_key(backup: BackupName, tar: TarName, method: Method) -> Key {
     key(format!("{BACKUPS}{backup}/tar_partitions/{}", tar.object_name(method)))
 }
 
+/// What a tar holds, told from its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TarContent {
+    /// Files of the cluster.
+    Data,
+    /// `global/pg_control`.
+    Control,
+    /// `backup_label` and `tablespace_map`.
+    Labels,
+}
+
+impl TarContent {
+    /// Reads the name of an object in `tar_partitions/`, whatever its extension.
+    ///
+    /// Besides its own `part_*`, wal-g writes `copy_*.tar` and names ending in `pg_control.tar` or `backup_label.tar`
+    /// (reference section 7.1, step 3).
+    pub fn of(name: &str) -> TarContent {
+        let stem = name.rsplit_once(".tar").map_or(name, |(stem, _)| stem);
+        match stem {
+            _ if stem.ends_with("pg_control") => TarContent::Control,
+            _ if stem.ends_with("backup_label") => TarContent::Labels,
+            _ => TarContent::Data,
+        }
+    }
+
+    /// Whether the tar is one of those that are restored when all others are done.
+    pub fn is_tail(self) -> bool {
+        self != TarContent::Data
+    }
+}
+
 /// What a tar's own name tells its reader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredTar {
     /// How to decompress it.
     pub method: Method,
-    /// Whether it is one of the tars that carry `pg_control` or the labels and come last.
-    pub is_tail: bool,
+    /// What it holds.
+    pub content: TarContent,
 }
 
 /// Reads the name of an object in `tar_partitions/`; an error when its extension is not one we can decompress.
-///
-/// Besides its own `part_*`, wal-g writes `copy_*.tar` and names ending in `pg_control.tar` or `backup_label.tar`
-/// (reference section 7.1, step 3).
 pub fn parse_tar_name(name: &str) -> Result<StoredTar, codec::Error> {
-    let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
-    let (stem, method) = match extension {
-        "tar" => (stem, Method::None),
-        _ => {
-            let method = method_of(extension);
-            let method = method.ok_or_else(|| codec::Error::unknown_extension(extension, &METHODS))?;
-            (stem.strip_suffix(".tar").unwrap_or(stem), method)
+    let method = match name.rsplit_once('.') {
+        None | Some((_, "tar")) => Method::None,
+        Some((_, extension)) => {
+            method_of(extension).ok_or_else(|| codec::Error::unknown_extension(extension, &METHODS))?
         }
     };
-    Ok(StoredTar { method, is_tail: stem.ends_with("pg_control") || stem.ends_with("backup_label") })
+    Ok(StoredTar { method, content: TarContent::of(name) })
 }
 
 /// An archived file. Its name may be any; the caller has made sure that it can be part of a key.
@@ -243,19 +268,24 @@ mod tests {
 
     #[test]
     fn names_of_tars() {
-        for (tar, method, name, is_tail) in [
-            (TarName::Part(1), Method::Brotli, "part_001.tar.br", false),
-            (TarName::Part(1234), Method::None, "part_1234.tar", false),
-            (TarName::Control, Method::Zstd, "pg_control.tar.zst", true),
-            (TarName::Labels, Method::Lzma, "backup_label.tar.lzma", true),
+        for (tar, method, name, content) in [
+            (TarName::Part(1), Method::Brotli, "part_001.tar.br", TarContent::Data),
+            (TarName::Part(1234), Method::None, "part_1234.tar", TarContent::Data),
+            (TarName::Control, Method::Zstd, "pg_control.tar.zst", TarContent::Control),
+            (TarName::Labels, Method::Lzma, "backup_label.tar.lzma", TarContent::Labels),
         ] {
             assert_eq!(tar.object_name(method), name);
-            assert_eq!(parse_tar_name(name).unwrap(), StoredTar { method, is_tail });
+            assert_eq!(parse_tar_name(name).unwrap(), StoredTar { method, content });
+            assert_eq!(content.is_tail(), content != TarContent::Data);
         }
-        assert_eq!(
-            parse_tar_name("copy_0.tar.lz4").unwrap(),
-            StoredTar { method: Method::Lz4, is_tail: false }
-        );
+        for (name, method, content) in [
+            ("copy_0.tar.lz4", Method::Lz4, TarContent::Data),
+            ("copy_pg_control.tar", Method::None, TarContent::Control),
+            ("pg_control_0.tar", Method::None, TarContent::Data),
+        ] {
+            assert_eq!(parse_tar_name(name).unwrap(), StoredTar { method, content });
+        }
+        assert_eq!(TarContent::of("pg_control.tar.lzo"), TarContent::Control);
         for (name, fault) in
             [("part_001.tar.lzo", "lzo"), ("part_001.tar.bz2", "'bz2', known are: lz4, lzma, zst, br, gz")]
         {

@@ -16,7 +16,7 @@ use crate::progress::Progress;
 use crate::read_full::read_full;
 use crate::tarball::{Ending, Kind, Member, ReadError, read_members};
 
-use super::plan::{Form, Level, Tar};
+use super::plan::{Form, Tar};
 use super::shared_files::{Holder, NoTurn, SharedFiles, offset_of};
 use super::target::Target;
 
@@ -47,7 +47,7 @@ pub(super) fn extract(
     let key = &tar.key;
     let content = codec::decode(object, tar.method, cipher).map_err(Error::content(key))?;
     let mut buffer = vec![0; COPY_BYTES];
-    let ending = read_members(content, |member| extraction.take(&tar.level, member, &mut buffer));
+    let ending = read_members(content, |member| extraction.take(tar, member, &mut buffer));
     match ending {
         Ok(Ending::Unmarked) if !tar.is_tail => Err(Error::content(key)(io::Error::other(NoEnd))),
         Ok(_) => Ok(()),
@@ -103,11 +103,12 @@ impl From<NoTurn> for Failure {
 }
 
 impl Extraction {
-    fn take(&self, level: &Level, member: &mut Member<'_>, buffer: &mut [u8]) -> Result<(), Failure> {
-        let place = self.target.place(&member.path);
-        let form = level.wanted.meet(&member.path);
+    fn take(&self, tar: &Tar, member: &mut Member<'_>, buffer: &mut [u8]) -> Result<(), Failure> {
+        let (level, path) = (&tar.level, tar.below.join(&member.path));
+        let place = self.target.place(&path);
+        let form = level.wanted.meet(&path);
         match &member.kind {
-            Kind::File => match (member.path.to_str(), form) {
+            Kind::File => match (path.to_str(), form) {
                 (Some("global/pg_control"), _) if level.is_newest => self.control(member),
                 (Some("backup_label"), _) if level.is_newest => self.whole(member, &place, buffer),
                 (Some("tablespace_map"), _) if level.is_newest && self.takes_tablespace_map => {
@@ -122,7 +123,7 @@ impl Extraction {
             // Those of older backups that are not wanted may be gone, or lead elsewhere by now.
             Kind::Directory if level.is_newest || form.is_some() => self.directory(member, &place),
             Kind::Symlink(to) if level.is_newest || form.is_some() => {
-                self.target.link(&member.path, to.clone());
+                self.target.link(&path, to.clone());
                 Ok(())
             }
             Kind::Directory | Kind::Symlink(_) => Ok(()),

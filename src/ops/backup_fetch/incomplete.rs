@@ -2,15 +2,17 @@
 
 use std::fmt;
 
-use crate::layout::walg::{BackupName, names};
-use crate::storage::Prefix;
+use crate::layout::Name;
+use crate::storage::{Key, Prefix};
+
+use super::plan::Source;
 
 /// A backup that cannot be restored because something of its chain is gone.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("backup `{backup}` cannot be restored, it lacks {}", joined(.missing))]
 pub struct Incomplete {
     /// The backup asked for, or the one of its chain that turned out to lack something.
-    pub backup: BackupName,
+    pub backup: Name,
     /// What is gone, newest backup first.
     pub missing: Vec<Missing>,
 }
@@ -19,15 +21,15 @@ pub struct Incomplete {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Missing {
     /// The sentinel of a backup that others build on: that backup does not exist.
-    Parent(BackupName),
+    Parent(Key),
     /// The list of a delta's files.
-    List(BackupName),
+    List(Key),
     /// Every entry of the list of a delta's files: the list is there and empty.
-    Entries(BackupName),
+    Entries(Key),
     /// Files that a delta builds on and that its parent does not list.
     Listed {
-        /// The parent.
-        backup: BackupName,
+        /// The list of the parent's files.
+        list: Key,
         /// The files, sorted.
         files: Vec<String>,
     },
@@ -38,12 +40,12 @@ pub enum Missing {
         /// The tar's own name.
         name: String,
     },
-    /// The tar of `pg_control`, whatever its compression.
-    ControlTar(BackupName),
+    /// The tar of `pg_control`, whatever its compression, where the backup's tars are.
+    ControlTar(Prefix),
     /// Files that a backup has by its list, and that none of its tars holds.
     Held {
-        /// The backup.
-        backup: BackupName,
+        /// Where the backup's tars are.
+        folder: Prefix,
         /// The files, sorted.
         files: Vec<String>,
     },
@@ -51,14 +53,15 @@ pub enum Missing {
 
 impl Incomplete {
     /// A backup whose tars do not hold `file`.
-    pub(super) fn file(backup: BackupName, file: &str) -> Incomplete {
-        Incomplete { backup, missing: vec![Missing::Held { backup, files: vec![file.to_owned()] }] }
+    pub(super) fn file(source: &Source, file: &str) -> Incomplete {
+        let Source { name, folder } = source.clone();
+        Incomplete { backup: name, missing: vec![Missing::Held { folder, files: vec![file.to_owned()] }] }
     }
 
-    /// A backup without the tar `name`.
-    pub(super) fn tar(backup: BackupName, name: &str) -> Incomplete {
-        let folder = names::tars_prefix(backup);
-        Incomplete { backup, missing: vec![Missing::Tar { folder, name: name.to_owned() }] }
+    /// A backup without the tar `tar`.
+    pub(super) fn tar(source: &Source, tar: &str) -> Incomplete {
+        let Source { name, folder } = source.clone();
+        Incomplete { backup: name, missing: vec![Missing::Tar { folder, name: tar.to_owned() }] }
     }
 }
 
@@ -68,22 +71,18 @@ const NAMED_FILES: usize = 5;
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Missing::Parent(backup) => write!(f, "the parent's sentinel `{}`", names::sentinel_key(*backup)),
-            Missing::List(backup) => write!(f, "the list of files `{}`", names::files_metadata_key(*backup)),
-            Missing::Entries(backup) => {
-                write!(f, "all entries of the list of files `{}`", names::files_metadata_key(*backup))
-            }
-            Missing::Listed { backup, files } => {
+            Missing::Parent(sentinel) => write!(f, "the parent's sentinel `{sentinel}`"),
+            Missing::List(list) => write!(f, "the list of files `{list}`"),
+            Missing::Entries(list) => write!(f, "all entries of the list of files `{list}`"),
+            Missing::Listed { list, files } => {
                 write_files(f, files)?;
-                write!(f, " in the list of files `{}`", names::files_metadata_key(*backup))
+                write!(f, " in the list of files `{list}`")
             }
             Missing::Tar { folder, name } => write!(f, "the tar `{folder}{name}`"),
-            Missing::ControlTar(backup) => {
-                write!(f, "the pg_control tar in `{}`", names::tars_prefix(*backup))
-            }
-            Missing::Held { backup, files } => {
+            Missing::ControlTar(folder) => write!(f, "the pg_control tar in `{folder}`"),
+            Missing::Held { folder, files } => {
                 write_files(f, files)?;
-                write!(f, " in the tars in `{}`", names::tars_prefix(*backup))
+                write!(f, " in the tars in `{folder}`")
             }
         }
     }
@@ -107,24 +106,26 @@ fn joined(missing: &[Missing]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout::walg::{BackupName, names};
 
     #[test]
     fn everything_is_in_one_line() {
         let full: BackupName = "base_000000010000000000000002".parse().unwrap();
         let delta: BackupName = "base_000000010000000000000004_D_000000010000000000000002".parse().unwrap();
         let files = |count: u32| (1..=count).map(|number| format!("base/1/{number}")).collect();
+        let (folder, list) = (names::tars_prefix(delta), names::files_metadata_key(delta));
         let missing = vec![
-            Missing::Tar { folder: names::tars_prefix(delta), name: "part_001.tar.br".to_owned() },
-            Missing::ControlTar(delta),
-            Missing::List(delta),
-            Missing::Entries(delta),
-            Missing::Listed { backup: delta, files: files(1) },
-            Missing::Held { backup: delta, files: files(7) },
-            Missing::Parent(full),
+            Missing::Tar { folder: folder.clone(), name: "part_001.tar.br".to_owned() },
+            Missing::ControlTar(folder.clone()),
+            Missing::List(list.clone()),
+            Missing::Entries(list.clone()),
+            Missing::Listed { list, files: files(1) },
+            Missing::Held { folder, files: files(7) },
+            Missing::Parent(names::sentinel_key(full)),
         ];
         let delta = "basebackups_005/base_000000010000000000000004_D_000000010000000000000002";
         assert_eq!(
-            Incomplete { backup: full, missing }.to_string(),
+            Incomplete { backup: full.into(), missing }.to_string(),
             format!(
                 "backup `base_000000010000000000000002` cannot be restored, it lacks \
                  the tar `{delta}/tar_partitions/part_001.tar.br`; \

@@ -1,7 +1,7 @@
 //! `backup-fetch`: restores a base backup, and the chain it builds on, into an empty directory.
 //!
-//! 1. Choose the backup, read the documents of its chain and list its tars (`plan`): all that is missing is said before
-//!    anything is written (`incomplete`).
+//! 1. Read the documents of the backup and of its chain, and list the tars ([`Plan`]): all that is missing is said
+//!    before anything is written ([`Incomplete`]). From here on the layout of the repository does not matter.
 //! 2. The directory and the places of the tablespaces must be empty or absent (`target`).
 //! 3. Extract the tars of all backups in one stream, the newest first, several at once (`extract`). Of a file that
 //!    several backups hold, each page is written once (`shared_files`). The tars with the labels come last.
@@ -18,7 +18,6 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -26,19 +25,16 @@ use futures_util::FutureExt;
 use futures_util::stream::{self, Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 
-use crate::catalog;
-use crate::layout::walg::{Backup, BackupName, TablespaceSpec};
 use crate::pipeline::{RateLimit, open_object, run_blocking};
 use crate::storage::Key;
 
-use super::backup_choice::{BackupChoice, choose};
-use super::error::RequestError;
 use super::{Context, Error};
 
 pub use incomplete::{Incomplete, Missing};
+pub use plan::Plan;
 
 use extract::{Extraction, extract};
-use plan::{Plan, Tar, plan};
+use plan::Tar;
 use target::Target;
 
 /// How `backup-fetch` works.
@@ -46,10 +42,6 @@ use target::Target;
 pub struct Options {
     /// The directory to restore into.
     pub target: PathBuf,
-    /// What to restore.
-    pub choice: BackupChoice,
-    /// Where tablespaces go instead of where they were (`--restore-spec`).
-    pub restore_spec: Option<TablespaceSpec>,
     /// Tars at once.
     pub concurrency: usize,
     /// Bytes per second taken from the storage.
@@ -67,46 +59,28 @@ pub enum SyncFiles {
     No,
 }
 
-/// Restores a backup. On return it is complete and, unless switched off, durable.
+/// Restores what is planned. On return it is complete and, unless switched off, durable.
 ///
 /// On failure everything that was written is removed again; a target that was refused is untouched.
-/// [`Error::Incomplete`] with all that its chain lacks, before anything is written where that can be known.
-pub async fn run(ctx: &Context, options: Options) -> Result<Backup, Error> {
-    let name = choose(ctx, &options.choice).await?;
-    let chain = catalog::walg::ancestry(ctx.storage.as_ref(), name).await?;
-    let plan = plan(ctx, &chain).await?;
-    let backup = chain.backup;
-    let tablespaces = options.restore_spec.as_ref().or(backup.tablespaces.as_ref());
-    let locations = tablespaces.map_or_else(BTreeMap::new, |spec| spec.locations.clone());
-    let mut placed = backup.tablespaces.iter().flat_map(|spec| spec.locations.keys());
-    if let Some(oid) = placed.find(|oid| !locations.contains_key(*oid)) {
-        return Err(RequestError::TablespaceWithoutPlace { oid: oid.clone() }.into());
-    }
-
-    tracing::info!("Restoring backup {name} into {}", options.target.display());
-    let target = Arc::new(Target::prepare(&options.target, locations)?);
-    let restored = restore(ctx, &options, name, plan, &target).await;
+/// [`Error::Incomplete`] when a tar turns out not to hold what it has to.
+pub async fn run(ctx: &Context, plan: Plan, options: Options) -> Result<(), Error> {
+    tracing::info!("Restoring backup {} into {}", plan.backup.name, options.target.display());
+    let target = Arc::new(Target::prepare(&options.target, plan.tablespaces.clone())?);
+    let restored = restore(ctx, &options, plan, &target).await;
     match &restored {
         Ok(()) => tracing::info!("Backup extraction complete."),
         Err(_) => target.remove_everything(),
     }
-    restored?;
-    Ok(backup)
+    restored
 }
 
-async fn restore(
-    ctx: &Context,
-    options: &Options,
-    name: BackupName,
-    plan: Plan,
-    target: &Arc<Target>,
-) -> Result<(), Error> {
+async fn restore(ctx: &Context, options: &Options, plan: Plan, target: &Arc<Target>) -> Result<(), Error> {
     let network_rate = options.network_rate.map(|rate| Arc::new(RateLimit::new(rate)));
     let shared = Arc::new(plan.shared);
     let extraction = Arc::new(Extraction {
         target: Arc::clone(target),
         shared: Arc::clone(&shared),
-        takes_tablespace_map: options.restore_spec.is_none(),
+        takes_tablespace_map: plan.takes_tablespace_map,
         control: Mutex::new(None),
         progress: ctx.progress.clone(),
     });
@@ -130,12 +104,12 @@ async fn restore(
     }
 
     let control = extraction.control.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let control = control.ok_or_else(|| Incomplete::file(name, "global/pg_control"))?;
+    let control = control.ok_or_else(|| Incomplete::file(&plan.backup, "global/pg_control"))?;
     // Without its label a server would start from the wrong checkpoint and be corrupt.
     if !target.root().join("backup_label").exists() {
-        return Err(Incomplete::file(name, "backup_label").into());
+        return Err(Incomplete::file(&plan.backup, "backup_label").into());
     }
-    tracing::debug!("Completing backup {name}");
+    tracing::debug!("Completing backup {}", plan.backup.name);
     let (target, sync) = (Arc::clone(target), options.sync);
     run_blocking("seawall-sync".to_owned(), move || target.complete(&control, sync)).await?
 }
@@ -171,7 +145,7 @@ async fn extract_tar(
         opened = open_object(&ctx.storage, &key, network_rate, stop) => opened?,
     };
     let Some(reader) = opened else {
-        return Err(Incomplete::tar(tar.level.name, key.file_name()).into());
+        return Err(Incomplete::tar(&tar.level.source, key.file_name()).into());
     };
     let stored = reader.meta().size;
     let cipher = ctx.cipher.clone();

@@ -18,7 +18,7 @@ use crate::layout::walg::increment::{IncrementHeader, PAGE_BYTES};
 use crate::layout::walg::names::{self, TarName};
 use crate::layout::walg::{Backup, BackupName, DeltaOrigin, FilesMetadata, WalG};
 use crate::ops::backup_choice::BackupChoice;
-use crate::ops::backup_fetch::{self, Options, SyncFiles};
+use crate::ops::backup_fetch::{self, Options, Plan, SyncFiles};
 use crate::ops::{Context, Error};
 use crate::pg::{Lsn, PgVersion};
 use crate::progress::Progress;
@@ -261,24 +261,21 @@ pub fn context(storage: SharedStorage) -> Context {
     }
 }
 
-pub fn options(target: &Path, step: usize, concurrency: usize) -> Options {
-    Options {
-        target: target.to_owned(),
-        choice: BackupChoice::Name(name(step)),
-        restore_spec: None,
-        concurrency,
-        network_rate: None,
-        sync: SyncFiles::No,
-    }
+pub fn options(target: &Path, concurrency: usize) -> Options {
+    Options { target: target.to_owned(), concurrency, network_rate: None, sync: SyncFiles::No }
 }
 
 /// Restores the backup of a step as the command line does.
-pub fn restore(ctx: &Context, options: Options) -> Result<(), Error> {
+pub fn restore(ctx: &Context, step: usize, options: Options) -> Result<(), Error> {
+    let choice = BackupChoice::Name(name(step));
+    let restored = async {
+        let plan = Plan::walg(ctx, &choice, None).await?;
+        backup_fetch::run(ctx, plan, options).await
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let outcome =
-        runtime.block_on(async { tokio::time::timeout(LIMIT, backup_fetch::run(ctx, options)).await });
+    let outcome = runtime.block_on(async { tokio::time::timeout(LIMIT, restored).await });
     runtime.shutdown_background();
-    outcome.expect("the restore ends").map(drop)
+    outcome.expect("the restore ends")
 }
 
 /// Restores the newest backup of `steps` from `memory`.
@@ -288,5 +285,5 @@ pub fn restore_newest(
     target: &Path,
     concurrency: usize,
 ) -> Result<(), Error> {
-    restore(&context(Arc::new(memory.clone())), options(target, steps.len() - 1, concurrency))
+    restore(&context(Arc::new(memory.clone())), steps.len() - 1, options(target, concurrency))
 }

@@ -100,7 +100,7 @@ fn a_chain_becomes_what_its_backups_applied_one_after_the_other_would() {
 fn each_page_is_written_once() {
     let steps = every_case();
     let (directory, ctx) = (tempfile::tempdir().unwrap(), context(Arc::new(stored(&steps))));
-    restore(&ctx, options(directory.path(), 3, 4)).unwrap();
+    restore(&ctx, 3, options(directory.path(), 4)).unwrap();
     let provided = [
         5, // grows
         2, // shrinks
@@ -253,7 +253,7 @@ fn a_tar_that_is_opened_late_is_still_the_first() {
         }
         let policy = RetryPolicy { first_backoff: Duration::from_millis(1), ..RetryPolicy::default() };
         let ctx = context(Arc::new(Retry::new(Arc::new(memory), policy)));
-        restore(&ctx, options(directory.path(), 3, concurrency)).unwrap();
+        restore(&ctx, 3, options(directory.path(), concurrency)).unwrap();
         assert!(restored(directory.path()) == applied(&steps));
     }
 }
@@ -263,7 +263,7 @@ fn first_tar(steps: &[Step]) -> u32 {
     let clean = stored(steps);
     let ctx = context(Arc::new(clean.clone()));
     let directory = tempfile::tempdir().unwrap();
-    restore(&ctx, options(directory.path(), steps.len() - 1, 4)).unwrap();
+    restore(&ctx, steps.len() - 1, options(directory.path(), 4)).unwrap();
     clean.calls(Operation::Get) - u32::try_from(ctx.progress.snapshot().pieces_total).unwrap() + 1
 }
 
@@ -284,7 +284,7 @@ fn a_cancelled_restore_waits_for_nobody() {
             cancel.cancel();
         }
     });
-    let outcome = restore(&ctx, options(directory.path(), 3, 8));
+    let outcome = restore(&ctx, 3, options(directory.path(), 8));
     cancelled.join().unwrap();
     assert!(matches!(outcome, Err(Error::Cancelled)), "{outcome:?}");
     assert!(is_empty_or_absent(directory.path()));
@@ -311,7 +311,7 @@ fn a_file_that_no_tar_holds_after_all_ends_the_restore() {
         let (memory, directory) = (stored(&steps), tempfile::tempdir().unwrap());
         // Its second tar holds something else.
         memory.set(&tar_key(1, 2), memory.content(&tar_key(1, 1)).unwrap());
-        let held = Missing::Held { backup: name(1), files: vec!["base/1/1".to_owned()] };
+        let held = Missing::Held { folder: names::tars_prefix(name(1)), files: vec!["base/1/1".to_owned()] };
         assert_eq!(missing(restore_newest(&memory, &steps, directory.path(), concurrency)), [held]);
         assert!(is_empty_or_absent(directory.path()));
     }
@@ -367,7 +367,7 @@ fn refused(steps: &[Step], lost: &[Key]) -> Vec<Missing> {
     let place = tempfile::tempdir().unwrap();
     let target = place.path().join("data");
     let ctx = context(Arc::new(memory));
-    let outcome = restore(&ctx, options(&target, steps.len() - 1, 4));
+    let outcome = restore(&ctx, steps.len() - 1, options(&target, 4));
     assert_eq!(ctx.progress.snapshot().bytes_stored, 0);
     assert!(!target.exists());
     if let Err(error) = &outcome {
@@ -400,7 +400,7 @@ fn all_that_is_missing_is_said_at_once() {
         [
             tar(3, "backup_label.tar"),
             tar(3, "part_002.tar"),
-            Missing::ControlTar(name(3)),
+            Missing::ControlTar(names::tars_prefix(name(3))),
             tar(1, "part_001.tar"),
             tar(0, "part_002.tar")
         ]
@@ -410,16 +410,23 @@ fn all_that_is_missing_is_said_at_once() {
     let lost = [names::files_metadata_key(name(2)), tar_key(1, 2), tar_key(0, 1)];
     assert_eq!(
         refused(&steps, &lost),
-        [Missing::List(name(2)), tar(1, "part_002.tar"), tar(0, "part_001.tar")]
+        [Missing::List(names::files_metadata_key(name(2))), tar(1, "part_002.tar"), tar(0, "part_001.tar")]
     );
 
     // A parent, and the full backup behind it.
     let lost = [tar_key(3, 1), names::sentinel_key(name(1)), names::sentinel_key(name(0))];
     assert_eq!(
         refused(&steps, &lost),
-        [tar(3, "part_001.tar"), Missing::Parent(name(1)), Missing::Parent(name(0))]
+        [
+            tar(3, "part_001.tar"),
+            Missing::Parent(names::sentinel_key(name(1))),
+            Missing::Parent(names::sentinel_key(name(0)))
+        ]
     );
-    assert_eq!(refused(&steps, &[names::sentinel_key(name(0))]), [Missing::Parent(name(0))]);
+    assert_eq!(
+        refused(&steps, &[names::sentinel_key(name(0))]),
+        [Missing::Parent(names::sentinel_key(name(0)))]
+    );
 }
 
 #[test]
@@ -427,13 +434,19 @@ fn files_that_no_backup_has_are_named() {
     let mut steps = every_case();
     steps[1].files.retain(|(path, _, _)| !path.ends_with("untouched") && !path.ends_with("odd"));
     let files = vec!["base/1/odd".to_owned(), "base/1/untouched".to_owned()];
-    assert_eq!(refused(&steps, &[]), [Missing::Listed { backup: name(1), files: files.clone() }]);
+    assert_eq!(
+        refused(&steps, &[]),
+        [Missing::Listed { list: names::files_metadata_key(name(1)), files: files.clone() }]
+    );
 
     for lists in [Lists::All, Lists::NoTarFileSets] {
         let mut steps = every_case();
         steps[0].lists = lists;
         steps[0].files.retain(|(path, _, _)| !path.ends_with("untouched") && !path.ends_with("odd"));
-        assert_eq!(refused(&steps, &[]), [Missing::Held { backup: name(0), files: files.clone() }]);
+        assert_eq!(
+            refused(&steps, &[]),
+            [Missing::Held { folder: names::tars_prefix(name(0)), files: files.clone() }]
+        );
     }
 
     // No list says which tars there should be; but some there should.
@@ -443,7 +456,10 @@ fn files_that_no_backup_has_are_named() {
     let files = ["base", "base/1", "base/1/cut_and_regrown", "base/1/gone", "base/1/grows", "base/1/odd"];
     let more = ["base/1/replaced", "base/1/shrinks"];
     let files = files.iter().chain(&more).map(|file| (*file).to_owned()).collect();
-    assert_eq!(refused(&steps, &[tar_key(1, 1), tar_key(1, 2)]), [Missing::Held { backup: name(1), files }]);
+    assert_eq!(
+        refused(&steps, &[tar_key(1, 1), tar_key(1, 2)]),
+        [Missing::Held { folder: names::tars_prefix(name(1)), files }]
+    );
 }
 
 #[test]
@@ -452,7 +468,7 @@ fn a_delta_with_an_empty_list_is_refused() {
     let (memory, directory) = (stored(&steps), tempfile::tempdir().unwrap());
     memory.set(&names::files_metadata_key(name(2)), "{}");
     let refused = missing(restore_newest(&memory, &steps, directory.path(), 4));
-    assert_eq!(refused, [Missing::Entries(name(2))]);
+    assert_eq!(refused, [Missing::Entries(names::files_metadata_key(name(2)))]);
     assert!(is_empty_or_absent(directory.path()));
 }
 

@@ -1,155 +1,27 @@
-//! What to take from each backup of a chain.
+//! What to take from each backup of a chain, in wal-g's layout.
 //!
 //! The newest backup lists every file of the cluster. Each file is taken whole from the newest backup that has it whole,
 //! and with the increments of all later backups; a backup's other files, which a later one replaced or which are gone,
 //! are not taken at all, and tars that hold only such files are not fetched.
 //!
-//! The backups are looked at from the newest to the oldest, since each tells what is needed of its parent. Whatever is
-//! missing is collected on the way, and is one error at the end.
+//! The backups are looked at from the newest to the oldest, since each tells what is needed of its parent.
 
-use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use crate::catalog::{self, walg::Ancestry};
-use crate::codec::Method;
-use crate::layout::walg::{Backup, BackupName, FilesMetadata, names};
+use crate::layout::walg::names::{self, StoredTar, TarContent};
+use crate::layout::walg::{Backup, BackupName, FilesMetadata, TablespaceSpec};
+use crate::ops::backup_choice::{BackupChoice, choose};
+use crate::ops::error::RequestError;
 use crate::ops::{Context, Error};
 use crate::storage::{self, Depth, Key, ObjectMeta};
 
-use super::incomplete::{Incomplete, Missing};
-use super::shared_files::{Holder, SharedFiles};
-
-/// A restore that can begin: everything that its documents name is there.
-#[derive(Debug, Default)]
-pub(super) struct Plan {
-    /// Tars of data, newest backup first. They are extracted several at once and have to be *started* in this order.
-    ///
-    /// Then no wait for a newer holder of a file ([`SharedFiles::wait`]) is for ever. Of the tars that are not done,
-    /// the first of the list is under way, because those behind it are started later and those before it are done; it
-    /// keeps its place while its object is opened, opened once more, or waited for. It waits for nobody: all tars of
-    /// newer backups lie before it, so they are done, and when the last tar of a backup is done, each of its shared
-    /// files was met ([`Level::tar_done`]). So the first can always be done, then the next.
-    pub tars: Vec<Tar>,
-    /// Labels and `pg_control` of the newest backup, to be extracted when all others are done: they may replace what is
-    /// in those.
-    pub tails: Vec<Tar>,
-    /// The backups, newest first.
-    pub levels: Vec<Arc<Level>>,
-    /// The files that several backups hold.
-    pub shared: SharedFiles,
-}
-
-/// One backup of the chain.
-#[derive(Debug)]
-pub(super) struct Level {
-    pub name: BackupName,
-    /// Whether it is the backup to restore: its directories, links, labels and `pg_control` count.
-    pub is_newest: bool,
-    pub wanted: Wanted,
-    /// Tars of data not done yet.
-    tars_left: AtomicUsize,
-}
-
-impl Level {
-    /// One of its tars of data is done. When it was the last one, every file that older backups hold too has been met:
-    /// else they would wait for it for ever.
-    pub fn tar_done(&self) -> Result<(), Incomplete> {
-        match self.tars_left.fetch_sub(1, Ordering::AcqRel) {
-            1 => self.all_met(Form::is_shared),
-            _ => Ok(()),
-        }
-    }
-
-    /// All of its tars are done, so every wanted file has been met.
-    pub fn done(&self) -> Result<(), Incomplete> {
-        self.all_met(|_| true)
-    }
-
-    fn all_met(&self, which: impl Fn(Form) -> bool) -> Result<(), Incomplete> {
-        let Wanted::Files(files) = &self.wanted else { return Ok(()) };
-        let unmet = files.iter().filter(|(_, file)| which(file.form) && !file.met.load(Ordering::Acquire));
-        match sorted(unmet.map(|(name, _)| &**name)) {
-            files if files.is_empty() => Ok(()),
-            files => Err(Incomplete {
-                backup: self.name,
-                missing: vec![Missing::Held { backup: self.name, files }],
-            }),
-        }
-    }
-}
-
-/// A tar to extract.
-#[derive(Debug)]
-pub(super) struct Tar {
-    pub key: Key,
-    pub method: Method,
-    /// Whether it holds labels or `pg_control`, not data.
-    pub is_tail: bool,
-    /// The backup that it is of.
-    pub level: Arc<Level>,
-}
-
-/// Which files of a backup are wanted.
-#[derive(Debug)]
-pub(super) enum Wanted {
-    /// All of them, whole.
-    Everything,
-    /// Those named, without a leading slash.
-    Files(HashMap<Arc<str>, WantedFile>),
-}
-
-/// A file that one of the backup's tars has to hold.
-#[derive(Debug)]
-pub(super) struct WantedFile {
-    form: Form,
-    /// Whether a tar held it.
-    met: AtomicBool,
-}
-
-/// How a backup holds a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
-    /// Its content, and no other backup is needed for it.
-    Whole,
-    /// Its content, of which newer backups replace pages.
-    Base(Holder),
-    /// The pages that changed since the parent.
-    Increment(Holder),
-}
-
-impl Form {
-    /// Whether another backup holds something of the file too.
-    pub fn is_shared(self) -> bool {
-        self != Form::Whole
-    }
-}
-
-impl Wanted {
-    /// How the member with this checked relative path is wanted. It counts as met.
-    pub fn meet(&self, path: &Path) -> Option<Form> {
-        match self {
-            Wanted::Everything => Some(Form::Whole),
-            Wanted::Files(files) => {
-                let file = files.get(path.to_str()?)?;
-                file.met.store(true, Ordering::Release);
-                Some(file.form)
-            }
-        }
-    }
-
-    /// Whether a tar has to be fetched: one that holds something wanted, or of which nobody says what it holds.
-    fn needs(&self, members: Option<&Vec<String>>) -> bool {
-        match (self, members) {
-            (Wanted::Everything, _) => true,
-            (Wanted::Files(files), None) => !files.is_empty(),
-            (Wanted::Files(files), Some(members)) => {
-                members.iter().any(|member| files.contains_key(relative(member)))
-            }
-        }
-    }
-}
+use super::{Form, Level, Plan, Source, Tar, Wanted, WantedFile, sorted};
+use crate::ops::backup_fetch::incomplete::{Incomplete, Missing};
+use crate::ops::backup_fetch::shared_files::{Holder, SharedFiles};
 
 /// What a tar of the newest backup may hold, listed or not, and what is never taken from another backup.
 const TAKEN_ANYWAY: [&str; 3] = ["backup_label", "tablespace_map", "global/pg_control"];
@@ -172,25 +44,60 @@ enum List {
     Missing(Missing),
 }
 
-/// Plans the restore of a chain. Reads documents and lists; changes nothing.
-///
-/// [`Error::Incomplete`] with all that is missing.
-pub(super) async fn plan(ctx: &Context, chain: &Ancestry) -> Result<Plan, Error> {
-    let newest = chain.backup.name;
-    let mut planning = Planning { newest, plan: Plan::default(), missing: Vec::new() };
-    let mut needed = Needed::All;
-    for backup in chain.newest_first() {
-        let (list, objects) = futures_util::try_join!(read_list(ctx, backup), list_tars(ctx, backup))?;
-        needed = planning.add(backup, list, objects, needed)?;
+impl Plan {
+    /// Plans the restore of a backup of wal-g's layout and of the chain it builds on; with `restore_spec` its
+    /// tablespaces go elsewhere than where they were. Reads documents and lists; changes nothing.
+    ///
+    /// [`Error::Incomplete`] with all that is missing.
+    pub async fn walg(
+        ctx: &Context,
+        choice: &BackupChoice,
+        restore_spec: Option<&TablespaceSpec>,
+    ) -> Result<Plan, Error> {
+        let name = choose(ctx, choice).await?;
+        let chain = catalog::walg::ancestry(ctx.storage.as_ref(), name).await?;
+        let mut planning = Planning::of(name);
+        let mut needed = Needed::All;
+        for backup in chain.newest_first() {
+            let (list, objects) = futures_util::try_join!(read_list(ctx, backup), list_tars(ctx, backup))?;
+            needed = planning.add(backup, list, objects, needed)?;
+        }
+        if let Some(parent) = chain.missing_parent {
+            planning.missing.push(Missing::Parent(names::sentinel_key(parent)));
+            planning.missing.extend(missing_full(ctx, &chain, parent).await?);
+        }
+        let backup = source(name);
+        if !planning.missing.is_empty() {
+            return Err(Incomplete { backup: backup.name, missing: planning.missing }.into());
+        }
+        Ok(Plan {
+            backup,
+            tablespaces: locations(&chain.backup, restore_spec)?,
+            takes_tablespace_map: restore_spec.is_none(),
+            tars: planning.tars,
+            tails: planning.tails,
+            levels: planning.levels,
+            shared: planning.shared,
+        })
     }
-    if let Some(parent) = chain.missing_parent {
-        planning.missing.push(Missing::Parent(parent));
-        planning.missing.extend(missing_full(ctx, chain, parent).await?);
+}
+
+/// Where each tablespace of a backup goes.
+fn locations(
+    backup: &Backup,
+    restore_spec: Option<&TablespaceSpec>,
+) -> Result<BTreeMap<String, PathBuf>, Error> {
+    let spec = restore_spec.or(backup.tablespaces.as_ref());
+    let locations = spec.map_or_else(BTreeMap::new, |spec| spec.locations.clone());
+    let mut placed = backup.tablespaces.iter().flat_map(|spec| spec.locations.keys());
+    match placed.find(|oid| !locations.contains_key(*oid)) {
+        Some(oid) => Err(RequestError::TablespaceWithoutPlace { oid: oid.clone() }.into()),
+        None => Ok(locations),
     }
-    match planning.missing {
-        missing if missing.is_empty() => Ok(planning.plan),
-        missing => Err(Incomplete { backup: newest, missing }.into()),
-    }
+}
+
+fn source(backup: BackupName) -> Source {
+    Source { name: backup.into(), folder: names::tars_prefix(backup) }
 }
 
 /// The full backup at the root of a chain that breaks off before it, when that is gone as well.
@@ -198,7 +105,7 @@ async fn missing_full(ctx: &Context, chain: &Ancestry, parent: BackupName) -> Re
     let delta = chain.oldest().delta.as_ref();
     match delta.map(|delta| delta.full).filter(|full| *full != parent) {
         Some(full) if ctx.storage.head(&names::sentinel_key(full)).await?.is_none() => {
-            Ok(Some(Missing::Parent(full)))
+            Ok(Some(Missing::Parent(names::sentinel_key(full))))
         }
         _ => Ok(None),
     }
@@ -210,10 +117,12 @@ async fn read_list(ctx: &Context, backup: &Backup) -> Result<List, Error> {
         return Ok(List::None);
     }
     match catalog::walg::files_metadata(ctx.storage.as_ref(), backup.name).await {
-        Ok(files) if files.files.is_empty() && is_delta => Ok(List::Missing(Missing::Entries(backup.name))),
+        Ok(files) if files.files.is_empty() && is_delta => {
+            Ok(List::Missing(Missing::Entries(names::files_metadata_key(backup.name))))
+        }
         Ok(files) => Ok(List::Known(files)),
-        Err(catalog::walg::Error::MissingDocument { .. }) if is_delta => {
-            Ok(List::Missing(Missing::List(backup.name)))
+        Err(catalog::walg::Error::MissingDocument { key, .. }) if is_delta => {
+            Ok(List::Missing(Missing::List(key)))
         }
         Err(catalog::walg::Error::MissingDocument { key, .. }) => {
             tracing::warn!("`{key}` is missing; whether all tars are there cannot be checked");
@@ -230,11 +139,25 @@ async fn list_tars(ctx: &Context, backup: &Backup) -> Result<Vec<ObjectMeta>, Er
 
 struct Planning {
     newest: BackupName,
-    plan: Plan,
+    tars: Vec<Tar>,
+    tails: Vec<Tar>,
+    levels: Vec<Arc<Level>>,
+    shared: SharedFiles,
     missing: Vec<Missing>,
 }
 
 impl Planning {
+    fn of(newest: BackupName) -> Planning {
+        Planning {
+            newest,
+            tars: Vec::new(),
+            tails: Vec::new(),
+            levels: Vec::new(),
+            shared: SharedFiles::default(),
+            missing: Vec::new(),
+        }
+    }
+
     /// Adds the next older backup; returns what is needed of its parent.
     fn add(
         &mut self,
@@ -293,7 +216,7 @@ impl Planning {
                 continue;
             };
             if description.is_incremented {
-                let holder = holder.unwrap_or_else(|| self.plan.shared.add());
+                let holder = holder.unwrap_or_else(|| self.shared.add());
                 taken.insert(Arc::clone(&name), wanted(Form::Increment(holder)));
                 of_parent.insert(name, Some(holder.older()));
             } else if description.is_skipped {
@@ -304,7 +227,7 @@ impl Planning {
         }
         if !unlisted.is_empty() {
             let files = sorted(unlisted.iter().map(|name| &**name));
-            self.missing.push(Missing::Listed { backup: backup.name, files });
+            self.missing.push(Missing::Listed { list: names::files_metadata_key(backup.name), files });
         }
         (Some(Wanted::Files(taken)), Needed::Files(of_parent))
     }
@@ -322,22 +245,22 @@ impl Planning {
         let sets = files.map(|files| &files.tar_file_sets);
         for (tar, members) in sets.into_iter().flatten().filter(|(tar, _)| !stored.contains(tar.as_str())) {
             let folder = names::tars_prefix(backup.name);
-            if is_newest || wanted.as_ref().is_none_or(|wanted| wanted.needs(Some(members))) {
+            if is_newest || wanted.as_ref().is_none_or(|wanted| needs(wanted, Some(members))) {
                 self.missing.push(Missing::Tar { folder, name: tar.clone() });
             } else {
                 tracing::warn!("`{folder}{tar}` is missing; this restore does not need it");
             }
         }
-        if is_newest && !stored.iter().any(|tar| is_tail(tar) && tar.contains("pg_control.tar")) {
-            self.missing.push(Missing::ControlTar(backup.name));
+        if is_newest && !stored.iter().any(|tar| TarContent::of(tar) == TarContent::Control) {
+            self.missing.push(Missing::ControlTar(names::tars_prefix(backup.name)));
         }
         if let Some(Wanted::Files(wanted)) = wanted {
             let held: HashSet<&str> = match files {
                 Some(files) if !files.tar_file_sets.is_empty() => {
-                    let sets = files.tar_file_sets.iter().filter(|(tar, _)| !is_tail(tar));
+                    let sets = files.tar_file_sets.iter().filter(|(tar, _)| !TarContent::of(tar).is_tail());
                     sets.flat_map(|(_, members)| members).map(|member| relative(member)).collect()
                 }
-                _ if stored.iter().all(|tar| is_tail(tar)) => HashSet::new(),
+                _ if stored.iter().all(|tar| TarContent::of(tar).is_tail()) => HashSet::new(),
                 Some(files) if !files.files.is_empty() => {
                     files.files.keys().map(|name| relative(name)).collect()
                 }
@@ -345,7 +268,7 @@ impl Planning {
             };
             let files = sorted(wanted.keys().map(|name| &**name).filter(|name| !held.contains(name)));
             if !files.is_empty() {
-                self.missing.push(Missing::Held { backup: backup.name, files });
+                self.missing.push(Missing::Held { folder: names::tars_prefix(backup.name), files });
             }
         }
     }
@@ -366,27 +289,39 @@ impl Planning {
             let name = object.key.file_name();
             let stored =
                 names::parse_tar_name(name).map_err(|error| Error::content(&object.key)(error.into()))?;
-            if stored.is_tail {
+            if stored.content.is_tail() {
                 // Those of older backups describe a state that is no more.
                 if is_newest {
                     tails.push((object.key, stored));
                 }
-            } else if wanted.needs(sets.and_then(|sets| sets.get(name))) {
+            } else if needs(&wanted, sets.and_then(|sets| sets.get(name))) {
                 tars.push((object.key, stored));
             }
         }
-        let level =
-            Arc::new(Level { name: backup.name, is_newest, wanted, tars_left: AtomicUsize::new(tars.len()) });
-        let tar = |(key, stored): (Key, names::StoredTar)| Tar {
+        let tars_left = AtomicUsize::new(tars.len());
+        let level = Arc::new(Level { source: source(backup.name), is_newest, wanted, tars_left });
+        let tar = |(key, stored): (Key, StoredTar)| Tar {
             key,
             method: stored.method,
-            is_tail: stored.is_tail,
+            is_tail: stored.content.is_tail(),
+            below: PathBuf::new(),
             level: Arc::clone(&level),
         };
-        self.plan.tars.extend(tars.into_iter().map(&tar));
-        self.plan.tails.extend(tails.into_iter().map(&tar));
-        self.plan.levels.push(level);
+        self.tars.extend(tars.into_iter().map(&tar));
+        self.tails.extend(tails.into_iter().map(&tar));
+        self.levels.push(level);
         Ok(())
+    }
+}
+
+/// Whether a tar has to be fetched: one that holds something wanted, or of which nobody says what it holds.
+fn needs(wanted: &Wanted, members: Option<&Vec<String>>) -> bool {
+    match (wanted, members) {
+        (Wanted::Everything, _) => true,
+        (Wanted::Files(files), None) => !files.is_empty(),
+        (Wanted::Files(files), Some(members)) => {
+            members.iter().any(|member| files.contains_key(relative(member)))
+        }
     }
 }
 
@@ -397,16 +332,6 @@ fn whole(holder: Option<Holder>) -> Form {
 
 fn wanted(form: Form) -> WantedFile {
     WantedFile { form, met: AtomicBool::new(false) }
-}
-
-fn is_tail(tar: &str) -> bool {
-    names::parse_tar_name(tar).is_ok_and(|stored| stored.is_tail)
-}
-
-fn sorted<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let mut names: Vec<String> = names.map(str::to_owned).collect();
-    names.sort_unstable();
-    names
 }
 
 /// A member's name without the leading slash that local backups have and remote ones have not, and without the one at
