@@ -1,8 +1,28 @@
 //! Bzip2: one stream when writing, any number when reading, each block and the stream with its CRC-32 verified.
 //!
 //! One stream, since the reader that barman-cloud has for base backups stops at the end of the first.
+//!
+//! | bits | |
+//! |---|---|
+//! | `BZh`, `1` to `9` | the level: a block holds up to 100,000 bytes times this, after runs were shortened |
+//! | `314159265359`, 32, … | a block: magic, CRC of its plain bytes, data; repeated |
+//! | `177245385090`, 32, 0 to 7 | end mark, CRC over the CRCs of the blocks, zero bits up to a whole byte |
+//!
+//! Blocks know nothing of each other, only the bytes they start in: so [`Encoder`] compresses several at the same time
+//! and writes bit for bit what one thread would.
+//!
+//! Source: bzip2 1.0.8 `compress.c`, `bzlib.c`.
+
+mod blocks;
+mod cutter;
+mod encoder;
+mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::io;
+
+pub(super) use encoder::Encoder;
 
 use ::bzip2::{Action, Compress, Decompress, Status};
 
