@@ -1,9 +1,13 @@
 //! The backups of a repository: the only I/O over a layout's names and documents.
 
+pub mod barman;
 pub mod walg;
 
 use crate::layout::new_backup::Document;
 use crate::storage::{self, PutMode, Storage};
+
+/// Documents of backups that are read at a time.
+pub const DOCUMENTS_AT_ONCE: usize = 8;
 
 /// Makes a backup exist: writes its documents in their order, its marker last. Durable on return.
 ///

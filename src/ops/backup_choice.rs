@@ -3,14 +3,11 @@
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde_json::Value;
 
-use crate::catalog;
+use crate::catalog::{self, DOCUMENTS_AT_ONCE};
 use crate::layout::walg::{Backup, BackupName};
 
 use super::error::RequestError;
 use super::{Context, Error};
-
-/// Documents of backups that are read at a time.
-pub(super) const DOCUMENTS_AT_ONCE: usize = 8;
 
 /// How a backup is named on the command line.
 #[derive(Debug, Clone, PartialEq)]

@@ -5,11 +5,10 @@
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
-use crate::catalog::{self, walg::BackupEntry};
+use crate::catalog::{self, DOCUMENTS_AT_ONCE, walg::BackupEntry};
 use crate::layout::walg::{BackupName, Metadata, names};
 use crate::storage::{Depth, Storage};
 
-use super::backup_choice::DOCUMENTS_AT_ONCE;
 use super::{Context, Error};
 
 /// What to list.

@@ -5,10 +5,10 @@
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
-use crate::catalog;
+use crate::catalog::{self, DOCUMENTS_AT_ONCE};
 use crate::layout::walg::{Backup, BackupName};
 
-use super::backup_choice::{BackupChoice, DOCUMENTS_AT_ONCE, choose};
+use super::backup_choice::{BackupChoice, choose};
 use super::error::RequestError;
 use super::{Context, Error};
 

@@ -9,13 +9,13 @@ use std::collections::BTreeSet;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
-use crate::catalog::{self, walg::BackupEntry};
+use crate::catalog::{self, DOCUMENTS_AT_ONCE, walg::BackupEntry};
 use crate::layout::walg::{BackupName, names};
 use crate::pg::WalSegmentSize;
 use crate::retention::{self, BackupFacts, DeletePlan, Family, GarbageScope, Order, Policy, Repository};
 use crate::storage::{self, Depth, Key, ObjectMeta, Prefix, Storage};
 
-use super::backup_choice::{BackupChoice, DOCUMENTS_AT_ONCE, choose};
+use super::backup_choice::{BackupChoice, choose};
 use super::error::RequestError;
 use super::{Context, Error, segment_size};
 

@@ -25,6 +25,9 @@ pub enum Error {
     /// A backup could not be found or described.
     #[error(transparent)]
     Catalog(#[from] catalog::walg::Error),
+    /// The same in barman's layout.
+    #[error(transparent)]
+    BarmanCatalog(#[from] catalog::barman::Error),
     /// A document of a backup cannot be written down.
     #[error(transparent)]
     Encode(#[from] EncodeError),
@@ -329,6 +332,14 @@ impl Error {
                 }
                 _ => Class::Integrity,
             },
+            Error::BarmanCatalog(error) => match error {
+                catalog::barman::Error::Storage(_) => Class::Storage,
+                catalog::barman::Error::NoSuchBackup { .. } | catalog::barman::Error::UnknownName { .. } => {
+                    Class::Missing
+                }
+                catalog::barman::Error::AmbiguousName { .. } => Class::Usage,
+                catalog::barman::Error::Info { .. } => Class::Integrity,
+            },
             Error::Content { source, .. } => match storage_error(source) {
                 Some(_) => Class::Storage,
                 None => Class::Integrity,
@@ -370,6 +381,7 @@ impl Error {
         match self {
             Error::Storage(error) => error.hint().map(str::to_owned),
             Error::Catalog(error) => error.hint(),
+            Error::BarmanCatalog(error) => error.hint(),
             Error::Content { source, .. } => cause::<codec::Error>(source)
                 .and_then(codec::Error::hint)
                 .or_else(|| storage_error(source).and_then(storage::Error::hint))

@@ -12,13 +12,12 @@ pub enum Keep {
 }
 
 impl Keep {
-    /// Reads an annotation, of which only the first line counts; `None` when it is neither of the two words.
-    pub fn parse(content: &[u8]) -> Option<Keep> {
-        let line = content.split(|&byte| byte == b'\n').next()?;
-        match line.trim_ascii() {
-            b"full" => Some(Keep::Full),
-            b"standalone" => Some(Keep::Standalone),
-            _ => None,
+    /// Reads an annotation, of which only the first line counts. Whatever is not `standalone` keeps all WAL, as in
+    /// barman.
+    pub fn parse(content: &[u8]) -> Keep {
+        match content.split(|&byte| byte == b'\n').next().map(<[u8]>::trim_ascii) {
+            Some(b"standalone") => Keep::Standalone,
+            _ => Keep::Full,
         }
     }
 
@@ -44,19 +43,20 @@ mod tests {
     #[test]
     fn the_first_line_counts() {
         for (content, keep) in [
-            ("full", Some(Keep::Full)),
-            ("standalone", Some(Keep::Standalone)),
-            ("standalone\nfull\n", Some(Keep::Standalone)),
-            ("full\r\n", Some(Keep::Full)),
-            ("", None),
-            ("\nfull", None),
-            ("Full", None),
+            ("full", Keep::Full),
+            ("standalone", Keep::Standalone),
+            ("standalone\nfull\n", Keep::Standalone),
+            ("standalone\r\n", Keep::Standalone),
+            ("", Keep::Full),
+            ("\nstandalone", Keep::Full),
+            ("Standalone", Keep::Full),
+            ("forever", Keep::Full),
         ] {
             assert_eq!(Keep::parse(content.as_bytes()), keep, "{content:?}");
         }
         for keep in [Keep::Full, Keep::Standalone] {
-            assert_eq!(Keep::parse(keep.to_string().as_bytes()), Some(keep));
+            assert_eq!(Keep::parse(keep.to_string().as_bytes()), keep);
         }
-        assert_eq!(Keep::parse(b"\xFF"), None);
+        assert_eq!(Keep::parse(b"\xFF"), Keep::Full);
     }
 }
