@@ -131,6 +131,21 @@ class Bench:
                 raise Failed(f"{' '.join(map(str, argv))} ended with {process.returncode}:\n{text}")
             return Measured(wall, usage, read_bytes)
 
+    def measure_at_once(self, commands):
+        """The wall time until the last of them has ended, and what was measured of each."""
+        log = self.scratch / "measured.log"
+        started = time.monotonic()
+        with open(log, "wb") as output:
+            processes = [self.start(argv, env, stdout=output, stderr=output) for argv, env in commands]
+        runs = []
+        for process in processes:
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            runs.append(Measured(time.monotonic() - started, usage, 0))
+        if any(process.returncode for process in processes):
+            raise Failed(f"{commands[0][0][0]}, one of {len(commands)}:\n{log.read_text(errors='replace')[-2000:]}")
+        return max(run.wall for run in runs), runs
+
     def start_cluster(self):
         """A cluster with pgbench's tables, and the WAL of making and of changing them."""
         note(f"making a pgbench cluster of scale {self.options.scale} in {self.scratch}")
@@ -166,7 +181,8 @@ class Bench:
         for name in ("global/pg_control", "PG_VERSION"):
             self.copy(self.cluster / name, self.scratch / "shelf" / name)
         # The last one is mostly empty.
-        for segment in archived[:-1][-self.options.runs:]:
+        wanted = max(self.options.runs, 8) if "barman" in self.options.only else self.options.runs
+        for segment in archived[:-1][-wanted:]:
             self.copy(segment, self.scratch / "shelf/pg_wal" / segment.name)
             self.segments.append(self.scratch / "shelf/pg_wal" / segment.name)
 

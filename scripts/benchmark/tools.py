@@ -125,15 +125,11 @@ class PgBackRest:
 class Barman:
     """barman-cloud-*, which have no other storage than S3's like."""
 
-    name = "barman-cloud"
-
-    def __init__(self, program):
-        self.directory = Path(program).parent
-        text = subprocess.run([program, "--help"], capture_output=True, text=True, check=False).stdout
-        self.codecs = {codec for codec in ("lz4", "zstd") if f"--{codec}" in text} | {"none"}
+    def __init__(self, name, directory):
+        self.name, self.directory = name, Path(directory)
 
     def can(self, setup):
-        return setup.storage == "s3" and not setup.sealed and setup.codec in self.codecs
+        return setup.storage == "s3" and not setup.sealed and setup.codec in ("lz4", "none")
 
     def prepare(self, bench, setup):
         setup.repository(bench, self)
@@ -152,26 +148,43 @@ class Barman:
         program = self.directory / "barman-cloud-wal-restore"
         return [program, *self.store, *self.place, segment.name, destination], self.env
 
-    def backup_push(self, bench):
+    def backup_push(self, bench, flags=()):
         program = self.directory / "barman-cloud-backup"
-        return [program, *self.store, *self.codec, "-h", bench.run_dir, "-U", "postgres", *self.place], self.env
+        return [program, "--immediate-checkpoint", *flags, *self.codec, *self.store, *self.place], self.env
 
     def backup_fetch(self, bench, target):
         program = self.directory / "barman-cloud-restore"
         return [program, *self.store, *self.place, "last", target], self.env
 
 
-def find_tools(bench):
+def copy_of_seawall(bench):
+    """The program, where the unprivileged user reaches it."""
     seawall = os.environ.get("SEAWALL_BIN") or f"{os.environ.get('CARGO_TARGET_DIR', PROJECT / 'target')}/release/seawall"
     if not os.access(seawall, os.X_OK):
         fail(f"no {seawall}; build it: cargo build --release --locked")
+    return shutil.copy(seawall, bench.bin / "seawall")
+
+
+def find_barman(bench):
+    """seawall by barman-cloud's names, and barman-cloud from PyPI."""
+    links = bench.make("links")
+    program = copy_of_seawall(bench)
+    for command in ("wal-archive", "wal-restore", "backup", "restore"):
+        (links / f"barman-cloud-{command}").symlink_to(program)
+    install = [PROJECT / "scripts/testbed/install", "barman"]
+    installed = subprocess.run(install, stdout=subprocess.PIPE, text=True, check=False).stdout
+    directories = [line.split("=", 1)[1] for line in installed.split("\n") if line.startswith("SEAWALL_TEST_BARMAN=")]
+    return [Barman("seawall", links)] + [Barman("barman-cloud", directory) for directory in directories]
+
+
+def find_tools(bench):
+    tools = [WalG("seawall", copy_of_seawall(bench))]
     # the unprivileged user may not reach where they are
-    tools = [WalG("seawall", shutil.copy(seawall, bench.bin / "seawall"))]
     for name in ("wal-g", "walrus"):
         if program := shutil.which(name):
             tools.append(WalG(name, shutil.copy(program, bench.bin / name)))
     if program := shutil.which("pgbackrest"):
         tools.append(PgBackRest(program))
     if program := shutil.which("barman-cloud-wal-archive"):
-        tools.append(Barman(program))
+        tools.append(Barman("barman-cloud", Path(program).parent))
     return tools

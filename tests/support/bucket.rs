@@ -31,10 +31,12 @@ struct S3Bucket {
     client: Client,
     runtime: tokio::runtime::Runtime,
     name: String,
+    /// Of the keys of the repository; empty, or ends with `/`.
+    prefix: &'static str,
 }
 
-/// Repositories lie below the bucket's root, so that nothing beside them may be touched.
-const PREFIX: &str = "backups/demo";
+/// Repositories lie below the bucket's root, so that nothing beside them may be touched, if a test does not say otherwise.
+const PREFIX: &str = "backups/demo/";
 
 impl Bucket {
     /// A directory, `WALG_FILE_PREFIX`.
@@ -46,15 +48,20 @@ impl Bucket {
 
     /// A bucket on OpenStack Swift.
     pub fn swift() -> Result<Self, Missing> {
-        Self::s3("SEAWALL_TEST_SWIFT", "Swift")
+        Self::s3("SEAWALL_TEST_SWIFT", "Swift", PREFIX)
     }
 
     /// A bucket on versitygw.
     pub fn versitygw() -> Result<Self, Missing> {
-        Self::s3("SEAWALL_TEST_VERSITYGW", "versitygw")
+        Self::s3("SEAWALL_TEST_VERSITYGW", "versitygw", PREFIX)
     }
 
-    fn s3(variable: &str, server: &str) -> Result<Self, Missing> {
+    /// A bucket on versitygw that is the repository, without a prefix.
+    pub fn whole_versitygw() -> Result<Self, Missing> {
+        Self::s3("SEAWALL_TEST_VERSITYGW", "versitygw", "")
+    }
+
+    fn s3(variable: &str, server: &str, prefix: &'static str) -> Result<Self, Missing> {
         let value = std::env::var(variable).map_err(|_| {
             Missing::installable(format!("no {server}, {variable} is not set (scripts/test sets it)"))
         })?;
@@ -77,10 +84,11 @@ impl Bucket {
             client: Client::from_conf(config),
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
             name: name.clone(),
+            prefix,
         };
         bucket.wait(bucket.client.create_bucket().bucket(&name).send()).unwrap();
         let env = [
-            ("WALG_S3_PREFIX", format!("s3://{name}/{PREFIX}").as_str()),
+            ("WALG_S3_PREFIX", format!("s3://{name}/{prefix}").trim_end_matches('/')),
             ("AWS_ENDPOINT", endpoint),
             ("AWS_ACCESS_KEY_ID", access_key),
             ("AWS_SECRET_ACCESS_KEY", secret_key),
@@ -96,13 +104,19 @@ impl Bucket {
         self.env.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
+    /// The value of one of these settings.
+    #[track_caller]
+    pub fn setting(&self, name: &str) -> &str {
+        self.env().find(|(setting, _)| *setting == name).unwrap().1
+    }
+
     /// All keys below the prefix, sorted.
     pub fn keys(&self) -> Vec<String> {
         let mut keys = match &self.place {
             Place::Directory(root) => files_below(root, root),
             Place::S3(bucket) => {
-                let below = format!("{PREFIX}/");
-                bucket.keys().iter().filter_map(|key| key.strip_prefix(&below)).map(str::to_owned).collect()
+                let below = |key: &String| key.strip_prefix(bucket.prefix).map(str::to_owned);
+                bucket.keys().iter().filter_map(below).collect()
             }
         };
         keys.sort();
@@ -122,7 +136,7 @@ impl Bucket {
     pub fn get(&self, key: &str) -> Vec<u8> {
         match &self.place {
             Place::Directory(root) => fs::read(root.join(key)).unwrap(),
-            Place::S3(bucket) => bucket.get(&format!("{PREFIX}/{key}")),
+            Place::S3(bucket) => bucket.get(&bucket.key(key)),
         }
     }
 
@@ -135,14 +149,14 @@ impl Bucket {
                 fs::write(path, body).unwrap();
                 scratch.own(root);
             }
-            Place::S3(bucket) => bucket.put(&format!("{PREFIX}/{key}"), body),
+            Place::S3(bucket) => bucket.put(&bucket.key(key), body),
         }
     }
 
     pub fn delete(&self, key: &str) {
         match &self.place {
             Place::Directory(root) => fs::remove_file(root.join(key)).unwrap(),
-            Place::S3(bucket) => bucket.delete(&format!("{PREFIX}/{key}")),
+            Place::S3(bucket) => bucket.delete(&bucket.key(key)),
         }
     }
 }
@@ -150,6 +164,11 @@ impl Bucket {
 impl S3Bucket {
     fn wait<F: Future>(&self, future: F) -> F::Output {
         self.runtime.block_on(future)
+    }
+
+    /// The whole key of an object of the repository.
+    fn key(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
     }
 
     /// All keys of the bucket.

@@ -16,6 +16,7 @@
 )]
 
 mod available;
+mod barman;
 mod bucket;
 mod cluster;
 mod command;
@@ -26,6 +27,7 @@ mod site;
 mod tool;
 
 pub use available::{Missing, announce};
+pub use barman::{Barman, COMMANDS};
 pub use bucket::Bucket;
 pub use cluster::{Cluster, Postgres, wait_until_it_copies};
 pub use command::{Run, run};

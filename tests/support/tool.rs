@@ -42,6 +42,11 @@ impl Tool {
         if !program.exists() && std::fs::hard_link(built, &program).is_err() {
             std::fs::copy(built, &program).unwrap();
         }
+        Self::at(program)
+    }
+
+    /// The program at a path that the user of the tests reaches.
+    pub fn at(program: PathBuf) -> Self {
         Self { program, env: BTreeMap::new() }
     }
 

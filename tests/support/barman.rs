@@ -1,0 +1,106 @@
+//! The commands of barman-cloud: the real ones, or seawall called by their names. Both have the same command lines, so a
+//! test is written once and run with either.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use super::available::Missing;
+use super::bucket::Bucket;
+use super::command::Run;
+use super::scratch::Scratch;
+use super::tool::Tool;
+
+/// A directory with the commands, and the environment they are called with.
+#[derive(Clone)]
+pub struct Barman {
+    directory: PathBuf,
+    real: bool,
+    env: BTreeMap<String, String>,
+}
+
+/// All of them begin with it.
+const PREFIX: &str = "barman-cloud-";
+
+/// What follows [`PREFIX`].
+pub const COMMANDS: [&str; 9] = [
+    "backup",
+    "backup-delete",
+    "backup-keep",
+    "backup-list",
+    "backup-show",
+    "check-wal-archive",
+    "restore",
+    "wal-archive",
+    "wal-restore",
+];
+
+impl Barman {
+    /// The real one.
+    pub fn real() -> Result<Self, Missing> {
+        let directory = std::env::var("SEAWALL_TEST_BARMAN").map_err(|_| {
+            Missing::installable("no barman-cloud, SEAWALL_TEST_BARMAN is not set (scripts/test sets it)")
+        })?;
+        Ok(Self { directory: directory.into(), real: true, env: BTreeMap::new() })
+    }
+
+    /// seawall by each of the names, in a directory of its own.
+    pub fn seawall(scratch: &Scratch) -> Self {
+        let directory = scratch.absent("barman-cloud");
+        if !directory.exists() {
+            let program = Tool::seawall(scratch);
+            fs::create_dir(&directory).unwrap();
+            for command in COMMANDS {
+                symlink(program.path(), directory.join(format!("{PREFIX}{command}"))).unwrap();
+            }
+        }
+        Self { directory, real: false, env: BTreeMap::new() }
+    }
+
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.env.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// With the credentials for a bucket, by boto's names.
+    #[must_use]
+    pub fn for_bucket(self, bucket: &Bucket) -> Self {
+        [
+            ("AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY_ID"),
+            ("AWS_SECRET_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY"),
+            ("AWS_REGION", "AWS_DEFAULT_REGION"),
+        ]
+        .into_iter()
+        .fold(self, |barman, (ours, theirs)| barman.with(theirs, bucket.setting(ours)))
+    }
+
+    /// Whether it is barman's own.
+    pub fn is_real(&self) -> bool {
+        self.real
+    }
+
+    /// Where the commands are, for PATH.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    pub fn env(&self) -> &BTreeMap<String, String> {
+        &self.env
+    }
+
+    /// One of the [`COMMANDS`].
+    pub fn tool(&self, command: &str) -> Tool {
+        let env = self.env.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        Tool::at(self.directory.join(format!("{PREFIX}{command}"))).with_all(env)
+    }
+
+    pub fn run<I>(&self, scratch: &Scratch, command: &str, args: I) -> Run
+    where
+        I: IntoIterator<Item: AsRef<OsStr>>,
+    {
+        self.tool(command).run(scratch, args)
+    }
+}
