@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::barman::BackupId;
 use super::walg::BackupName;
 
 /// The name of a backup as its layout spells it.
@@ -11,6 +12,12 @@ pub struct Name(Box<str>);
 impl From<BackupName> for Name {
     fn from(name: BackupName) -> Name {
         Name(name.to_string().into())
+    }
+}
+
+impl From<BackupId> for Name {
+    fn from(id: BackupId) -> Name {
+        Name(id.to_string().into())
     }
 }
 

@@ -17,6 +17,7 @@ pub mod page;
 mod pgpass;
 mod relation_file;
 pub mod relations;
+pub mod server_settings;
 pub mod session;
 mod summarizer;
 mod timeline;

@@ -6,12 +6,16 @@
 mod backup_id;
 mod backup_info;
 mod keep;
+mod layout;
 mod literal;
 pub mod names;
+mod new_backup;
 mod time;
 
 pub use backup_id::{BackupId, InvalidBackupId};
 pub use backup_info::{BackupInfo, FieldValue, InfoError, SERVER_NAME, Status, Tablespace};
 pub use keep::Keep;
+pub use layout::{Barman, Partials};
 pub use literal::{InvalidLiteral, Literal, quote};
+pub use new_backup::NewBackup;
 pub use time::{BackupTime, InvalidTime};

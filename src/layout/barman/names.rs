@@ -140,6 +140,18 @@ pub fn wal_key(file: WalFileName, method: Method) -> Key {
     }
 }
 
+/// The beginning of the names of all forms of an archived file.
+pub(super) fn wal_stem(file: WalFileName) -> Prefix {
+    let plain = wal_key(file, Method::None);
+    #[expect(clippy::expect_used, reason = "a key is a stem")]
+    Prefix::stem(plain.as_str()).expect("keys are stems")
+}
+
+/// A file that PostgreSQL does not archive; the caller has made sure that its name can be part of a key.
+pub(super) fn other_key(file: &str, method: Method) -> Key {
+    key(format!("{WAL}{}", with_extension(file, method)))
+}
+
 /// The segment in whose directory a file lies; history files lie in none.
 fn segment(file: WalFileName) -> Option<SegmentName> {
     match file {

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
+use crate::layout::barman::{self, BackupId};
 use crate::layout::new_backup::Beginning;
 use crate::layout::walg::{self, BackupName, DeltaOrigin};
 use crate::layout::{Name, NewBackup};
@@ -18,6 +20,11 @@ use super::options::{DeltaOptions, WalGFormat};
 pub enum Format {
     /// wal-g's.
     WalG(WalGFormat),
+    /// barman-cloud's.
+    Barman {
+        /// The name that the user gives the backup.
+        name: Option<String>,
+    },
 }
 
 impl Format {
@@ -25,6 +32,7 @@ impl Format {
     pub(super) fn is_permanent(&self) -> bool {
         match self {
             Format::WalG(format) => format.is_permanent,
+            Format::Barman { .. } => false,
         }
     }
 
@@ -32,6 +40,7 @@ impl Format {
     pub(super) fn delta(&self) -> Option<&DeltaOptions> {
         match self {
             Format::WalG(format) => format.delta.as_ref().filter(|_| format.with_files_metadata),
+            Format::Barman { .. } => None,
         }
     }
 
@@ -39,6 +48,7 @@ impl Format {
     pub(super) fn lists_files(&self) -> bool {
         match self {
             Format::WalG(format) => format.with_files_metadata,
+            Format::Barman { .. } => false,
         }
     }
 
@@ -46,6 +56,7 @@ impl Format {
     pub(super) fn lists_relations(&self) -> bool {
         match self {
             Format::WalG(format) => format.with_relations,
+            Format::Barman { .. } => false,
         }
     }
 
@@ -53,6 +64,7 @@ impl Format {
     pub(super) fn label(&self, time: Timestamp) -> String {
         match self {
             Format::WalG(_) => format!("seawall {time}"),
+            Format::Barman { .. } => barman::NewBackup::label(id(time, &TimeZone::system())),
         }
     }
 
@@ -75,6 +87,16 @@ impl Format {
                 let (is_permanent, user_data) = (format.is_permanent, format.user_data.clone());
                 Ok(Arc::new(walg::NewBackup { name, delta, beginning, is_permanent, user_data }))
             }
+            Format::Barman { name } => {
+                let (zone, settings) = (TimeZone::system(), session.server_settings().await?);
+                let (id, backup_name) = (id(beginning.time, &zone), name.clone());
+                Ok(Arc::new(barman::NewBackup { id, backup_name, beginning, settings, zone }))
+            }
         }
     }
+}
+
+/// The id of a backup that is started at this time.
+fn id(time: Timestamp, zone: &TimeZone) -> BackupId {
+    BackupId::at(zone.to_datetime(time))
 }

@@ -1,0 +1,80 @@
+//! What barman keeps of a server's settings with a backup.
+
+use std::collections::BTreeMap;
+
+use super::Oid;
+use super::session::{Error, Session};
+
+/// Settings of a server and what else it says of itself. What the user may not see is `None`, or missing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServerSettings {
+    /// `config_file`.
+    pub config_file: Option<String>,
+    /// `hba_file`.
+    pub hba_file: Option<String>,
+    /// `ident_file`.
+    pub ident_file: Option<String>,
+    /// `data_directory`.
+    pub data_directory: Option<String>,
+    /// `data_checksums`: on or off.
+    pub data_checksums: Option<String>,
+    /// `summarize_wal`, from PostgreSQL 17 on: on or off.
+    pub summarize_wal: Option<String>,
+    /// The files that settings come from, besides `config_file`, sorted.
+    pub included_files: Vec<String>,
+    /// Bytes of all tablespaces.
+    pub cluster_size: Option<u64>,
+    /// Names of the tablespaces.
+    pub tablespaces: BTreeMap<Oid, String>,
+}
+
+impl Session {
+    /// The server's settings.
+    pub async fn server_settings(&self) -> Result<ServerSettings, Error> {
+        let action = "read settings";
+        let sql = "SELECT name::text, setting, sourcefile FROM pg_settings";
+        let mut settings = ServerSettings::default();
+        for row in self.rows(action, sql, &[]).await? {
+            let name: String = self.get(action, &row, 0)?;
+            let value: Option<String> = self.get(action, &row, 1)?;
+            match name.as_str() {
+                "config_file" => settings.config_file = value,
+                "hba_file" => settings.hba_file = value,
+                "ident_file" => settings.ident_file = value,
+                "data_directory" => settings.data_directory = value,
+                "data_checksums" => settings.data_checksums = value,
+                "summarize_wal" => settings.summarize_wal = value,
+                _ => {}
+            }
+            settings.included_files.extend(self.get::<Option<String>>(action, &row, 2)?);
+        }
+        settings.included_files.sort();
+        settings.included_files.dedup();
+        settings.included_files.retain(|file| Some(file) != settings.config_file.as_ref());
+
+        let action = "list tablespaces";
+        for row in self.rows(action, "SELECT oid::text, spcname::text FROM pg_tablespace", &[]).await? {
+            let oid: &str = self.get(action, &row, 0)?;
+            if let Some(oid) = Oid::parse(oid) {
+                settings.tablespaces.insert(oid, self.get(action, &row, 1)?);
+            }
+        }
+        settings.cluster_size = self.cluster_size().await;
+        Ok(settings)
+    }
+
+    /// Bytes of all tablespaces; `None` when the user may not ask.
+    async fn cluster_size(&self) -> Option<u64> {
+        let action = "read the size of the cluster";
+        let sql = "SELECT sum(pg_tablespace_size(oid))::bigint FROM pg_tablespace";
+        let row = self.row(action, sql, &[]).await;
+        let size = row.and_then(|row| self.get::<Option<i64>>(action, &row, 0));
+        match size {
+            Ok(size) => size.and_then(|bytes| u64::try_from(bytes).ok()),
+            Err(error) => {
+                tracing::debug!("{error}");
+                None
+            }
+        }
+    }
+}
