@@ -1,4 +1,5 @@
-//! Which objects of a repository a retention policy removes. Pure: listings and documents in, a plan out.
+//! Which objects of a repository a retention policy removes. Pure: listings and documents in, a plan out. What follows
+//! is for wal-g's layout; barman has rules of its own, [`barman`].
 //!
 //! Backups are ordered by timeline and segment, as their names say (wal-g, `timelineAndSegmentNoLess`), or by the
 //! times at which they started. A policy picks one backup; what comes before it goes, except
@@ -14,6 +15,7 @@
 //! So every backup that stays in the list stays restorable, and from every one that was kept for its age recovery
 //! reaches the end of WAL. wal-g keeps less in these cases; `docs/delete.md` has the list.
 
+pub mod barman;
 mod choice;
 mod folders;
 mod plan;

@@ -179,7 +179,15 @@ impl HashDir {
 
     /// Reads a prefix of a listing; `None` when it is no such directory.
     pub fn parse(prefix: &Prefix) -> Option<HashDir> {
-        let name = prefix.as_str().strip_prefix(WAL)?.strip_suffix('/')?;
+        HashDir::parse_name(prefix.as_str().strip_prefix(WAL)?.strip_suffix('/')?)
+    }
+
+    /// The directory in which an object lies; `None` when it lies in none.
+    pub fn of_object(key: &Key) -> Option<HashDir> {
+        HashDir::parse_name(key.as_str().strip_prefix(WAL)?.split_once('/')?.0)
+    }
+
+    fn parse_name(name: &str) -> Option<HashDir> {
         let first: SegmentName = format!("{name}00000000").parse().ok()?;
         Some(HashDir::of(first))
     }
