@@ -273,12 +273,15 @@ pub enum RequestError {
         /// The other tablespace, or `None` for the data directory.
         other: Option<String>,
     },
-    /// Tablespaces go elsewhere, and for one of them nobody says where.
-    #[error("the restore spec does not say where tablespace {oid} goes")]
+    /// A tablespace cannot go where it was, or others go elsewhere, and nobody says where this one goes.
+    #[error("nothing says where tablespace {oid} goes")]
     TablespaceWithoutPlace {
         /// The tablespace.
         oid: String,
     },
+    /// A backup that is made of snapshots of volumes.
+    #[error("backup `{0}` is made of snapshots of volumes, there are no tars to restore")]
+    Snapshots(Name),
     /// The backup ended before the point it should cover.
     #[error("WAL up to {needed} is needed, but the server says {reached}")]
     Behind {
@@ -416,12 +419,16 @@ impl Error {
                     .to_owned(),
             ),
             Error::Request(RequestError::TablespaceNotEmpty { .. }) => {
-                Some("empty it, or choose other places with --restore-spec FILE".to_owned())
+                Some(
+                    "empty it, or choose other places: --restore-spec of backup-fetch, --tablespace of barman-cloud-restore"
+                        .to_owned(),
+                )
             }
             Error::Request(
                 RequestError::TablespacePlaceTaken { .. } | RequestError::TablespaceWithoutPlace { .. },
             ) => Some(
-                "the FILE of --restore-spec has to give each tablespace of the backup a place of its own".to_owned(),
+                "give each tablespace of the backup a place of its own: --restore-spec of backup-fetch, --tablespace of barman-cloud-restore"
+                    .to_owned(),
             ),
             Error::Request(RequestError::Parent { .. }) => {
                 Some("without a named parent one is chosen, or a full backup taken; --full takes one at once".to_owned())

@@ -19,6 +19,8 @@ pub enum Kind {
     Directory,
     /// A symbolic link with this target, as stored: it is not checked.
     Symlink(PathBuf),
+    /// Another name of the member with this name, which has the content; relative and without `.` and `..`.
+    HardLink(PathBuf),
 }
 
 /// A member of an archive, and a reader of its content.
@@ -59,7 +61,7 @@ pub enum ReadError {
     /// A member's name leads out of the directory it is extracted to, or is none.
     #[error("the tar archive has a member with the unsafe name '{0}'")]
     UnsafeName(String),
-    /// A member is a device, a hard link or the like, which no backup has.
+    /// A member is a device or the like, which no backup has.
     #[error("the tar archive has a member '{name}' of the unsupported type '{flag}'")]
     UnsupportedType {
         /// The member's name.
@@ -166,6 +168,9 @@ fn kind<R: Read>(entry: &tar::Entry<'_, R>) -> Result<Kind, ReadError> {
         tar::EntryType::Symlink => {
             let target = entry.link_name_bytes().unwrap_or_default();
             Ok(Kind::Symlink(PathBuf::from(OsStr::from_bytes(&target))))
+        }
+        tar::EntryType::Link => {
+            Ok(Kind::HardLink(checked_path(&entry.link_name_bytes().unwrap_or_default())?))
         }
         _ => Err(ReadError::UnsupportedType {
             name: String::from_utf8_lossy(&entry.path_bytes()).into_owned(),

@@ -325,9 +325,9 @@ fn names_are_made_relative_or_refused() {
 }
 
 #[test]
-fn hard_links_and_devices_are_refused() {
+fn devices_are_refused() {
     let mut block = header_blocks(&entry("/x"), Type::Directory).unwrap();
-    for flag in [b'1', b'3', b'6'] {
+    for flag in [b'3', b'4', b'6'] {
         let mut header = tar::Header::new_ustar();
         header.as_mut_bytes().copy_from_slice(&block);
         header.as_mut_bytes()[156] = flag;
@@ -337,6 +337,23 @@ fn hard_links_and_devices_are_refused() {
         let expected =
             format!("the tar archive has a member '/x' of the unsupported type '{}'", char::from(flag));
         assert_eq!(error.to_string(), expected);
+    }
+}
+
+/// As Python and GNU tar write them: the name of the first is the target of the second.
+#[test]
+fn hard_links_have_checked_targets() {
+    for (to, expected) in [("./base/1", Some("base/1")), ("/x", Some("x")), ("../x", None), ("", None)] {
+        let block = header_blocks(&entry("/y"), Type::Symlink(to)).unwrap();
+        let mut header = tar::Header::new_ustar();
+        header.as_mut_bytes().copy_from_slice(&block);
+        header.set_entry_type(tar::EntryType::Link);
+        header.set_cksum();
+        match (members(header.as_bytes()), expected) {
+            (Ok(read), Some(expected)) => assert_eq!(read[0].1, Kind::HardLink(expected.into())),
+            (Err(ReadError::UnsafeName(refused)), None) => assert_eq!(refused, to),
+            (result, _) => panic!("{to}: {result:?}"),
+        }
     }
 }
 

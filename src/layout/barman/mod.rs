@@ -10,6 +10,7 @@ mod layout;
 mod literal;
 pub mod names;
 mod new_backup;
+mod recovery_target;
 mod time;
 
 pub use backup_id::{BackupId, InvalidBackupId};
@@ -18,4 +19,5 @@ pub use keep::Keep;
 pub use layout::{Barman, Partials};
 pub use literal::{InvalidLiteral, Literal, quote};
 pub use new_backup::NewBackup;
+pub use recovery_target::{RecoveryEnd, RecoveryTarget};
 pub use time::{BackupTime, InvalidTime};

@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::codec::{self, Cipher};
@@ -17,6 +17,7 @@ use crate::read_full::read_full;
 use crate::tarball::{Ending, Kind, Member, ReadError, read_members};
 
 use super::plan::{Form, Tar};
+use super::root_files::RootFiles;
 use super::shared_files::{Holder, NoTurn, SharedFiles, offset_of};
 use super::target::Target;
 
@@ -32,8 +33,9 @@ pub(super) struct Extraction {
     pub shared: Arc<SharedFiles>,
     /// Whether `tablespace_map` is restored; with it the server would link the tablespaces to where they were.
     pub takes_tablespace_map: bool,
-    /// Kept until everything else is in place.
-    pub control: Mutex<Option<Vec<u8>>>,
+    pub root_files: RootFiles,
+    /// The order of its tar and its content, kept until everything else is in place.
+    pub control: Mutex<Option<(usize, Vec<u8>)>>,
     pub progress: Progress,
 }
 
@@ -109,13 +111,13 @@ impl Extraction {
         let form = level.wanted.meet(&path);
         match &member.kind {
             Kind::File => match (path.to_str(), form) {
-                (Some("global/pg_control"), _) if level.is_newest => self.control(member),
-                (Some("backup_label"), _) if level.is_newest => self.whole(member, &place, buffer),
+                (Some("global/pg_control"), _) if level.is_newest => self.control(tar, member),
+                (Some("backup_label"), _) if level.is_newest => self.whole(tar, member, &path, buffer),
                 (Some("tablespace_map"), _) if level.is_newest && self.takes_tablespace_map => {
-                    self.whole(member, &place, buffer)
+                    self.whole(tar, member, &path, buffer)
                 }
                 (Some("global/pg_control" | "backup_label" | "tablespace_map"), _) | (_, None) => Ok(()),
-                (_, Some(Form::Whole)) => self.whole(member, &place, buffer),
+                (_, Some(Form::Whole)) => self.whole(tar, member, &path, buffer),
                 (_, Some(Form::Base(holder))) => self.base(member, &place, holder, buffer),
                 (_, Some(Form::Increment(holder))) => self.increment(member, &place, holder),
             },
@@ -126,7 +128,8 @@ impl Extraction {
                 self.target.link(&path, to.clone());
                 Ok(())
             }
-            Kind::Directory | Kind::Symlink(_) => Ok(()),
+            Kind::HardLink(to) if level.is_newest || form.is_some() => self.hard_link(tar, to, &path),
+            Kind::Directory | Kind::Symlink(_) | Kind::HardLink(_) => Ok(()),
         }
     }
 
@@ -139,17 +142,42 @@ impl Extraction {
         Ok(())
     }
 
-    fn control(&self, member: &mut Member<'_>) -> Result<(), Failure> {
+    /// Another name of a file that came before it in the same tar.
+    fn hard_link(&self, tar: &Tar, to: &Path, path: &Path) -> Result<(), Failure> {
+        let (file, place) = (self.target.place(&tar.below.join(to)), self.target.place(path));
+        create_directories(place.parent().unwrap_or(&place))?;
+        let make = || Ok(fs::hard_link(&file, &place));
+        match self.root_files.make(tar.order, path, &place, make)? {
+            None | Some(Ok(())) => Ok(()),
+            Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
+                Err(Failure::source(LinkToNothing(to.to_owned())))
+            }
+            Some(Err(error)) => Err(Error::file("link", place)(error).into()),
+        }
+    }
+
+    fn control(&self, tar: &Tar, member: &mut Member<'_>) -> Result<(), Failure> {
         let mut content = Vec::new();
         member.take(CONTROL_BYTES).read_to_end(&mut content).map_err(Failure::source)?;
         ControlFile::parse(&content).map_err(Failure::source)?;
-        *self.control.lock().unwrap_or_else(PoisonError::into_inner) = Some(content);
+        let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        if control.as_ref().is_none_or(|(order, _)| *order <= tar.order) {
+            *control = Some((tar.order, content));
+        }
         Ok(())
     }
 
     /// A file that no other backup is needed for.
-    fn whole(&self, member: &mut Member<'_>, place: &Path, buffer: &mut [u8]) -> Result<(), Failure> {
-        let mut file = create_file(place, member.mode)?;
+    fn whole(
+        &self,
+        tar: &Tar,
+        member: &mut Member<'_>,
+        path: &Path,
+        buffer: &mut [u8],
+    ) -> Result<(), Failure> {
+        let place = &self.target.place(path);
+        let file = self.root_files.make(tar.order, path, place, || create_file(place, member.mode))?;
+        let Some(mut file) = file else { return Ok(()) };
         read_chunks(member, buffer, |_, chunk| {
             file.write_all(chunk).map_err(Error::file("write", place))?;
             self.progress.add_bytes(chunk.len() as u64);
@@ -227,6 +255,11 @@ fn read_chunks(
 #[derive(Debug, thiserror::Error)]
 #[error("the tar holds an increment where the backup's list of files says that the file is whole")]
 struct UnexpectedIncrement;
+
+/// A hard link whose file the tar does not have, or not before the link.
+#[derive(Debug, thiserror::Error)]
+#[error("the tar holds a link to the file `{}`, which does not come before it", .0.display())]
+struct LinkToNothing(PathBuf);
 
 /// A file was expected, of which other backups have pages too.
 #[derive(Debug, thiserror::Error)]

@@ -13,6 +13,7 @@
 mod extract;
 mod incomplete;
 mod plan;
+mod root_files;
 mod shared_files;
 mod target;
 #[cfg(test)]
@@ -31,10 +32,11 @@ use crate::storage::Key;
 use super::{Context, Error};
 
 pub use incomplete::{Incomplete, Missing};
-pub use plan::Plan;
+pub use plan::{MovedTablespace, Plan};
 
 use extract::{Extraction, extract};
 use plan::Tar;
+use root_files::RootFiles;
 use target::Target;
 
 /// How `backup-fetch` works.
@@ -81,6 +83,7 @@ async fn restore(ctx: &Context, options: &Options, plan: Plan, target: &Arc<Targ
         target: Arc::clone(target),
         shared: Arc::clone(&shared),
         takes_tablespace_map: plan.takes_tablespace_map,
+        root_files: RootFiles::default(),
         control: Mutex::new(None),
         progress: ctx.progress.clone(),
     });
@@ -104,7 +107,7 @@ async fn restore(ctx: &Context, options: &Options, plan: Plan, target: &Arc<Targ
     }
 
     let control = extraction.control.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let control = control.ok_or_else(|| Incomplete::file(&plan.backup, "global/pg_control"))?;
+    let (_, control) = control.ok_or_else(|| Incomplete::file(&plan.backup, "global/pg_control"))?;
     // Without its label a server would start from the wrong checkpoint and be corrupt.
     if !target.root().join("backup_label").exists() {
         return Err(Incomplete::file(&plan.backup, "backup_label").into());

@@ -4,6 +4,7 @@
 //! missing is collected on the way, and is one error at the end. Each layout has its own way to a plan; what follows
 //! from it is the same for all.
 
+mod barman;
 mod walg;
 
 use std::collections::{BTreeMap, HashMap};
@@ -14,6 +15,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::codec::Method;
 use crate::layout::Name;
 use crate::storage::{Key, Prefix};
+
+pub use barman::MovedTablespace;
 
 use super::incomplete::{Incomplete, Missing};
 use super::shared_files::{Holder, SharedFiles};
@@ -99,6 +102,8 @@ pub(super) struct Tar {
     pub is_tail: bool,
     /// What its members are relative to, below the data directory: empty for that itself.
     pub below: PathBuf,
+    /// Of two tars that have the same file, the one with the greater number counts.
+    pub order: usize,
     /// The backup that it is of.
     pub level: Arc<Level>,
 }

@@ -305,6 +305,7 @@ impl Planning {
             method: stored.method,
             is_tail: stored.content.is_tail(),
             below: PathBuf::new(),
+            order: usize::from(stored.content.is_tail()),
             level: Arc::clone(&level),
         };
         self.tars.extend(tars.into_iter().map(&tar));

@@ -268,12 +268,16 @@ pub fn options(target: &Path, concurrency: usize) -> Options {
 /// Restores the backup of a step as the command line does.
 pub fn restore(ctx: &Context, step: usize, options: Options) -> Result<(), Error> {
     let choice = BackupChoice::Name(name(step));
-    let restored = async {
+    on_a_runtime(async {
         let plan = Plan::walg(ctx, &choice, None).await?;
         backup_fetch::run(ctx, plan, options).await
-    };
+    })
+}
+
+/// What a restore that ends returns.
+pub fn on_a_runtime(restore: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let outcome = runtime.block_on(async { tokio::time::timeout(LIMIT, restored).await });
+    let outcome = runtime.block_on(async { tokio::time::timeout(LIMIT, restore).await });
     runtime.shutdown_background();
     outcome.expect("the restore ends")
 }

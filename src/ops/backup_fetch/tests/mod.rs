@@ -1,5 +1,6 @@
-//! Restores of chains made by hand.
+//! Restores of backups made by hand: chains in wal-g's layout, tars in barman's.
 
+mod barman;
 mod chain;
 
 use std::collections::BTreeSet;
