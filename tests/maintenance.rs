@@ -580,11 +580,11 @@ fn a_dry_run_deletes_nothing() {
     let context = context(Arc::new(memory.clone()));
     let done = block_on(delete::run(&context, options(retain_full(1), Mode::DryRun))).unwrap();
     assert_eq!(done.plan.unwrap().backups.len(), 3);
-    assert_eq!((done.deleted, memory.keys()), (0, before));
+    assert_eq!((done.removal.deleted, memory.keys()), (0, before));
     let done = block_on(delete::run(&context, options(retain_full(1), Mode::Confirmed))).unwrap();
-    assert!(done.is_complete());
-    assert_eq!(done.deleted, 3 * 4 + 7);
-    assert_eq!(context.progress.snapshot().pieces_done, done.deleted);
+    assert!(done.removal.is_complete());
+    assert_eq!(done.removal.deleted, 3 * 4 + 7);
+    assert_eq!(context.progress.snapshot().pieces_done, done.removal.deleted);
     assert_eq!(memory.keys().len(), 2 * 4 + 4 + 1);
 }
 
@@ -632,7 +632,7 @@ fn everything_leaves_what_is_not_of_the_repository() {
         block_on(delete::run(&context, options(everything, Mode::Confirmed)))
     };
     assert!(run(false).is_err());
-    assert!(run(true).unwrap().is_complete());
+    assert!(run(true).unwrap().removal.is_complete());
     let left: Vec<String> = memory.keys().iter().map(ToString::to_string).collect();
     assert_eq!(left, ["b", "notes/a"]);
 }
@@ -741,7 +741,7 @@ fn what_could_not_be_deleted_is_reported_and_finished_later() {
         let stubborn = Stubborn { inner: memory.clone(), keeps: BTreeSet::from([kept.clone()]) };
         let done =
             block_on(delete::run(&context_of(stubborn), options(retain_full(1), Mode::Confirmed))).unwrap();
-        assert_eq!(done.failed.iter().map(|(key, _)| key).collect::<Vec<_>>(), [&kept]);
+        assert_eq!(done.removal.failed.iter().map(|(key, _)| key).collect::<Vec<_>>(), [&kept]);
         let left: BTreeSet<String> = memory.keys().iter().map(ToString::to_string).collect();
         for sentinel in left.iter().filter_map(|key| key.strip_suffix("_backup_stop_sentinel.json")) {
             for part in ["metadata.json", "files_metadata.json", "tar_partitions/part_001.tar.br"] {
@@ -754,7 +754,7 @@ fn what_could_not_be_deleted_is_reported_and_finished_later() {
         let again = Stubborn { inner: memory.clone(), keeps: BTreeSet::new() };
         let done =
             block_on(delete::run(&context_of(again), options(retain_full(1), Mode::Confirmed))).unwrap();
-        assert!(done.is_complete());
+        assert!(done.removal.is_complete());
         assert_eq!(memory.keys(), expected, "after {kept} had stayed");
     }
 }
@@ -931,7 +931,7 @@ fn deletes_what_walg_deletes() {
             let is_garbage = matches!(request, DeleteRequest::Policy(Policy::Garbage { .. }));
             match done {
                 Ok(done) => {
-                    assert!(done.is_complete(), "{case}");
+                    assert!(done.removal.is_complete(), "{case}");
                     // wal-g wants the oldest impermanent backup to be a full one even for garbage.
                     if walg.code == Some(0) || !is_garbage {
                         assert_eq!(walg.code, Some(0), "{case}");

@@ -141,16 +141,22 @@ pub async fn resolve(storage: &dyn Storage, text: &str) -> Result<BackupId, Erro
     if let Ok(id) = text.parse() {
         return Ok(id);
     }
-    let backups = list(storage).await?.backups;
-    if let Some(id) = by_word(&backups, text) {
-        return Ok(id);
-    }
-    let called = backups.iter().filter(|entry| entry.info.backup_name.as_deref() == Some(text));
-    let ids: Vec<BackupId> = called.map(|entry| entry.id).collect();
-    match ids.as_slice() {
-        [id] => Ok(*id),
-        [] => Err(Error::UnknownName { name: text.to_owned(), location: storage.location().clone() }),
-        _ => Err(Error::AmbiguousName { name: text.to_owned(), ids }),
+    list(storage).await?.resolve(text, storage.location())
+}
+
+impl Catalogue {
+    /// The same as [`resolve`], in a catalogue that has been read; `location` is where.
+    pub fn resolve(&self, text: &str, location: &storage::Location) -> Result<BackupId, Error> {
+        if let Some(id) = text.parse().ok().or_else(|| by_word(&self.backups, text)) {
+            return Ok(id);
+        }
+        let called = self.backups.iter().filter(|entry| entry.info.backup_name.as_deref() == Some(text));
+        let ids: Vec<BackupId> = called.map(|entry| entry.id).collect();
+        match ids.as_slice() {
+            [id] => Ok(*id),
+            [] => Err(Error::UnknownName { name: text.to_owned(), location: location.clone() }),
+            _ => Err(Error::AmbiguousName { name: text.to_owned(), ids }),
+        }
     }
 }
 

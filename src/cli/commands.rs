@@ -173,7 +173,7 @@ pub fn run(invocation: Invocation, set_codes: impl FnOnce(Codes)) -> Result<(), 
             let options = arguments.options(&session.settings)?;
             let deletion = session
                 .run_shown("delete", Content::Plain, async |context| delete::run(&context, options).await)?;
-            match deletion.failed.len() {
+            match deletion.removal.failed.len() {
                 0 => Ok(()),
                 failed => Err(Error::NotDeleted(failed)),
             }

@@ -17,6 +17,7 @@ use crate::storage::{self, Depth, Key, ObjectMeta, Prefix, Storage};
 
 use super::backup_choice::{BackupChoice, choose};
 use super::error::RequestError;
+use super::removal::Removal;
 use super::{Context, Error, segment_size};
 
 /// What wal-g writes below the root besides backups and WAL: copies made by `catchup-push`, and the probe of its
@@ -65,17 +66,8 @@ pub enum Mode {
 pub struct Deletion {
     /// What was planned; `None` when the rule applies to nothing.
     pub plan: Option<DeletePlan>,
-    /// How many objects were deleted.
-    pub deleted: u64,
-    /// The objects that could not be deleted, and why.
-    pub failed: Vec<(Key, storage::Error)>,
-}
-
-impl Deletion {
-    /// Whether every object that had to go is gone.
-    pub fn is_complete(&self) -> bool {
-        self.failed.is_empty()
-    }
+    /// What was deleted.
+    pub removal: Removal,
 }
 
 /// Plans and, when confirmed, deletes. Objects that could not be deleted are in the result, not an error.
@@ -108,9 +100,9 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Deletion, Error> {
     tell(&plan);
     let mut deletion = Deletion::default();
     if options.mode == Mode::Confirmed {
-        execute(ctx, &plan, &mut deletion).await?;
+        execute(ctx, &plan, &mut deletion.removal).await?;
     }
-    conclude(&plan, options.mode, &deletion);
+    conclude(&plan, options.mode, &deletion.removal);
     deletion.plan = Some(plan);
     Ok(deletion)
 }
@@ -248,36 +240,36 @@ fn tell(plan: &DeletePlan) {
     }
 }
 
-fn conclude(plan: &DeletePlan, mode: Mode, deletion: &Deletion) {
+fn conclude(plan: &DeletePlan, mode: Mode, removal: &Removal) {
     let count = plan.objects().count();
     if count == 0 {
         tracing::info!("No objects matched the deletion criteria.");
     } else if mode == Mode::DryRun {
         tracing::info!("Dry run: objects would be deleted count={count}, Run with --confirm to execute");
-    } else if deletion.is_complete() {
-        tracing::info!("Objects deleted successfully: count={}", deletion.deleted);
+    } else if removal.is_complete() {
+        tracing::info!("Objects deleted successfully: count={}", removal.deleted);
     }
 }
 
 /// Deletes in the plan's order. A sentinel that stays keeps its backup whole: then only sentinels were deleted.
-async fn execute(ctx: &Context, plan: &DeletePlan, deletion: &mut Deletion) -> Result<(), Error> {
+async fn execute(ctx: &Context, plan: &DeletePlan, removal: &mut Removal) -> Result<(), Error> {
     let count = u64::try_from(plan.objects().count()).unwrap_or(u64::MAX);
     ctx.progress.expect_pieces(count);
     for group in &plan.sentinels {
-        delete(ctx, group, deletion).await?;
-        if !deletion.is_complete() {
+        removal.delete(ctx, group).await?;
+        if !removal.is_complete() {
             return Ok(());
         }
     }
-    let broken = folders_with_failures(ctx, &plan.data, deletion).await?;
+    let broken = folders_with_failures(ctx, &plan.data, removal).await?;
     let metadata: Vec<Key> = plan
         .metadata
         .iter()
         .filter(|key| names::backup_of_object(key).is_none_or(|name| !broken.contains(&name)))
         .cloned()
         .collect();
-    delete(ctx, &metadata, deletion).await?;
-    delete(ctx, &plan.wal, deletion).await
+    removal.delete(ctx, &metadata).await?;
+    removal.delete(ctx, &plan.wal).await
 }
 
 /// Deletes `data`; the folders that still hold something keep their `metadata.json`, by which the next run knows
@@ -285,28 +277,10 @@ async fn execute(ctx: &Context, plan: &DeletePlan, deletion: &mut Deletion) -> R
 async fn folders_with_failures(
     ctx: &Context,
     data: &[Key],
-    deletion: &mut Deletion,
+    removal: &mut Removal,
 ) -> Result<BTreeSet<BackupName>, Error> {
-    let before = deletion.failed.len();
-    delete(ctx, data, deletion).await?;
-    let failed = deletion.failed.iter().skip(before);
+    let before = removal.failed.len();
+    removal.delete(ctx, data).await?;
+    let failed = removal.failed.iter().skip(before);
     Ok(failed.filter_map(|(key, _)| names::backup_of_object(key)).collect())
-}
-
-async fn delete(ctx: &Context, keys: &[Key], deletion: &mut Deletion) -> Result<(), Error> {
-    let batch = ctx.storage.limits().delete_batch.max(1);
-    for keys in keys.chunks(batch) {
-        if ctx.cancel.is_cancelled() {
-            return Err(Error::Cancelled);
-        }
-        let report = ctx.storage.delete(keys).await?;
-        let done = u64::try_from(keys.len().saturating_sub(report.failed.len())).unwrap_or(0);
-        deletion.deleted += done;
-        ctx.progress.add_pieces(done);
-        for (key, error) in &report.failed {
-            tracing::error!("cannot delete `{key}`: {error}");
-        }
-        deletion.failed.extend(report.failed);
-    }
-    Ok(())
 }

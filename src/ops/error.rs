@@ -4,12 +4,13 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::layout::Name;
+use crate::layout::barman::{BackupId, Status};
 use crate::layout::new_backup::EncodeError;
 use crate::layout::walg::BackupName;
 use crate::pg::{Lsn, SystemIdentifier, TimelineId, WalPageError};
 use crate::retention::Refusal;
 use crate::storage::{self, Key};
-use crate::{catalog, codec, durable, pg, pipeline, tarball};
+use crate::{catalog, codec, durable, pg, pipeline, retention, tarball};
 
 use super::backup_fetch::Incomplete;
 use super::backup_push::Unfit;
@@ -210,6 +211,17 @@ pub enum RequestError {
     /// Retention refuses.
     #[error(transparent)]
     Retention(#[from] Refusal),
+    /// The same by barman's rules.
+    #[error(transparent)]
+    BarmanRetention(#[from] retention::barman::Refusal),
+    /// Only a complete backup can be kept.
+    #[error("backup `{id}` cannot be kept: its status is {status}, not DONE")]
+    NotDone {
+        /// The backup.
+        id: BackupId,
+        /// What has become of it.
+        status: Status,
+    },
     /// Two backups would have the same name.
     #[error("backup `{0}` already exists")]
     BackupExists(Name),
@@ -411,6 +423,7 @@ impl Error {
             ),
             Error::TargetNotEmpty { .. } => Some("restore into an empty or a new directory".to_owned()),
             Error::Request(RequestError::Retention(refusal)) => Some(refusal.hint().to_owned()),
+            Error::Request(RequestError::BarmanRetention(refusal)) => Some(refusal.hint().to_owned()),
             Error::Request(RequestError::PermanentChild { .. }) => {
                 Some("mark the delta as impermanent first".to_owned())
             }

@@ -1,0 +1,187 @@
+//! `backup-delete`: removes a backup, or those that a policy gives up, and the WAL that nobody needs then.
+//!
+//! What goes is decided by [`crate::retention::barman`] from the whole catalogue and one listing of the archive, before
+//! anything is deleted. Backups go oldest first, each with its `backup.info` last: as long as that is there the backup
+//! is listed, and the same command finishes what an interruption left. Its WAL goes after it.
+
+use jiff::Timestamp;
+
+use crate::catalog::barman::{self as catalog, Annotations, BackupEntry};
+use crate::layout::barman::{BackupId, Status, names};
+use crate::ops::delete::Mode;
+use crate::ops::error::RequestError;
+use crate::ops::removal::Removal;
+use crate::ops::{Context, Error};
+use crate::retention::barman::{
+    self as retention, ArchivedObject, BackupFacts, RUNNING_AGE, Refusal, Request, RetentionPolicy,
+    RetentionStatus, WalRemoval,
+};
+use crate::storage::{self, Depth, Key};
+
+/// What to delete.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// By which rule.
+    pub request: DeleteRequest,
+    /// How many backups must stay.
+    pub minimum_redundancy: usize,
+    /// Whether to do it.
+    pub mode: Mode,
+}
+
+/// By which rule to delete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeleteRequest {
+    /// One backup: its id, its name, or a word ([`catalog::resolve`]).
+    Backup(String),
+    /// Those that a policy gives up.
+    Policy(RetentionPolicy),
+}
+
+/// A backup that goes, and what goes with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupRemoval {
+    /// The backup.
+    pub id: BackupId,
+    /// Its tars, those of the data directory first.
+    pub tars: Vec<Key>,
+    /// Its `backup.info`.
+    pub info: Key,
+    /// The WAL that nobody needs without it.
+    pub wal: WalRemoval,
+}
+
+/// What was done, or would be.
+#[derive(Debug, Default)]
+pub struct Deletion {
+    /// The backups that go, oldest first.
+    pub backups: Vec<BackupRemoval>,
+    /// What was deleted.
+    pub removal: Removal,
+}
+
+/// Plans and, when confirmed, deletes. Objects that could not be deleted are in the result, not an error.
+pub async fn run(ctx: &Context, annotations: &Annotations, options: Options) -> Result<Deletion, Error> {
+    let backups = ctx.until_cancelled(plan(ctx, annotations, &options)).await?;
+    let mut deletion = Deletion { backups, removal: Removal::default() };
+    if options.mode == Mode::Confirmed {
+        execute(ctx, &deletion.backups, &mut deletion.removal).await?;
+    }
+    Ok(deletion)
+}
+
+async fn plan(
+    ctx: &Context,
+    annotations: &Annotations,
+    options: &Options,
+) -> Result<Vec<BackupRemoval>, Error> {
+    let storage = ctx.storage.as_ref();
+    let catalogue = catalog::list(storage).await?;
+    if !catalogue.unreadable.is_empty() {
+        return Err(RequestError::from(Refusal::Unreadable { ids: catalogue.unreadable }).into());
+    }
+    let request = match &options.request {
+        DeleteRequest::Backup(text) => Request::Backup(catalogue.resolve(text, storage.location())?),
+        DeleteRequest::Policy(policy) => Request::Policy(*policy),
+    };
+    let now = Timestamp::now();
+    let keeps = annotations.keeps().await?;
+    let facts =
+        |entry: &BackupEntry| BackupFacts { keep: keeps.get(&entry.id).copied(), ..facts(entry, now) };
+    let facts: Vec<BackupFacts> = catalogue.backups.iter().map(facts).collect();
+    tell(&request, &facts, options.minimum_redundancy, now);
+    let chosen =
+        retention::choose(&request, &facts, options.minimum_redundancy, now).map_err(RequestError::from)?;
+    if chosen.is_empty() {
+        return Ok(Vec::new());
+    }
+    let archive = storage::list_all(storage, &names::wal_prefix(), Depth::All).await?.objects;
+    let archive: Vec<ArchivedObject> =
+        archive.into_iter().map(|object| ArchivedObject::new(object.key)).collect();
+    let wal = retention::wal_removals(&request, &chosen, &facts, &archive);
+    let mut removals = Vec::new();
+    for (id, wal) in chosen.into_iter().zip(wal) {
+        removals.push(BackupRemoval {
+            id,
+            tars: tars(ctx, id).await?,
+            info: names::backup_info_key(id),
+            wal,
+        });
+    }
+    Ok(removals)
+}
+
+fn facts(entry: &BackupEntry, now: Timestamp) -> BackupFacts {
+    let info = &entry.info;
+    BackupFacts {
+        id: entry.id,
+        status: info.status,
+        end_time: info.end_time.map(|time| time.timestamp()),
+        timeline: info.timeline,
+        begin_wal: info.begin_wal,
+        end_wal: info.end_wal,
+        keep: None,
+        may_be_running: info.status == Status::Started && now.duration_since(entry.modified) < RUNNING_AGE,
+        is_incremental: info.parent_backup_id.is_some(),
+        is_snapshot: info.snapshots_info.is_some(),
+    }
+}
+
+/// Tells what the policy makes of each backup, or that there is none.
+fn tell(request: &Request, backups: &[BackupFacts], minimum_redundancy: usize, now: Timestamp) {
+    match request {
+        Request::Backup(id) => match backups.iter().find(|facts| facts.id == *id) {
+            None => tracing::warn!("Backup {id} does not exist"),
+            Some(facts) if facts.may_be_running => {
+                tracing::warn!("Backup {id} may still be running; if it is, it will be broken");
+            }
+            Some(_) => {}
+        },
+        Request::Policy(policy) => {
+            for (id, status) in retention::report(policy, backups, minimum_redundancy, now) {
+                match status {
+                    RetentionStatus::PotentiallyObsolete => {
+                        tracing::warn!(
+                            "keeping obsolete backup {id}: minimum redundancy is {minimum_redundancy}"
+                        );
+                    }
+                    _ => tracing::info!("backup {id}: {status}"),
+                }
+            }
+        }
+    }
+}
+
+/// The tars of a backup, each after those that come before it. What else lies in its folder stays.
+async fn tars(ctx: &Context, id: BackupId) -> Result<Vec<Key>, Error> {
+    let folder = names::backup_prefix(id);
+    let objects = storage::list_all(ctx.storage.as_ref(), &folder, Depth::Children).await?.objects;
+    let named = objects.into_iter().filter_map(|object| {
+        let (tar, _) = names::parse_tar_name(object.key.file_name())?;
+        Some((tar, object.key))
+    });
+    let mut tars: Vec<_> = named.collect();
+    tars.sort();
+    Ok(tars.into_iter().map(|(_, key)| key).collect())
+}
+
+/// Deletes in the plan's order. A tar that stays keeps its `backup.info`, and all newer backups.
+async fn execute(ctx: &Context, backups: &[BackupRemoval], removal: &mut Removal) -> Result<(), Error> {
+    let pieces =
+        backups.iter().map(|backup| backup.tars.len() + 1 + backup.wal.keys().count()).sum::<usize>();
+    ctx.progress.expect_pieces(u64::try_from(pieces).unwrap_or(u64::MAX));
+    for backup in backups {
+        let failed = removal.failed.len();
+        removal.delete(ctx, &backup.tars).await?;
+        if removal.failed.len() == failed {
+            removal.delete(ctx, std::slice::from_ref(&backup.info)).await?;
+        }
+        if removal.failed.len() > failed {
+            return Ok(());
+        }
+        tracing::info!("deleted backup {}", backup.id);
+        let wal: Vec<Key> = backup.wal.keys().cloned().collect();
+        removal.delete(ctx, &wal).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,8 @@
+//! What only barman's dialect asks of the backups of a server. Their repository is the server's own prefix.
+
+pub mod backup_delete;
+pub mod backup_keep;
+pub mod backup_list;
+pub mod backup_show;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,210 @@
+//! The operations on a server's place in memory.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio_util::sync::CancellationToken;
+
+use super::backup_delete::{self, DeleteRequest, Options};
+use super::{backup_keep, backup_list, backup_show};
+use crate::catalog::barman::Annotations;
+use crate::codec::{Cipher, Compression};
+use crate::layout::barman::{BackupId, BackupInfo, BackupTime, Barman, Keep, Partials, Status, names};
+use crate::ops::delete::Mode;
+use crate::ops::error::RequestError;
+use crate::ops::{Context, Error};
+use crate::pg::{Lsn, TimelineId};
+use crate::progress::Progress;
+use crate::retention::barman::{Refusal, RetentionPolicy};
+use crate::storage::memory::{Fault, Memory, Operation};
+use crate::storage::{ErrorKind, Key};
+
+fn context(memory: &Memory) -> Context {
+    Context {
+        storage: Arc::new(memory.clone()),
+        layout: &Barman { partials: Partials::Ignore },
+        compression: Compression::None,
+        cipher: Cipher::None,
+        cancel: CancellationToken::new(),
+        progress: Progress::new(),
+    }
+}
+
+fn annotations(memory: &Memory) -> Annotations {
+    Annotations { place: Arc::new(memory.clone()), other: None }
+}
+
+fn id(number: u32) -> BackupId {
+    format!("20261121T{number:06}").parse().unwrap()
+}
+
+/// A backup that begins in segment `2 * number` and ended `10 - number` days ago.
+fn info(number: u32, status: Status) -> BackupInfo {
+    let mut info = BackupInfo { status, ..BackupInfo::default() };
+    let lsn = |segment: u32| Lsn::new(u64::from(segment) * 0x100_0000 + 0x28);
+    info.set_begin(TimelineId::FIRST, lsn(2 * number));
+    if status == Status::Done {
+        info.set_end(TimelineId::FIRST, lsn(2 * number + 1));
+        let ended = Timestamp::now() - SignedDuration::from_hours(24 * i64::from(10 - number));
+        info.end_time = Some(BackupTime::new(ended, jiff::tz::Offset::UTC));
+    }
+    info
+}
+
+/// Four backups, of which the last is being taken, and the WAL of segments 1 to 9.
+fn repository() -> Memory {
+    let memory = Memory::new();
+    for (number, status) in [(1, Status::Done), (2, Status::Done), (3, Status::Done), (4, Status::Started)] {
+        memory.set(&names::backup_info_key(id(number)), info(number, status).to_string());
+        for name in
+            ["16385.tar.gz", "16385_0001.tar.gz", "9999.tar.gz", "data.tar.gz", "data_0001.tar.gz", "notes"]
+        {
+            memory.set(&names::backup_prefix(id(number)).key(name).unwrap(), "");
+        }
+    }
+    for segment in 1..10 {
+        memory.set(
+            &Key::parse(&format!("wals/0000000100000000/0000000100000000{segment:08X}.gz")).unwrap(),
+            "",
+        );
+    }
+    memory
+}
+
+fn delete(request: DeleteRequest, mode: Mode) -> Options {
+    Options { request, minimum_redundancy: 0, mode }
+}
+
+fn policy(text: &str) -> DeleteRequest {
+    DeleteRequest::Policy(text.parse::<RetentionPolicy>().unwrap())
+}
+
+fn backup(number: u32) -> DeleteRequest {
+    DeleteRequest::Backup(id(number).to_string())
+}
+
+fn texts<'a>(keys: impl IntoIterator<Item = &'a Key>) -> Vec<&'a str> {
+    keys.into_iter().map(Key::as_str).collect()
+}
+
+#[tokio::test]
+async fn a_policy_removes_backups_oldest_first_and_their_wal() {
+    let memory = repository();
+    let (ctx, annotations) = (context(&memory), annotations(&memory));
+    let before = memory.keys();
+    let options = delete(policy("REDUNDANCY 1"), Mode::DryRun);
+    let planned = backup_delete::run(&ctx, &annotations, options.clone()).await.unwrap();
+    assert_eq!(memory.keys(), before);
+    let [first, second] = planned.backups.as_slice() else { panic!("{planned:?}") };
+    assert_eq!((first.id, second.id), (id(1), id(2)));
+    assert_eq!(
+        texts(&first.tars),
+        ["data.tar.gz", "data_0001.tar.gz", "9999.tar.gz", "16385.tar.gz", "16385_0001.tar.gz"]
+            .map(|name| format!("base/20261121T000001/{name}"))
+    );
+    assert_eq!(second.wal.keys().count(), 2);
+
+    let done =
+        backup_delete::run(&ctx, &annotations, Options { mode: Mode::Confirmed, ..options }).await.unwrap();
+    assert!(done.removal.is_complete());
+    assert_eq!(done.removal.deleted, 2 * 6 + 5);
+    let left = memory.keys();
+    let gone: Vec<&Key> = before.iter().filter(|key| !left.contains(key)).collect();
+    assert_eq!(gone.len(), 17);
+    assert!(left.contains(&Key::parse("base/20261121T000001/notes").unwrap()));
+    assert!(!left.contains(&Key::parse("wals/0000000100000000/000000010000000000000005.gz").unwrap()));
+    assert!(left.contains(&Key::parse("wals/0000000100000000/000000010000000000000006.gz").unwrap()));
+    assert_eq!(ctx.progress.snapshot().pieces_done, 17);
+}
+
+#[tokio::test]
+async fn a_backup_that_cannot_be_deleted_stays_listed() {
+    // The tars of backup 1, or its backup.info.
+    for call in [1, 2] {
+        let memory = repository();
+        let (ctx, annotations) = (context(&memory), annotations(&memory));
+        memory.fail(Operation::Delete, call, Fault::Before(ErrorKind::Busy));
+        let options = delete(policy("REDUNDANCY 1"), Mode::Confirmed);
+        assert!(backup_delete::run(&ctx, &annotations, options.clone()).await.is_err(), "call {call}");
+        let has = |number| memory.content(&names::backup_info_key(id(number))).is_some();
+        assert!(has(1) && has(2), "call {call}");
+        // The same again finishes it.
+        let done = backup_delete::run(&ctx, &annotations, options).await.unwrap();
+        assert!(done.removal.is_complete() && !has(1) && !has(2));
+    }
+}
+
+#[tokio::test]
+async fn deletion_is_refused() {
+    let memory = repository();
+    let (ctx, annotations) = (context(&memory), annotations(&memory));
+    backup_keep::run(&ctx, &annotations, "first", backup_keep::Action::Keep(Keep::Full)).await.unwrap();
+    let refused = async |options| match backup_delete::run(&ctx, &annotations, options).await {
+        Err(Error::Request(RequestError::BarmanRetention(refusal))) => refusal,
+        other => panic!("{other:?}"),
+    };
+    let kept = refused(delete(backup(1), Mode::Confirmed)).await;
+    assert_eq!(kept, Refusal::Kept { id: id(1), keep: Keep::Full });
+    let few = Options { minimum_redundancy: 3, ..delete(backup(2), Mode::Confirmed) };
+    assert_eq!(refused(few).await, Refusal::MinimumRedundancy { id: id(2), minimum: 3, current: 3 });
+    memory.set(&names::backup_info_key(id(9)), "nonsense");
+    let unreadable = refused(delete(policy("REDUNDANCY 0"), Mode::Confirmed)).await;
+    assert_eq!(unreadable, Refusal::Unreadable { ids: vec![id(9)] });
+    assert!(memory.content(&names::backup_info_key(id(1))).is_some());
+}
+
+#[tokio::test]
+async fn a_backup_that_does_not_exist_is_deleted_already() {
+    let memory = repository();
+    let (ctx, annotations) = (context(&memory), annotations(&memory));
+    let before = memory.keys();
+    let done = backup_delete::run(&ctx, &annotations, delete(backup(7), Mode::Confirmed)).await.unwrap();
+    assert!(done.backups.is_empty() && memory.keys() == before);
+    let unknown = delete(DeleteRequest::Backup("weekly".into()), Mode::Confirmed);
+    assert!(matches!(backup_delete::run(&ctx, &annotations, unknown).await, Err(Error::BarmanCatalog(_))));
+}
+
+#[tokio::test]
+async fn what_is_kept_is_told() {
+    let memory = repository();
+    let (ctx, annotations) = (context(&memory), annotations(&memory));
+    let act = async |backup: &str, action| backup_keep::run(&ctx, &annotations, backup, action).await;
+    let keep = backup_keep::Action::Keep(Keep::Standalone);
+    assert_eq!(act("20261121T000002", keep).await.unwrap(), Some(Keep::Standalone));
+    assert_eq!(act("20261121T000002", backup_keep::Action::Status).await.unwrap(), Some(Keep::Standalone));
+    assert_eq!(act("latest", backup_keep::Action::Status).await.unwrap(), None);
+    assert!(matches!(
+        act("20261121T000004", keep).await,
+        Err(Error::Request(RequestError::NotDone { status: Status::Started, .. }))
+    ));
+    assert!(matches!(act("20261121T000007", keep).await, Err(Error::BarmanCatalog(_))));
+    let listed = backup_list::run(&ctx, Some(&annotations)).await.unwrap();
+    let keeps: Vec<_> = listed.iter().map(|backup| (backup.entry.id, backup.keep)).collect();
+    assert_eq!(keeps, [(id(1), None), (id(2), Some(Keep::Standalone)), (id(3), None), (id(4), None)]);
+    assert!(backup_list::run(&ctx, None).await.unwrap().iter().all(|backup| backup.keep.is_none()));
+    assert_eq!(act("20261121T000002", backup_keep::Action::Release).await.unwrap(), None);
+    assert_eq!(act("20261121T000002", backup_keep::Action::Status).await.unwrap(), None);
+
+    assert_eq!(backup_show::run(&ctx, "last").await.unwrap().info.status, Status::Done);
+    assert!(matches!(backup_show::run(&ctx, "20261121T000007").await, Err(Error::BarmanCatalog(_))));
+}
+
+#[tokio::test]
+async fn wal_of_a_running_backup_stays() {
+    let memory = repository();
+    // It began before backup 3 did.
+    let mut running = info(4, Status::Started);
+    running.set_begin(TimelineId::FIRST, Lsn::new(0x300_0028));
+    memory.set(&names::backup_info_key(id(4)), running.to_string());
+    let done = backup_delete::run(
+        &context(&memory),
+        &annotations(&memory),
+        delete(policy("REDUNDANCY 1"), Mode::Confirmed),
+    )
+    .await
+    .unwrap();
+    assert_eq!(done.backups.len(), 2);
+    let wal = names::HashDir { timeline: TimelineId::FIRST, log: 0 }.prefix();
+    let left: Vec<_> = memory.keys().into_iter().filter(|key| key.below(&wal).is_some()).collect();
+    assert_eq!(left.first().map(Key::file_name), Some("000000010000000000000003.gz"));
+}
