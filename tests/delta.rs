@@ -615,6 +615,76 @@ fn vacuumed_pages_of_a_cluster_without_checksums() {
     assert_eq!(repository.form(&delta, &other), "increment");
 }
 
+/// A page whose LSN says that it changed and whose change is in no WAL, so that the map of changed blocks misses it: in
+/// a file that was written since the parent, and in one that looks as it did.
+#[test]
+fn a_map_that_misses_a_block() {
+    const BLOCK: usize = 3;
+    let postgres = require!(Postgres::version(15));
+    let scratch = Scratch::new();
+    let repository = Repository::new(&scratch);
+    let by_map = repository.tool.clone().with("SEAWALL_DELTA_SOURCES", "wal");
+    let mut source = repository.primary(&postgres, &[]);
+    for table in ["written", "untouched"] {
+        source.sql(&format!(
+            "CREATE TABLE {table} AS SELECT i, repeat('x', 200) FROM generate_series(1, 900) i"
+        ));
+    }
+    source.sql("VACUUM");
+    source.sql("CHECKPOINT");
+    age(&scratch, &source);
+    let full = repository.take(&source, &[]);
+    let on_full = ["--delta-from-name", &full];
+    let lsn: Lsn = source.sql("SELECT pg_current_wal_lsn()").parse().unwrap();
+
+    for (table, form) in [("written", "increment"), ("untouched", "skipped")] {
+        let file = file_of(&source, table);
+        source.stop();
+        let path = source.data().join(&file);
+        let mtime = std::fs::metadata(&path).unwrap().modified().unwrap();
+        let pages = std::fs::read(&path).unwrap();
+        let mut changed = pages.clone();
+        let [high, low] =
+            [lsn.as_u64() >> 32, lsn.as_u64()].map(|half| u32::try_from(half & 0xFFFF_FFFF).unwrap());
+        let of_lsn = [high.to_le_bytes(), low.to_le_bytes()].concat();
+        changed[BLOCK * 8192..][..8].copy_from_slice(&of_lsn);
+        let write = |pages: &[u8]| {
+            std::fs::write(&path, pages).unwrap();
+            if form == "skipped" {
+                std::fs::File::options().write(true).open(&path).unwrap().set_modified(mtime).unwrap();
+            }
+        };
+        write(&changed);
+        source.start();
+
+        let before = repository.bucket.keys();
+        let missed = format!("block {BLOCK} of `/{file}` changed at {lsn}");
+        let always = by_map.clone().with("SEAWALL_VERIFY_DELTA", "on");
+        for refused in [
+            repository.push(&by_map, &source, &[&on_full[..], &["--verify-delta"]].concat()),
+            repository.push(&always, &source, &on_full),
+        ] {
+            refused
+                .fails(1)
+                .stderr_has(&missed)
+                .stderr_has("hint: take the backup with SEAWALL_DELTA_SOURCES=pages");
+        }
+        let of_backups = |keys: Vec<String>| -> Vec<String> {
+            keys.into_iter().filter(|key| key.starts_with("basebackups")).collect()
+        };
+        assert_eq!(of_backups(repository.bucket.keys()), of_backups(before), "{table}");
+
+        repository.push(&by_map, &source, &on_full).success();
+        let delta = repository.backups().pop().unwrap();
+        assert_eq!(repository.sentinel(&delta)["DeltaSource"], "wal");
+        assert_eq!(repository.form(&delta, &file), form);
+
+        source.stop();
+        write(&pages);
+        source.start();
+    }
+}
+
 /// A server that writes all the time, with a tablespace; each delta is restored to the end of the WAL.
 #[test]
 fn of_a_busy_server() {

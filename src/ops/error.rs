@@ -140,7 +140,9 @@ pub enum Error {
         key: Key,
     },
     /// The map of changed blocks is not true.
-    #[error("block {block} of `{file}` changed at {lsn}, of which the {map} say nothing")]
+    #[error(
+        "block {block} of `{file}` changed at {lsn}, which the map of changed blocks from `{map}` does not say"
+    )]
     MissedBlock {
         /// The file, by its name in the backup.
         file: String,
