@@ -566,16 +566,24 @@ fn a_database_dropped_and_made_again() {
     source.sql("DROP DATABASE twice");
     source.sql(create);
     assert_eq!(on("twice", "SELECT pg_relation_filepath('t')"), path);
-    let delta = repository.take(&source, &[]);
     assert_eq!(repository.form(&full, path.trim()), "whole");
-    assert_eq!(repository.form(&delta, path.trim()), "whole");
+    let deltas = ["wal", "pages"].map(|changes| {
+        let tool = repository.tool.clone().with("SEAWALL_DELTA_SOURCES", changes);
+        let by_name = Taken::DeltaOn(full.clone());
+        let delta = repository.expect(&source, &tool, &["--delta-from-name", &full], &by_name, changes);
+        assert_eq!(repository.form(&delta, path.trim()), "whole", "from {changes}");
+        (changes, delta)
+    });
     source.switch_wal();
     let hash = "SELECT count(*), md5(string_agg(t::text, ',' ORDER BY i)) FROM t";
     let expected = on("twice", hash);
-    let restored = repository.restore(&repository.tool, &postgres, &delta, "restored");
-    let found = run(restored.client("psql").args(["-X", "-q", "-At", "-d", "twice", "-c", hash])).success();
-    assert_eq!(found.stdout, expected);
-    restored.amcheck();
+    for (changes, delta) in deltas {
+        let restored = repository.restore(&repository.tool, &postgres, &delta, changes);
+        let found =
+            run(restored.client("psql").args(["-X", "-q", "-At", "-d", "twice", "-c", hash])).success();
+        assert_eq!(found.stdout, expected, "from {changes}");
+        restored.amcheck();
+    }
 }
 
 /// Without checksums and `wal_log_hints`, VACUUM marks a page as all-visible without giving it a new LSN. A restored page

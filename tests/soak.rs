@@ -53,6 +53,7 @@ fn random_histories_restore_to_what_they_were() {
 struct Setting {
     major: u32,
     segment_mib: u32,
+    hints: Hints,
     codec: &'static str,
     encrypted: bool,
     records_wal: bool,
@@ -60,13 +61,25 @@ struct Setting {
     origin: &'static str,
 }
 
+/// Whether WAL tells of pages in which only hints changed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Hints {
+    /// Yes, for the sake of data checksums.
+    Checksums,
+    /// Yes, by `wal_log_hints`.
+    Logged,
+    /// No.
+    Unlogged,
+}
+
 impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Setting { major, segment_mib, codec, encrypted, records_wal, wal_compression, origin } = self;
+        let Setting { major, segment_mib, hints, codec, encrypted, records_wal, wal_compression, origin } =
+            self;
         write!(
             f,
-            "PostgreSQL {major}, segments of {segment_mib} MiB, {codec}, encrypted: {encrypted}, WAL recorded: \
-             {records_wal}, wal_compression: {wal_compression}, deltas from {origin}"
+            "PostgreSQL {major}, segments of {segment_mib} MiB, hints: {hints:?}, {codec}, encrypted: {encrypted}, WAL \
+             recorded: {records_wal}, wal_compression: {wal_compression}, deltas from {origin}"
         )
     }
 }
@@ -77,6 +90,13 @@ impl Setting {
         let setting = Setting {
             major: postgres.major(),
             segment_mib: dice.one(&[1, 1, 16]),
+            hints: dice.one(&[
+                Hints::Checksums,
+                Hints::Checksums,
+                Hints::Logged,
+                Hints::Unlogged,
+                Hints::Unlogged,
+            ]),
             codec: dice.one(&["lz4", "zstd", "none"]),
             encrypted: dice.chance(3),
             records_wal: dice.chance(2),
@@ -84,6 +104,26 @@ impl Setting {
             origin: dice.one(&["LATEST", "LATEST", "LATEST_FULL"]),
         };
         (setting, postgres)
+    }
+
+    /// A new cluster.
+    fn cluster<'a>(&self, scratch: &'a Scratch, postgres: &Postgres) -> Cluster<'a> {
+        let checksums = match self.hints {
+            Hints::Checksums => Some("--data-checksums"),
+            // From 18 on they are the default.
+            _ if self.major >= 18 => Some("--no-data-checksums"),
+            _ => None,
+        };
+        let segment_size = format!("--wal-segsize={}", self.segment_mib);
+        let arguments: Vec<&str> = [segment_size.as_str()].into_iter().chain(checksums).collect();
+        let cluster = Cluster::create(scratch, postgres, "source", &arguments);
+        cluster.configure("wal_log_hints", if self.hints == Hints::Logged { "on" } else { "off" });
+        cluster.configure("max_prepared_transactions", "5");
+        cluster.configure("wal_compression", if self.wal_compression { "on" } else { "off" });
+        if self.major >= 17 {
+            cluster.configure("summarize_wal", "on");
+        }
+        cluster
     }
 
     fn tool(&self, scratch: &Scratch, bucket: &Bucket) -> Tool {
@@ -115,14 +155,8 @@ fn history(seed: u64, versions: &[Postgres], said: impl Fn(&str)) {
     let scratch = Scratch::new();
     let bucket = Bucket::directory(&scratch, "storage");
     let tool = setting.tool(&scratch, &bucket);
-    let segment_size = format!("--wal-segsize={}", setting.segment_mib);
-    let mut source = Cluster::create(&scratch, &postgres, "source", &[&segment_size, "--data-checksums"]);
+    let mut source = setting.cluster(&scratch, &postgres);
     source.archive_with(&tool);
-    source.configure("max_prepared_transactions", "5");
-    source.configure("wal_compression", if setting.wal_compression { "on" } else { "off" });
-    if setting.major >= 17 {
-        source.configure("summarize_wal", "on");
-    }
     source.start();
     let mut load = Load::begin(&scratch, &source, &postgres);
     let story = Story { scratch: &scratch, bucket: &bucket, postgres: &postgres };
@@ -144,12 +178,20 @@ fn history(seed: u64, versions: &[Postgres], said: impl Fn(&str)) {
     // A delta and a full backup with nothing between them hold the same pages.
     let statements = 1 + dice.below(8);
     load.run(&source, &mut dice, statements);
+    stop_autovacuum(&source);
     let wanted = dice.one(setting.sources());
     let delta = story.backup(&source, &from(&tool, wanted), &["--verify-delta"]);
     let full = story.backup(&source, &tool, &["--full"]);
     let of_delta = story.fetch(&tool, "of-delta", &delta);
     let of_full = story.fetch(&tool, "of-full", &full);
-    pages::compare(of_delta.data(), of_full.data(), story.sentinel(&delta)["LSN"].as_u64().unwrap());
+    let unlogged =
+        if setting.hints == Hints::Unlogged { pages::Unlogged::Hints } else { pages::Unlogged::Nothing };
+    pages::compare(
+        of_delta.data(),
+        of_full.data(),
+        story.sentinel(&delta)["LSN"].as_u64().unwrap(),
+        unlogged,
+    );
 
     let statements = dice.below(6);
     load.run(&source, &mut dice, statements);
@@ -167,6 +209,13 @@ fn history(seed: u64, versions: &[Postgres], said: impl Fn(&str)) {
     restored.wait_until("SELECT pg_is_in_recovery()", "f");
     assert_eq!(load.digest(&restored), expected);
     restored.amcheck();
+}
+
+/// From here on no page becomes all-visible by itself: without checksums that gives it no new LSN.
+fn stop_autovacuum(source: &Cluster<'_>) {
+    source.sql("ALTER SYSTEM SET autovacuum = off");
+    source.sql("SELECT pg_reload_conf()");
+    source.wait_until("SELECT count(*) FROM pg_stat_activity WHERE backend_type ~ '^autovacuum'", "0");
 }
 
 fn from(tool: &Tool, source: &str) -> Tool {
