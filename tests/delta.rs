@@ -61,6 +61,11 @@ impl<'a> Repository<'a> {
         backups.iter().map(|backup| backup["backup_name"].as_str().unwrap().to_owned()).collect()
     }
 
+    /// The keys of everything that is stored of backups.
+    fn stored(&self) -> Vec<String> {
+        self.bucket.keys().into_iter().filter(|key| key.starts_with("basebackups")).collect()
+    }
+
     /// Makes this backup the one whose sentinel was written last.
     fn make_latest(&self, backup: &str) {
         let sentinel = format!("basebackups_005/{backup}_backup_stop_sentinel.json");
@@ -429,7 +434,7 @@ fn parents_that_cannot_be_restored() {
         let content = repository.bucket.get(&key);
         repository.bucket.delete(&key);
         repository.expect(&source, tool, &[], &Taken::Full, reason);
-        let before = repository.bucket.keys();
+        let before = repository.stored();
         let named = repository.push(tool, &source, &["--delta-from-name", &second]);
         if refused_by_name {
             named
@@ -437,10 +442,7 @@ fn parents_that_cannot_be_restored() {
                 .stderr_has("cannot be the parent of a delta")
                 .stderr_has(reason)
                 .stderr_has("hint:");
-            let backups = |key: &String| key.starts_with("basebackups");
-            let [before, after] = [before, repository.bucket.keys()]
-                .map(|keys| keys.into_iter().filter(backups).collect::<Vec<_>>());
-            assert_eq!(after, before, "{document}");
+            assert_eq!(repository.stored(), before, "{document}");
         } else {
             named.success().stderr_has(reason);
         }
@@ -457,15 +459,44 @@ fn a_parent_of_another_cluster() {
     let full = repository.take(&source, &[]);
     let mut foreign = Cluster::foreign(&scratch, &postgres, "foreign");
     foreign.start();
-    let reason = "not of the cluster with system identifier";
-    let named = repository.push(&repository.tool, &foreign, &["--delta-from-name", &full]);
-    named.fails(1).stderr_has(reason);
-    // Backups of two clusters in one repository have the same names where their WAL has come as far.
+    let tool = &repository.tool;
+    // Two clusters in one repository would give their WAL the same names. wal-g's own test looks for these words.
+    let before = repository.stored();
+    for arguments in [&[][..], &["--delta-from-name", &full]] {
+        let ahead = repository.push(tool, &foreign, arguments).fails(1);
+        ahead.stderr_has("is greater than current LSN").stderr_has("hint: each cluster needs a storage prefix");
+    }
+    assert_eq!(repository.stored(), before);
     for table in ["one", "two", "three"] {
         foreign.sql(&format!("CREATE TABLE {table} ()"));
         foreign.sql("SELECT pg_switch_wal()");
     }
-    repository.expect(&foreign, &repository.tool, &[], &Taken::Full, reason);
+    let reason = "not of the cluster with system identifier";
+    repository.push(tool, &foreign, &["--delta-from-name", &full]).fails(1).stderr_has(reason);
+    repository.expect(&foreign, tool, &[], &Taken::Full, reason);
+}
+
+/// The name that the next backup would get is another one's, which has to be another cluster's.
+#[test]
+fn a_name_that_is_taken() {
+    let postgres = require!(Postgres::version(15));
+    let scratch = Scratch::new();
+    let repository = Repository::new(&scratch);
+    let source = repository.primary(&postgres, &[]);
+    let full = repository.take(&source, &[]);
+    let current = source.sql("SELECT pg_walfile_name(pg_current_wal_insert_lsn())");
+    let number = u32::from_str_radix(&current[16..], 16).unwrap();
+    // A backup starts in a new segment.
+    source.sql("SELECT pg_create_restore_point('here')");
+    let taken = format!("base_{}{:08X}", &current[..16], number + 1);
+    let sentinel = |name: &str| format!("basebackups_005/{name}_backup_stop_sentinel.json");
+    repository.bucket.put(&scratch, &sentinel(&taken), &repository.bucket.get(&sentinel(&full)));
+    let before = repository.stored();
+    let refused = repository.push(&repository.tool, &source, &["--full"]).fails(1);
+    refused
+        .stderr_has(&format!("backup `{taken}` already exists"))
+        .stderr_has("hint: no server starts two backups in one segment");
+    assert_eq!(repository.stored(), before);
 }
 
 /// Switching checksums on writes every page without WAL and without a new LSN.
@@ -665,7 +696,7 @@ fn a_map_that_misses_a_block() {
         write(&changed);
         source.start();
 
-        let before = repository.bucket.keys();
+        let before = repository.stored();
         let missed = format!("block {BLOCK} of `/{file}` changed at {lsn}");
         let always = by_map.clone().with("SEAWALL_VERIFY_DELTA", "on");
         for refused in [
@@ -677,10 +708,7 @@ fn a_map_that_misses_a_block() {
                 .stderr_has(&missed)
                 .stderr_has("hint: take the backup with SEAWALL_DELTA_SOURCES=pages");
         }
-        let of_backups = |keys: Vec<String>| -> Vec<String> {
-            keys.into_iter().filter(|key| key.starts_with("basebackups")).collect()
-        };
-        assert_eq!(of_backups(repository.bucket.keys()), of_backups(before), "{table}");
+        assert_eq!(repository.stored(), before, "{table}");
 
         repository.push(&by_map, &source, &on_full).success();
         let delta = repository.backups().pop().unwrap();

@@ -226,10 +226,20 @@ pub enum RequestError {
     },
     /// Two backups would have the same name.
     #[error("backup `{0}` already exists")]
-    BackupExists(Name),
+    BackupExists(Name, NamedBy),
     /// Another process is writing the backup of this name.
     #[error("backup `{0}` is being written by another backup-push, or was left unfinished by one")]
-    BackupRunning(Name),
+    BackupRunning(Name, NamedBy),
+    /// The WAL of two clusters would get the same names.
+    #[error("finish LSN {finish} of backup `{name}`, which is another cluster's, is greater than current LSN {current}")]
+    OtherClusterAhead {
+        /// The latest backup.
+        name: BackupName,
+        /// Where it ends.
+        finish: Lsn,
+        /// How far the server's own WAL has come.
+        current: Lsn,
+    },
     /// The parent of a delta was deleted while the delta was taken.
     #[error("the delta cannot be completed: its parent `{parent}` was deleted meanwhile")]
     ParentGone {
@@ -304,6 +314,32 @@ pub enum RequestError {
         /// What there is.
         reached: Lsn,
     },
+}
+
+/// What the name of a new backup comes from, and so who else can have chosen the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NamedBy {
+    /// The segment in which it starts, on a primary, which begins a new one for each backup.
+    NewSegment,
+    /// The segment in which it starts, on a standby, where that is the segment of the last restartpoint.
+    Restartpoint,
+    /// The second in which it starts.
+    Second,
+}
+
+impl NamedBy {
+    fn hint(self) -> &'static str {
+        match self {
+            NamedBy::NewSegment => {
+                "no server starts two backups in one segment: another cluster uses this storage prefix, or this one was \
+                 set back to an earlier time; each needs a prefix of its own"
+            }
+            NamedBy::Restartpoint => {
+                "on a standby a new backup needs a new restartpoint: run CHECKPOINT on the primary and wait for it"
+            }
+            NamedBy::Second => "another host takes backups under the same server name; try again, or use another name",
+        }
+    }
 }
 
 fn join(names: &[BackupName]) -> String {
@@ -429,8 +465,12 @@ impl Error {
             Error::Request(RequestError::PermanentChild { .. }) => {
                 Some("mark the delta as impermanent first".to_owned())
             }
-            Error::Request(RequestError::BackupExists(_) | RequestError::BackupRunning(_)) => Some(
-                "on a standby a new backup needs a new restartpoint: run CHECKPOINT on the primary and wait for it"
+            Error::Request(RequestError::BackupExists(_, by) | RequestError::BackupRunning(_, by)) => {
+                Some(by.hint().to_owned())
+            }
+            Error::Request(RequestError::OtherClusterAhead { .. }) => Some(
+                "each cluster needs a storage prefix of its own; if the other one is gone for good, --full takes the \
+                 first backup of this one"
                     .to_owned(),
             ),
             Error::Request(RequestError::TablespaceNotEmpty { .. }) => {

@@ -10,8 +10,8 @@ use crate::layout::new_backup::Beginning;
 use crate::layout::walg::{self, BackupName, DeltaOrigin};
 use crate::layout::{Name, NewBackup};
 use crate::ops::Error;
-use crate::ops::error::RequestError;
-use crate::pg::session::Session;
+use crate::ops::error::{NamedBy, RequestError};
+use crate::pg::session::{Session, StartedBackup};
 
 use super::options::{DeltaOptions, WalGFormat};
 
@@ -68,6 +68,15 @@ impl Format {
         }
     }
 
+    /// What the name of a backup that the server has started so comes from.
+    pub(super) fn named_by(&self, started: &StartedBackup) -> NamedBy {
+        match self {
+            Format::WalG(_) if started.in_recovery => NamedBy::Restartpoint,
+            Format::WalG(_) => NamedBy::NewSegment,
+            Format::Barman { .. } => NamedBy::Second,
+        }
+    }
+
     /// The backup that has begun so. Asks the server for what its documents will say.
     pub(super) async fn begin(
         &self,
@@ -82,7 +91,8 @@ impl Format {
                     None => BackupName::full(beginning.segment),
                 };
                 if !session.try_lock_backup(beginning.segment).await? {
-                    return Err(RequestError::BackupRunning(Name::from(name)).into());
+                    let named_by = self.named_by(&beginning.started);
+                    return Err(RequestError::BackupRunning(Name::from(name), named_by).into());
                 }
                 let (is_permanent, user_data) = (format.is_permanent, format.user_data.clone());
                 Ok(Arc::new(walg::NewBackup { name, delta, beginning, is_permanent, user_data }))

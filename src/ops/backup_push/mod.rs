@@ -79,24 +79,24 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Name, Error> {
         );
     }
     let control = control_file::read(&data_dir)?.parsed;
+    let survey = survey(&data_dir, &control, &server, &options)?;
+    ctx.progress.expect_bytes(survey.bytes);
+    let cluster =
+        Cluster { session: &session, identity: &server, data_dir: &data_dir, data_bytes: survey.bytes };
     let parent = match delta_options(&options, &control) {
         Some(delta) => {
             let is_permanent = options.format.is_permanent();
-            let choice = parent::choose(ctx, &delta.parent, is_permanent, &server, &control, &data_dir);
+            let choice = parent::choose(ctx, &delta.parent, is_permanent, cluster, &control);
             ctx.until_cancelled(choice).await?.map(|parent| (delta, parent))
         }
         None => None,
     };
-    let survey = survey(&data_dir, &control, &server, &options)?;
-    ctx.progress.expect_bytes(survey.bytes);
 
     let time = Timestamp::now();
     tracing::info!("Calling pg_backup_start()");
     let label = options.format.label(time);
     let started = ctx.until_cancelled(session.start_backup(&label, options.checkpoint)).await?;
     let segment = start_segment(&started, &server);
-    let cluster =
-        Cluster { session: &session, identity: &server, data_dir: &data_dir, data_bytes: survey.bytes };
     let delta = match parent {
         Some((options, parent)) => start_delta(ctx, options, parent, cluster, started.lsn).await?,
         None => None,
@@ -106,15 +106,16 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Name, Error> {
     let backup = options.format.begin(&session, beginning.clone(), origin.clone());
     let backup = ctx.until_cancelled(backup).await?;
     let name = backup.name();
+    let named_by = options.format.named_by(&beginning.started);
     if ctx.until_cancelled(ctx.storage.head(&backup.marker())).await?.is_some() {
-        return Err(RequestError::BackupExists(name).into());
+        return Err(RequestError::BackupExists(name, named_by).into());
     }
     // A killed backup can have left tars under this name, which a restore would take for ours; and two hosts can have
     // chosen one name.
     let folder = backup.folder();
     let other = ctx.until_cancelled(storage::list_all(ctx.storage.as_ref(), &folder, Depth::All)).await?;
     if !other.objects.is_empty() {
-        return Err(RequestError::BackupRunning(name).into());
+        return Err(RequestError::BackupRunning(name, named_by).into());
     }
     tracing::info!("Started backup with name {name} at LSN {}", beginning.started.lsn);
 

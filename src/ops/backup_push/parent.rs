@@ -4,8 +4,13 @@
 //! without `metadata.json`, permanent when the new backup is not, without a list of files (reference section 6.1).
 //! Beyond these, a delta is useless when its parent is no earlier state of this very cluster: another cluster, a
 //! timeline that the server's does not come from, a backup that ended after the new one began; when data checksums were
-//! switched on or off meanwhile; or when the parent's own chain is broken. A parent that was chosen by itself then gives a full backup and a warning, since a job of every
-//! night must still have its backup; a parent that was asked for by name gives an error, before anything is stored.
+//! switched on or off meanwhile; or when the parent's own chain is broken. A parent that was chosen by itself then gives
+//! a full backup and a warning, since a job of every night must still have its backup; a parent that was asked for by
+//! name gives an error, before anything is stored.
+//!
+//! One case is an error, as in wal-g, whoever chose: the latest backup is another cluster's and has WAL that this server
+//! has yet to write. Both archive under the same names then, and would destroy each other's WAL. A cluster that was
+//! upgraded is another one too, but goes on where the old one ended.
 
 use std::collections::HashMap;
 use std::fs;
@@ -17,10 +22,9 @@ use jiff::Timestamp;
 use crate::catalog;
 use crate::layout::walg::{Backup, BackupName, DeltaOrigin, names};
 use crate::ops::backup_choice::{BackupChoice, choose as choose_backup};
-use crate::ops::changed_blocks::Source;
+use crate::ops::changed_blocks::{Cluster, Source};
 use crate::ops::error::RequestError;
 use crate::ops::{Class, Context, Error, control_file, wal_archive};
-use crate::pg::session::ServerIdentity;
 use crate::pg::{ControlFile, Lsn, SystemIdentifier, TimelineHistory, TimelineId, WalFileName};
 
 /// How the parent is chosen.
@@ -91,8 +95,13 @@ pub enum Unfit {
     #[error(transparent)]
     Chain(catalog::walg::Error),
     /// It is another cluster's.
-    #[error("it is not of the cluster with system identifier {0}")]
-    OtherCluster(SystemIdentifier),
+    #[error("it is not of the cluster with system identifier {cluster}")]
+    OtherCluster {
+        /// The server's.
+        cluster: SystemIdentifier,
+        /// Where the backup ends.
+        finish: Lsn,
+    },
     /// The server does not come from it.
     #[error("it is not in the history of timeline {0}")]
     NotInHistory(TimelineId),
@@ -135,9 +144,8 @@ pub(super) async fn choose(
     ctx: &Context,
     rules: &ParentRules,
     is_permanent: bool,
-    server: &ServerIdentity,
+    cluster: Cluster<'_>,
     control: &ControlFile,
-    data_dir: &Path,
 ) -> Result<Option<Parent>, Error> {
     let name = match choose_backup(ctx, &rules.from).await {
         Ok(name) => name,
@@ -157,12 +165,21 @@ pub(super) async fn choose(
         Ok(candidate) => candidate,
         Err(unfit) => return refuse(name, asked_for, unfit),
     };
-    let history = history(ctx, data_dir, server.timeline).await?;
+    let server = cluster.identity;
+    let history = history(ctx, cluster.data_dir, server.timeline).await?;
     let requirements =
         Requirements { rules, is_permanent, system_identifier: server.system_identifier, history: &history };
     let fit = match candidate.examine(&requirements) {
         Ok(fit) => fit,
-        Err(unfit) => return refuse(name, asked_for, unfit),
+        Err(unfit) => {
+            if let Unfit::OtherCluster { finish, .. } = unfit {
+                let current = cluster.session.current_wal_lsn().await?;
+                if finish > current {
+                    return Err(RequestError::OtherClusterAhead { name, finish, current }.into());
+                }
+            }
+            return refuse(name, asked_for, unfit);
+        }
     };
     let files = match read_files(ctx, fit.backup.name).await? {
         Ok(files) => files,
@@ -294,7 +311,8 @@ impl Candidate {
             return Err(Unfit::NoStartLsn);
         };
         if backup.system_identifier != Some(requirements.system_identifier) {
-            return Err(Unfit::OtherCluster(requirements.system_identifier));
+            let cluster = requirements.system_identifier;
+            return Err(Unfit::OtherCluster { cluster, finish: finish_lsn });
         }
         let timeline = backup.name.segment().timeline();
         if !lies_on(requirements.history, timeline, start_lsn, finish_lsn) {
@@ -518,7 +536,7 @@ mod tests {
             (Unfit::Permanent, "full"),
             (Unfit::NoFiles, "full"),
             (Unfit::Remote, "full"),
-            (Unfit::OtherCluster(CLUSTER), "error"),
+            (Unfit::OtherCluster { cluster: CLUSTER, finish: Lsn::new(1) }, "error"),
             (Unfit::NotInHistory(timeline(3)), "error"),
             (Unfit::NoControl, "error"),
             (Unfit::Checksums, "error"),
