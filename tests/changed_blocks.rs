@@ -7,10 +7,13 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use seawall::codec::{Cipher, Compression};
 use seawall::layout::walg::WalG;
 use seawall::ops::Context;
@@ -266,6 +269,12 @@ fn sources_agree(version: u32) {
     assert_equal(&read, &wal(source.data(), &no_deltas), "pg_wal and archive");
     assert_equal(&read, &wal(&alone, &only_deltas), "recorded");
     assert_equal(&read, &wal(source.data(), &whole), "all there is");
+    for delta in &deltas {
+        let object = whole.join(format!("wal_005/{delta}_delta.lz4"));
+        let content = fs::read(&object).unwrap();
+        fs::write(&object, &content[..content.len() / 2]).unwrap();
+    }
+    assert_equal(&read, &wal(&alone, &whole), "segments in place of what cannot be read");
     for (table, limit) in [("shortened", 1..100), ("emptied", 0..1)] {
         let filenode: u32 = source.sql(&format!("SELECT pg_relation_filenode('{table}')")).parse().unwrap();
         let (_, (cut, _)) = relations.iter().find(|(place, _)| place.filenode.as_u32() == filenode).unwrap();
@@ -392,6 +401,13 @@ fn wal_is_read_from_where_it_is_whole_or_not_at_all() {
     fs::copy(alone.join("pg_wal").join(last), &own).unwrap();
     assert_equal(&complete, &map_of(asked(), Source::Wal), "not from another segment");
 
+    // More WAL to fetch than anybody should for a cluster of 1 GiB: not even tried, and nothing to warn of.
+    let long = interval(wanted.from, Lsn::new(wanted.from.as_u64() + (3 << 29)));
+    let gap = gap_of(search(source, &alone, &storage, &long, &[Source::Wal]), wanted.from);
+    let Gap::MuchWal { to_fetch, data_bytes } = gap else { panic!("{gap}") };
+    assert!(gap.is_expected());
+    assert!(to_fetch > data_bytes && to_fetch <= 3 << 29, "{to_fetch} {data_bytes}");
+
     let ahead = interval(wanted.from, Lsn::new(wanted.until.as_u64() + (64 << 10)));
     let gap = gap_of(search(source, &alone, &storage, &ahead, &[Source::Wal]), wanted.from);
     assert!(matches!(&gap, Gap::Wal { segment, .. } if segment.to_string() == *last), "{gap}");
@@ -502,6 +518,67 @@ fn summaries_with_a_hole_are_not_used() {
     assert_eq!(found.gaps.len(), 1);
     let ChangedBlocks::Map(Source::Wal, map) = found.blocks else { panic!("{found:?}") };
     assert_equal(&map, &complete, "wal after all");
+}
+
+/// A delta backup that waits for a summarizer which does not get on, and that process.
+struct Waiting {
+    backup: std::process::Child,
+    summarizer: Pid,
+    /// What was stored of backups before.
+    stored: Vec<String>,
+}
+
+/// The keys of everything that is stored of backups.
+fn stored(bucket: &Bucket) -> Vec<String> {
+    bucket.keys().into_iter().filter(|key| key.starts_with("basebackups")).collect()
+}
+
+impl Waiting {
+    fn begin(source: &Cluster<'_>, bucket: &Bucket, seawall: &Tool, scratch: &Scratch) -> Self {
+        let summarizer = source.sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'walsummarizer'");
+        let summarizer = Pid::from_raw(summarizer.parse().unwrap()).unwrap();
+        kill_process(summarizer, Signal::STOP).unwrap();
+        let stored = stored(bucket);
+        let mut command = seawall.command(scratch, ["backup-push"]);
+        command.arg(source.data()).envs(source.libpq_env()).stdin(Stdio::null());
+        let backup = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        source.wait_until(&format!("SELECT count(*) FROM {ASKING}"), "1");
+        Waiting { backup, summarizer, stored }
+    }
+
+    /// How the backup ended, of which nothing may be left; what it said.
+    fn end(self, bucket: &Bucket) -> (ExitStatus, String) {
+        let output = self.backup.wait_with_output().unwrap();
+        kill_process(self.summarizer, Signal::CONT).unwrap();
+        assert_eq!(stored(bucket), self.stored);
+        (output.status, String::from_utf8(output.stderr).unwrap())
+    }
+}
+
+/// The session of a backup that asks how far the summarizer is.
+const ASKING: &str =
+    "pg_stat_activity WHERE pid <> pg_backend_pid() AND query ~ 'pg_get_wal_summarizer_state'";
+
+/// Were the wait not ended, the backup would be taken from another source once it is over.
+#[test]
+fn the_wait_for_the_summarizer_ends_with_the_backup() {
+    let postgres = require!(Postgres::version(17));
+    let scratch = Scratch::new();
+    let (bucket, seawall) = repository(&scratch);
+    let seawall = seawall.with("WALG_DELTA_MAX_STEPS", "5").with("SEAWALL_SUMMARIZER_TIMEOUT", "20m");
+    let source = primary(&scratch, &postgres, &seawall, &[("summarize_wal", "on")]);
+    source.push_backup(&seawall);
+
+    let waiting = Waiting::begin(&source, &bucket, &seawall, &scratch);
+    kill_process(Pid::from_child(&waiting.backup), Signal::TERM).unwrap();
+    let (status, said) = waiting.end(&bucket);
+    assert_eq!(status.signal(), Some(Signal::TERM.as_raw()), "{said}");
+
+    let waiting = Waiting::begin(&source, &bucket, &seawall, &scratch);
+    assert_eq!(source.sql(&format!("SELECT pg_terminate_backend(pid) FROM {ASKING}")), "t");
+    let (status, said) = waiting.end(&bucket);
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("ERROR") && said.contains("hint:") && !said.contains("Changed blocks"), "{said}");
 }
 
 /// A standby of the primary, made from a backup, that has followed up to now.

@@ -464,7 +464,9 @@ fn a_parent_of_another_cluster() {
     let before = repository.stored();
     for arguments in [&[][..], &["--delta-from-name", &full]] {
         let ahead = repository.push(tool, &foreign, arguments).fails(1);
-        ahead.stderr_has("is greater than current LSN").stderr_has("hint: each cluster needs a storage prefix");
+        ahead
+            .stderr_has("is greater than current LSN")
+            .stderr_has("hint: each cluster needs a storage prefix");
     }
     assert_eq!(repository.stored(), before);
     for table in ["one", "two", "three"] {

@@ -231,7 +231,9 @@ pub enum RequestError {
     #[error("backup `{0}` is being written by another backup-push, or was left unfinished by one")]
     BackupRunning(Name, NamedBy),
     /// The WAL of two clusters would get the same names.
-    #[error("finish LSN {finish} of backup `{name}`, which is another cluster's, is greater than current LSN {current}")]
+    #[error(
+        "finish LSN {finish} of backup `{name}`, which is another cluster's, is greater than current LSN {current}"
+    )]
     OtherClusterAhead {
         /// The latest backup.
         name: BackupName,
@@ -337,7 +339,9 @@ impl NamedBy {
             NamedBy::Restartpoint => {
                 "on a standby a new backup needs a new restartpoint: run CHECKPOINT on the primary and wait for it"
             }
-            NamedBy::Second => "another host takes backups under the same server name; try again, or use another name",
+            NamedBy::Second => {
+                "another host takes backups under the same server name; try again, or use another name"
+            }
         }
     }
 }
