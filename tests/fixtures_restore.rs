@@ -1,11 +1,25 @@
-//! Written by the real wal-g, restored by us: every restore point of every repository in `tests/fixtures/wal-g`
-//! comes back with exactly the rows it had.
+//! Written by the real wal-g or the real barman-cloud, restored by us: every restore point of every repository in
+//! `tests/fixtures` comes back with exactly the rows it had.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use seawall::catalog;
+use seawall::codec::{Cipher, Compression};
+use seawall::layout::barman::{Barman, Partials, RecoveryEnd, RecoveryTarget, names};
+use seawall::ops::backup_fetch::{self, MovedTablespace, Plan, SyncFiles};
+use seawall::ops::segment_check::SegmentCheck;
+use seawall::ops::{Context, wal_fetch};
+use seawall::progress::Progress;
+use seawall::storage::fs::Directory;
+use seawall::storage::{self, Depth, Prefix};
 use support::{Cluster, Fixture, FixtureBackup, Postgres, RestorePoint, Scratch, Tool};
+use tokio_util::sync::CancellationToken;
 
 /// What ends the recovery; both must stop at the same rows.
 #[derive(Clone, Copy)]
@@ -75,6 +89,11 @@ fn restores(
     tool.run(scratch, &fetch).success();
 
     cluster.recover_with(tool);
+    recovers(&mut cluster, point, target);
+}
+
+/// Starts a recovery that ends at a restore point.
+fn recovers(cluster: &mut Cluster<'_>, point: &RestorePoint, target: Target) {
     match target {
         Target::Lsn => {
             cluster.configure("recovery_target_lsn", &point.lsn);
@@ -87,7 +106,99 @@ fn restores(
     cluster.wait_until("SELECT pg_is_in_recovery()", "f");
 
     let ledger = cluster.sql("SELECT count(*), md5(string_agg(id||note, ',' ORDER BY id)) FROM ledger");
-    assert_eq!(ledger, format!("{}|{}", point.rows, point.md5), "at {name}, from {}", backup.name);
+    assert_eq!(ledger, format!("{}|{}", point.rows, point.md5), "at {}", point.restore_point);
     cluster.amcheck();
     cluster.stop();
+}
+
+/// bzip2 for data and WAL.
+#[test]
+fn barman_bzip2() {
+    restores_what_barman_wrote("bzip2");
+}
+
+/// A tablespace, no compression; gzip for WAL.
+#[test]
+fn barman_plain_tablespace() {
+    restores_what_barman_wrote("plain-tablespace");
+}
+
+/// snappy for data, zstd for WAL.
+#[test]
+fn barman_snappy_zstd() {
+    restores_what_barman_wrote("snappy-zstd");
+}
+
+/// Each repository has one backup, after the first of three restore points. The backup is chosen as `auto` does.
+fn restores_what_barman_wrote(fixture: &str) {
+    let postgres = require!(Postgres::version(15));
+    let scratch = Scratch::new();
+    let origin = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/barman-cloud").join(fixture);
+    let ctx = Context {
+        storage: Arc::new(Directory::new(origin.join("storage/pfx/srv"), Prefix::root())),
+        layout: &Barman { partials: Partials::Accept },
+        compression: Compression::None,
+        cipher: Cipher::None,
+        cancel: CancellationToken::new(),
+        progress: Progress::new(),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let archive = scratch.dir("archive");
+    runtime.block_on(fetches_all_wal(&ctx, &archive));
+    scratch.own(&archive);
+
+    let states = fs::read_to_string(origin.join("states.jsonl")).unwrap();
+    let mut restored = 0;
+    for point in states.lines().map(|line| serde_json::from_str::<RestorePoint>(line).unwrap()) {
+        let name = &point.restore_point;
+        let mut cluster = Cluster::restored(&scratch, &postgres, name);
+        let tablespace = scratch.absent(&format!("{name}.extra"));
+        if !runtime.block_on(restores_from_barman(&ctx, &point, cluster.data(), tablespace.clone())) {
+            assert_eq!(name, "before_full");
+            continue;
+        }
+        for place in [cluster.data(), &tablespace].into_iter().filter(|place| place.exists()) {
+            scratch.own(place);
+        }
+        cluster.configure("archive_mode", "off");
+        cluster.configure("restore_command", &format!("cp {}/%f %p", archive.display()));
+        cluster.append("recovery.signal", "");
+        recovers(&mut cluster, &point, if restored == 0 { Target::Time } else { Target::Lsn });
+        restored += 1;
+    }
+    assert_eq!(restored, 2);
+}
+
+/// Restores the backup with which a recovery to this point begins; false when there is none.
+async fn restores_from_barman(
+    ctx: &Context,
+    point: &RestorePoint,
+    target: &Path,
+    tablespace: PathBuf,
+) -> bool {
+    let backups = catalog::barman::list(ctx.storage.as_ref()).await.unwrap().backups;
+    let end = Some(RecoveryEnd::Lsn(point.lsn.parse().unwrap()));
+    let chosen = RecoveryTarget { end, timeline: None }.choose(backups.iter().map(|b| (b.id, &b.info)));
+    let Some(backup) = backups.iter().find(|backup| Some(backup.id) == chosen) else { return false };
+    let moved = [MovedTablespace { name: "extra".to_owned(), location: tablespace }];
+    let plan = Plan::barman(ctx, backup.id, &backup.info, &moved).await.unwrap();
+    let options = backup_fetch::Options {
+        target: target.to_owned(),
+        concurrency: 4,
+        network_rate: None,
+        sync: SyncFiles::Yes,
+    };
+    backup_fetch::run(ctx, plan, options).await.unwrap();
+    true
+}
+
+/// Fetches all that is archived, as a restore_command would.
+async fn fetches_all_wal(ctx: &Context, to: &Path) {
+    let listing = storage::list_all(ctx.storage.as_ref(), &names::wal_prefix(), Depth::All).await.unwrap();
+    for object in listing.objects {
+        let (file, _) = names::parse_wal_key(&object.key).unwrap();
+        let options = wal_fetch::Options { check: SegmentCheck::Verify, prefetch: None };
+        let file = file.to_string();
+        wal_fetch::run(ctx, &file, &to.join(&file), options).await.unwrap();
+    }
 }
