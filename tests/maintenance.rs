@@ -681,6 +681,12 @@ impl Storage for Stubborn {
     fn limits(&self) -> Limits {
         Limits { delete_batch: 2, ..self.inner.limits() }
     }
+    fn exists(&self) -> BoxFuture<'_, Result<bool, Error>> {
+        self.inner.exists()
+    }
+    fn create(&self) -> BoxFuture<'_, Result<(), Error>> {
+        self.inner.create()
+    }
     fn head<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<ObjectMeta>, Error>> {
         self.inner.head(key)
     }

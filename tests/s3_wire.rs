@@ -14,7 +14,7 @@ use bytes::Bytes;
 use md5::{Digest, Md5};
 use rustls_pki_types::pem::PemObject;
 use seawall::storage::retry::RetryPolicy;
-use seawall::storage::s3::{Addressing, Credentials, Encryption, Endpoint, S3, S3Config};
+use seawall::storage::s3::{Addressing, Checksums, Credentials, Encryption, Endpoint, S3, S3Config, Tag};
 use seawall::storage::{
     Depth, Error, ErrorKind, Key, Part, Prefix, PutMode, SharedStorage, Storage, StorageConfig, get_bytes,
     list_all, open,
@@ -294,13 +294,14 @@ fn encryption_and_storage_class_are_sent_when_set() {
     for (encryption, create, content) in [
         (Encryption::Aes256, vec![(SSE.to_owned(), "AES256".to_owned())], vec![]),
         (
-            Encryption::Kms { key_id: "arn:key".to_owned() },
+            Encryption::Kms { key_id: Some("arn:key".to_owned()) },
             vec![
                 (SSE.to_owned(), "aws:kms".to_owned()),
                 (format!("{SSE}-aws-kms-key-id"), "arn:key".to_owned()),
             ],
             vec![],
         ),
+        (Encryption::Kms { key_id: None }, vec![(SSE.to_owned(), "aws:kms".to_owned())], vec![]),
         (
             Encryption::Customer { key: key.to_owned().into() },
             vec![],
@@ -348,6 +349,120 @@ fn encryption_and_storage_class_are_sent_when_set() {
         }
         assert_eq!(requests.len(), 5);
     }
+}
+
+/// Answers that let an object be put, uploaded in one part, looked at and read.
+fn stores_anything(request: &Request) -> Answer {
+    let created = "<InitiateMultipartUploadResult><UploadId>u1</UploadId></InitiateMultipartUploadResult>";
+    let completed = "<CompleteMultipartUploadResult><ETag>\"tag-1\"</ETag></CompleteMultipartUploadResult>";
+    let time = ("Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT");
+    match (request.method.as_str(), request.target.contains("uploadId=")) {
+        ("POST", false) => ok(&[], created),
+        ("POST", true) => ok(&[], completed),
+        _ => ok(&[("ETag", "\"tag\""), time], "x"),
+    }
+}
+
+/// Puts an object, uploads one in a part, looks at it and reads it: five requests.
+fn store_and_read(config: S3Config) {
+    let storage = retrying(config);
+    let body = Bytes::from_static(b"x");
+    run(async {
+        storage.put(&segment(), body.clone(), PutMode::Overwrite).await.unwrap();
+        let upload = storage.start_upload(&segment()).await.unwrap();
+        let receipt = upload.put_part(Part { number: 1, offset: 0, body }).await.unwrap();
+        upload.complete(&[receipt]).await.unwrap();
+        get_bytes(&*storage, &segment()).await.unwrap().unwrap();
+    });
+}
+
+#[test]
+fn tags_go_with_what_creates_an_object() {
+    let service = Service::start(stores_anything);
+    let mut config = service.config();
+    let tag = |key: &str, value: &str| Tag { key: key.to_owned(), value: value.to_owned() };
+    config.tags = vec![tag("kind", "daily run"), tag("a+b=c", "x/y@z:ü"), tag("empty", "")];
+    store_and_read(config);
+    let sent: Vec<_> = service
+        .requests()
+        .iter()
+        .map(|request| (request.method.clone(), request.header("x-amz-tagging").map(str::to_owned)))
+        .collect();
+    // As Python's urlencode writes them.
+    let tagging = Some("kind=daily+run&a%2Bb%3Dc=x%2Fy%40z%3A%C3%BC&empty=".to_owned());
+    let request = |method: &str, tagging: &Option<String>| (method.to_owned(), tagging.clone());
+    assert_eq!(
+        sent,
+        [
+            request("PUT", &tagging),
+            request("POST", &tagging),
+            request("PUT", &None),
+            request("POST", &None),
+            request("GET", &None)
+        ]
+    );
+}
+
+#[test]
+fn checksums_are_plain_headers_and_only_when_wanted() {
+    const CRC: &str = "x-amz-checksum-crc32";
+    let service = Service::start(stores_anything);
+    let mut config = service.config();
+    config.request_checksums = Checksums::WhenSupported;
+    config.response_checksums = Checksums::WhenSupported;
+    store_and_read(config);
+    let requests = service.requests();
+    let [put, start, part, complete, get] = &requests[..] else { panic!("{requests:?}") };
+    // Of `x`: 8CDC1683.
+    for request in [put, part] {
+        assert_eq!(request.header(CRC), Some("jNwWgw=="), "{}", request.operation());
+        assert_eq!(request.header("x-amz-trailer"), None);
+        assert_eq!(request.header("content-encoding"), None);
+        assert_eq!(request.body, b"x");
+    }
+    assert_eq!(start.header("x-amz-checksum-algorithm"), Some("CRC32"));
+    let complete = String::from_utf8(complete.body.clone()).unwrap();
+    assert!(complete.contains("<ChecksumCRC32>jNwWgw==</ChecksumCRC32>"), "{complete}");
+    assert_eq!(get.header("x-amz-checksum-mode"), Some("ENABLED"));
+}
+
+#[test]
+fn a_wrong_checksum_of_an_answer_is_an_error() {
+    let time = ("Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT");
+    let service = Service::start(move |_| ok(&[time, ("x-amz-checksum-crc32", "AAAAAA==")], "x"));
+    let mut config = service.config();
+    assert!(run(get_bytes(&*retrying(config.clone()), &segment())).is_ok(), "nobody has asked for it");
+    config.response_checksums = Checksums::WhenSupported;
+    let error = run(get_bytes(&*retrying(config), &segment())).unwrap_err();
+    assert!(error.to_string().to_ascii_lowercase().contains("checksum"), "{error}");
+}
+
+#[test]
+fn a_bucket_is_looked_for_and_created() {
+    let not_found = Answer::Http(404, vec![], vec![]);
+    for (answer, expected) in [
+        (ok(&[], ""), Ok(true)),
+        (not_found, Ok(false)),
+        (Answer::Http(403, vec![], vec![]), Err(ErrorKind::Refused)),
+        (Answer::Close, Err(ErrorKind::Network)),
+    ] {
+        let service = Service::saying(vec![answer]);
+        let exists = run(service.storage().exists()).map_err(|error| error.kind());
+        assert_eq!(exists, expected);
+        assert!(service.requests().iter().all(|request| request.operation() == "HEAD /bucket/"));
+    }
+    for (region, body) in [("us-east-1", ""), ("eu-central-1", "<LocationConstraint>eu-central-1<")] {
+        let service = Service::saying(vec![ok(&[], "")]);
+        let mut config = service.config();
+        config.region = Some(region.to_owned());
+        run(retrying(config).create()).unwrap();
+        let requests = service.requests();
+        assert_eq!(requests[0].operation(), "PUT /bucket/");
+        let sent = String::from_utf8(requests[0].body.clone()).unwrap();
+        assert!(sent.contains(body) && sent.is_empty() == body.is_empty(), "{sent}");
+        assert_eq!(requests[0].header("x-amz-acl"), None);
+    }
+    run(Service::saying(vec![error(409, "BucketAlreadyOwnedByYou", "m")]).storage().create()).unwrap();
 }
 
 #[test]

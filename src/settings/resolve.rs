@@ -92,6 +92,14 @@ impl Environment {
         Environment(std::env::vars_os().collect())
     }
 
+    /// The text of a variable; an empty one counts as unset.
+    pub fn text(&self, name: &str) -> Result<Option<&str>, Error> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(value) => value.to_str().map(Some).ok_or_else(|| Error::NotText { name: name.to_owned() }),
+        }
+    }
+
     /// The value of a variable; an empty one counts as unset.
     fn get(&self, name: &str) -> Option<&OsString> {
         self.0.get(std::ffi::OsStr::new(name)).filter(|value| !value.is_empty())
@@ -144,8 +152,7 @@ impl Settings {
                         .rev()
                         .map(|(flag, text)| Found { text: text.clone(), source: Source::Flag(flag.clone()) }),
                 );
-                if let Some(value) = sources.environment.get(name) {
-                    let text = value.to_str().ok_or_else(|| Error::NotText { name: (*name).to_owned() })?;
+                if let Some(text) = sources.environment.text(name)? {
                     found.push(Found { text: text.into(), source: Source::Env(name) });
                 }
                 if let Some(file) = &file {

@@ -183,7 +183,7 @@ impl Settings {
             (None, None, None) => Ok(None),
             (Some("AES256"), None, None) => Ok(Some(Encryption::Aes256)),
             (Some("AES256") | None, Some(key), None) => Ok(Some(Encryption::Customer { key })),
-            (Some("aws:kms"), None, Some(key_id)) => Ok(Some(Encryption::Kms { key_id })),
+            (Some("aws:kms"), None, Some(key_id)) => Ok(Some(Encryption::Kms { key_id: Some(key_id) })),
             (Some("aws:kms"), _, None) => Err(self.bad(&keys::S3_SSE, "aws:kms needs S3_SSE_KMS_ID")),
             (_, Some(_), Some(_)) => Err(self.bad(&keys::S3_SSE_C, "S3_SSE_KMS_ID is set as well")),
             (Some("AES256") | None, None, Some(_)) => {
@@ -338,7 +338,9 @@ mod tests {
     fn encryption_at_rest() {
         assert!(matches!(s3([("S3_SSE", "AES256")]).unwrap().encryption, Some(Encryption::Aes256)));
         let kms = [("WALG_S3_SSE", "aws:kms"), ("WALG_S3_SSE_KMS_ID", "k")];
-        assert!(matches!(s3(kms).unwrap().encryption, Some(Encryption::Kms { key_id }) if key_id == "k"));
+        assert!(
+            matches!(s3(kms).unwrap().encryption, Some(Encryption::Kms { key_id: Some(id) }) if id == "k")
+        );
         let customer = [("WALG_S3_SSE", "AES256"), ("WALG_S3_SSE_C", "k")];
         assert!(matches!(s3(customer).unwrap().encryption, Some(Encryption::Customer { .. })));
         for bad in [("S3_SSE", "aws:kms"), ("S3_SSE_KMS_ID", "k"), ("S3_SSE", "rot13")] {

@@ -5,6 +5,7 @@
 //! answering at all.
 
 use std::collections::BTreeMap;
+use std::future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
@@ -234,6 +235,15 @@ impl Storage for Memory {
 
     fn limits(&self) -> Limits {
         self.limits
+    }
+
+    /// Memory is always there.
+    fn exists(&self) -> BoxFuture<'_, Result<bool>> {
+        future::ready(Ok(true)).boxed()
+    }
+
+    fn create(&self) -> BoxFuture<'_, Result<()>> {
+        future::ready(Ok(())).boxed()
     }
 
     fn head<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<ObjectMeta>>> {

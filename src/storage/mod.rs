@@ -39,6 +39,12 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// What this place can do and how large its pieces may be.
     fn limits(&self) -> Limits;
 
+    /// Whether the bucket or the root directory exists.
+    fn exists(&self) -> BoxFuture<'_, Result<bool>>;
+
+    /// Makes the bucket or the root directory. One that exists already is success.
+    fn create(&self) -> BoxFuture<'_, Result<()>>;
+
     /// Size, time and tag of an object; `None` when it does not exist.
     fn head<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<ObjectMeta>>>;
 

@@ -192,6 +192,14 @@ impl Storage for Retry {
         self.inner.limits()
     }
 
+    fn exists(&self) -> BoxFuture<'_, Result<bool>> {
+        async move { self.call("look for", None, Class::Ask).run(|| self.inner.exists()).await }.boxed()
+    }
+
+    fn create(&self) -> BoxFuture<'_, Result<()>> {
+        async move { self.call("create", None, Class::Ask).run(|| self.inner.create()).await }.boxed()
+    }
+
     fn head<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<ObjectMeta>>> {
         async move { self.call("head", Some(key), Class::Ask).run(|| self.inner.head(key)).await }.boxed()
     }

@@ -49,7 +49,7 @@ pub struct Directory {
 
 #[derive(Debug)]
 struct Place {
-    /// Must exist; is never created or removed.
+    /// Must exist; is created only when asked for, and never removed.
     root: PathBuf,
     /// Below the root, ends in a slash or is empty.
     prefix: Prefix,
@@ -80,6 +80,16 @@ impl Storage for Directory {
 
     fn limits(&self) -> Limits {
         Limits { part_bytes: PART_BYTES, max_parts: 10_000, delete_batch: 1000, conditional_put: true }
+    }
+
+    fn exists(&self) -> BoxFuture<'_, Result<bool>> {
+        let place = self.place.clone();
+        blocking(move || place.root_exists()).boxed()
+    }
+
+    fn create(&self) -> BoxFuture<'_, Result<()>> {
+        let place = self.place.clone();
+        blocking(move || place.create_root()).boxed()
     }
 
     fn head<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<ObjectMeta>>> {
@@ -353,6 +363,27 @@ impl Place {
         Ok(changed)
     }
 
+    fn root_exists(&self) -> Result<bool> {
+        match self.check_root(Step { action: "look for", key: None }) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::NoBucket => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes the root, but not its parent: that may be a file system which is not mounted.
+    fn create_root(&self) -> Result<()> {
+        let step = Step { action: "create", key: None };
+        match DirBuilder::new().mode(0o755).create(&self.root) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return self.check_root(step),
+            Err(error) => return Err(self.failed(step, &self.root, &error)),
+        }
+        let parent = self.root.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let parent = parent.unwrap_or(Path::new("."));
+        sync_directory(parent).map_err(|error| self.failed(step, parent, &error))
+    }
+
     /// That the root exists, so that what was not found below it is missing indeed.
     fn check_root(&self, step: Step<'_>) -> Result<()> {
         match std::fs::metadata(&self.root) {
@@ -440,6 +471,26 @@ mod tests {
             std::fs::read_dir(root).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn a_root_is_created_only_when_asked_for_and_never_its_parent() {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = scratch.path().join("archive");
+        let storage = Directory::new(&root, Prefix::parse("cluster").unwrap());
+        let deep = Directory::new(scratch.path().join("no/such"), Prefix::root());
+        runtime().block_on(async {
+            assert!(!storage.exists().await.unwrap());
+            storage.create().await.unwrap();
+            assert!(storage.exists().await.unwrap());
+            storage.create().await.unwrap();
+            assert_eq!(deep.create().await.unwrap_err().kind(), ErrorKind::FileSystem);
+            std::fs::write(scratch.path().join("file"), "x").unwrap();
+            let file = Directory::new(scratch.path().join("file"), Prefix::root());
+            assert!(!file.exists().await.unwrap());
+            assert_eq!(file.create().await.unwrap_err().kind(), ErrorKind::NoBucket);
+        });
+        assert_eq!(names(scratch.path()), ["archive", "file"]);
     }
 
     #[test]

@@ -133,6 +133,13 @@ impl Call<'_> {
         self.broken_off(text)
     }
 
+    /// The content of an answer is not what the service said of it.
+    pub(super) fn wrong_content(&self, error: &(dyn StdError + 'static)) -> Error {
+        self.error(ErrorKind::Protocol, chain(error)).with_hint(
+            "the object was spoiled in the service or on the way: read it again, look at the service",
+        )
+    }
+
     fn no_credentials(&self, error: &CredentialsError) -> Error {
         let kind = match error {
             CredentialsError::ProviderTimedOut(_) => ErrorKind::Timeout,

@@ -198,6 +198,8 @@ pub(super) fn chunks(
                     let too_long = || call.error(ErrorKind::Protocol, "the body is longer than announced");
                     Ok(Some((chunk, (body, left.ok_or_else(too_long)?))))
                 }
+                // All has arrived, and its checksum is not the one that was sent with it.
+                Some(Err(error)) if left == 0 => Err(call.wrong_content(&error)),
                 Some(Err(error)) => Err(call.not_answered(&error, false)),
                 None if left == 0 => Ok(None),
                 None => Err(call.broken_off(format!("the body ended {left} bytes early"))),

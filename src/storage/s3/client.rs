@@ -14,13 +14,13 @@ use aws_sdk_s3::config::{
 use aws_sdk_s3::error::BoxError;
 
 use super::answer::{Call, header};
-use super::config::{Addressing, Credentials, Network, S3Config};
+use super::config::{Addressing, Checksums, Credentials, Network, S3Config};
 use super::credentials;
 use crate::storage::retry::RetryPolicy;
 use crate::storage::{ErrorKind, Location, Result};
 
 /// The region that a service which has none is signed for, and where the region of a bucket can be asked.
-const DEFAULT_REGION: &str = "us-east-1";
+pub(super) const DEFAULT_REGION: &str = "us-east-1";
 
 /// Builds the client. Asks the service for the region of the bucket when nothing names it.
 pub(super) async fn connect(
@@ -77,9 +77,12 @@ async fn client(config: &S3Config, policy: &RetryPolicy, http: &SharedHttpClient
         // `storage::retry` repeats and watches; two layers of it would multiply.
         .retry_config(RetryConfig::disabled())
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-        // Newer defaults add trailing checksums, which Swift and others refuse.
+        // The SDK would send them behind the body, which Swift and others refuse; ours are plain headers.
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
-        .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+        .response_checksum_validation(match config.response_checksums {
+            Checksums::WhenRequired => ResponseChecksumValidation::WhenRequired,
+            Checksums::WhenSupported => ResponseChecksumValidation::WhenSupported,
+        })
         .interceptor(ExtraHeaders(config.headers.clone()));
     if let Some(endpoint) = &config.endpoint {
         builder = builder.endpoint_url(endpoint.to_string());

@@ -31,6 +31,12 @@ pub struct S3Config {
     pub ca_bundle: Option<PathBuf>,
     /// How the service encrypts what it stores (`WALG_S3_SSE` and the key settings); `None` sends no such header.
     pub encryption: Option<Encryption>,
+    /// The tags of every object that is created (`--tags` of barman-cloud); none sends no such header.
+    pub tags: Vec<Tag>,
+    /// When checksums of content go with requests.
+    pub request_checksums: Checksums,
+    /// When checksums of content are asked for, and compared.
+    pub response_checksums: Checksums,
     /// `WALG_S3_STORAGE_CLASS`; `None` sends no such header: wal-g always sends `STANDARD`, which is every
     /// service's default, and some services refuse the header.
     pub storage_class: Option<String>,
@@ -103,8 +109,8 @@ pub enum Credentials {
         /// `AWS_SESSION_TOKEN`.
         session_token: Option<SecretString>,
     },
-    /// The first that has any, asked with the first request: environment, profile, web identity, container,
-    /// instance. The last two read `AWS_CONTAINER_*` and `AWS_EC2_METADATA_*` from the environment themselves.
+    /// The first that has any, asked with the first request: profile, web identity, container, instance. The last two
+    /// read `AWS_CONTAINER_*` and `AWS_EC2_METADATA_*` from the environment themselves.
     Chain(Chain),
 }
 
@@ -148,14 +154,33 @@ pub enum Encryption {
     Aes256,
     /// With a key of the key management service: `aws:kms`.
     Kms {
-        /// `WALG_S3_SSE_KMS_ID`.
-        key_id: String,
+        /// `WALG_S3_SSE_KMS_ID`; `None` is the account's key for S3.
+        key_id: Option<String>,
     },
     /// With our key, which goes with every request (`WALG_S3_SSE_C`), over https only.
     Customer {
         /// 32 bytes, as they are.
         key: SecretString,
     },
+}
+
+/// A tag of an object, by which buckets have rules for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tag {
+    /// Its key.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// When content has a checksum beside the signature or TLS (`AWS_REQUEST_CHECKSUM_CALCULATION` and
+/// `AWS_RESPONSE_CHECKSUM_VALIDATION` of AWS's tools).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checksums {
+    /// Only where the protocol wants one: many services know no more.
+    WhenRequired,
+    /// Wherever S3 has one. Requests have it in a plain header, never behind the body.
+    WhenSupported,
 }
 
 /// The two list requests of S3.
@@ -192,6 +217,9 @@ impl S3Config {
             assume_role: None,
             ca_bundle: None,
             encryption: None,
+            tags: Vec::new(),
+            request_checksums: Checksums::WhenRequired,
+            response_checksums: Checksums::WhenRequired,
             storage_class: None,
             part_bytes: PART_BYTES,
             max_parts: 1000,

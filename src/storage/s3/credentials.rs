@@ -2,7 +2,6 @@
 
 use aws_config::SdkConfig;
 use aws_config::ecs::EcsCredentialsProvider;
-use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_config::imds::credentials::ImdsCredentialsProvider;
 use aws_config::meta::credentials::CredentialsProviderChain;
 use aws_config::meta::region::ProvideRegion;
@@ -69,8 +68,7 @@ fn providers(chain: &Chain, http: SharedHttpClient, region: Region) -> Credentia
             session_name: role.session_name.clone().unwrap_or_else(|| SESSION_NAME.to_owned()),
         });
     }
-    CredentialsProviderChain::first_try("environment", EnvironmentVariableCredentialsProvider::new())
-        .or_else("profile", profile.build())
+    CredentialsProviderChain::first_try("profile", profile.build())
         .or_else("web identity", web_identity.build())
         .or_else("container", EcsCredentialsProvider::builder().configure(&config).build())
         .or_else("instance", ImdsCredentialsProvider::builder().configure(&config).build())

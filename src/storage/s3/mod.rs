@@ -34,6 +34,7 @@ use aws_sdk_s3::config::SharedHttpClient;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::DateTime;
+use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
@@ -48,8 +49,8 @@ use self::answer::Call;
 use self::body::Signed;
 use self::client::ExtraHeaders;
 pub use self::config::{
-    Addressing, AssumeRole, Chain, CreateOnly, Credentials, Encryption, Endpoint, InvalidEndpoint,
-    ListVersion, Network, S3Config, Scheme, WebIdentity,
+    Addressing, AssumeRole, Chain, Checksums, CreateOnly, Credentials, Encryption, Endpoint, InvalidEndpoint,
+    ListVersion, Network, S3Config, Scheme, Tag, WebIdentity,
 };
 use super::retry::RetryPolicy;
 use super::{
@@ -131,14 +132,47 @@ fn create_headers(config: &S3Config, content_headers: &[(String, String)]) -> Ve
         Some(Encryption::Aes256) => add(ENCRYPTION, "AES256"),
         Some(Encryption::Kms { key_id }) => {
             add(ENCRYPTION, "aws:kms");
-            add("x-amz-server-side-encryption-aws-kms-key-id", key_id);
+            if let Some(key_id) = key_id {
+                add("x-amz-server-side-encryption-aws-kms-key-id", key_id);
+            }
         }
         Some(Encryption::Customer { .. }) | None => {}
     }
     if let Some(class) = &config.storage_class {
         add("x-amz-storage-class", class);
     }
+    if !config.tags.is_empty() {
+        add("x-amz-tagging", &tagging(&config.tags));
+    }
     headers
+}
+
+/// Tags as the header has them: the query of a URL, as HTML forms write it.
+fn tagging(tags: &[Tag]) -> String {
+    let encoded = |text: &str| {
+        text.bytes().fold(String::new(), |mut encoded, byte| {
+            match byte {
+                b' ' => encoded.push('+'),
+                byte if byte.is_ascii_alphanumeric() || b"_.-~".contains(&byte) => {
+                    encoded.push(char::from(byte));
+                }
+                byte => encoded.push_str(&format!("%{byte:02X}")),
+            }
+            encoded
+        })
+    };
+    let pairs = tags.iter().map(|tag| format!("{}={}", encoded(&tag.key), encoded(&tag.value)));
+    pairs.collect::<Vec<_>>().join("&")
+}
+
+/// The checksum that goes with these bytes, if one does: CRC32, as S3 writes it.
+fn checksum(config: &S3Config, bytes: &[u8]) -> Option<String> {
+    let crc = || {
+        let mut crc = flate2::Crc::new();
+        crc.update(bytes);
+        BASE64.encode(crc.sum().to_be_bytes())
+    };
+    (config.request_checksums == Checksums::WhenSupported).then(crc)
 }
 
 impl Place {
@@ -221,6 +255,33 @@ impl Place {
         }
     }
 
+    async fn bucket_exists(&self) -> Result<bool> {
+        let call = self.call("look for the bucket", None);
+        match self.client().await?.head_bucket().bucket(&self.config.bucket).send().await {
+            Ok(_) => Ok(true),
+            Err(error) if status(&error) == Some(404) => Ok(false),
+            Err(error) => Err(call.failed(error)),
+        }
+    }
+
+    async fn create_bucket(&self) -> Result<()> {
+        let call = self.call("create the bucket", None);
+        let client = self.client().await?;
+        let region = client.config().region().map(|region| region.as_ref().to_owned());
+        // The service takes every region by name but its first one.
+        let elsewhere = region.filter(|region| region != client::DEFAULT_REGION).map(|region| {
+            let constraint = BucketLocationConstraint::from(region.as_str());
+            CreateBucketConfiguration::builder().location_constraint(constraint).build()
+        });
+        let request = client.create_bucket().bucket(&self.config.bucket);
+        match request.set_create_bucket_configuration(elsewhere).send().await {
+            Ok(_) => Ok(()),
+            // By another process, or by an attempt whose answer was lost.
+            Err(error) if error.code() == Some("BucketAlreadyOwnedByYou") => Ok(()),
+            Err(error) => Err(call.failed(error)),
+        }
+    }
+
     /// What an answer says of the object, and how many bytes its body has.
     fn content(&self, key: &Key, from: u64, answer: &GetObjectOutput) -> Result<(ObjectMeta, u64)> {
         let protocol = |detail: String| self.call("get", Some(key)).error(ErrorKind::Protocol, detail);
@@ -244,9 +305,11 @@ impl Place {
     async fn put(&self, key: &Key, body: Bytes, mode: PutMode) -> Result<PutOutcome> {
         let call = self.call("put", Some(key));
         let client = self.client().await?;
+        let checksum = checksum(&self.config, &body);
         let signed = Signed::new(body, self.config.scheme()).await;
         let request = client
             .put_object()
+            .set_checksum_crc32(checksum)
             .bucket(&self.config.bucket)
             .key(self.full(key))
             .content_length(signed.length())
@@ -318,6 +381,14 @@ impl Storage for S3 {
             delete_batch: config.delete_batch.clamp(1, delete::MAX_KEYS),
             conditional_put: config.create_only != CreateOnly::Unsupported,
         }
+    }
+
+    fn exists(&self) -> BoxFuture<'_, Result<bool>> {
+        self.place.bucket_exists().boxed()
+    }
+
+    fn create(&self) -> BoxFuture<'_, Result<()>> {
+        self.place.create_bucket().boxed()
     }
 
     /// See [`Storage::head`].

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_sdk_s3::error::ProvideErrorMetadata;
-use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use md5::{Digest, Md5};
 
 use super::body::Signed;
-use super::{Place, etag, protocol, status};
+use super::{Checksums, Place, checksum, etag, protocol, status};
 use crate::storage::{ETag, ErrorKind, Key, Part, PartReceipt, PutMode, PutOutcome, Result, Upload};
 
 /// One multipart upload.
@@ -19,8 +19,15 @@ pub(super) struct S3Upload {
     place: Arc<Place>,
     key: Key,
     id: String,
-    /// Bytes of each part by number.
-    sizes: Mutex<BTreeMap<u32, u64>>,
+    /// What was sent of each part, by its number.
+    parts: Mutex<BTreeMap<u32, Sent>>,
+}
+
+/// What has to be known of a part after it was sent.
+struct Sent {
+    bytes: u64,
+    /// The checksum that went with it.
+    checksum: Option<String>,
 }
 
 /// Creates an object unless there is one, by an upload of one part.
@@ -46,12 +53,16 @@ impl S3Upload {
             .await?
             .create_multipart_upload()
             .bucket(&place.config.bucket)
-            .key(place.full(&key));
+            .key(place.full(&key))
+            .set_checksum_algorithm(match place.config.request_checksums {
+                Checksums::WhenRequired => None,
+                Checksums::WhenSupported => Some(ChecksumAlgorithm::Crc32),
+            });
         let answer = request.customize().interceptor(place.create_headers.clone()).send().await;
         let answer = answer.map_err(|error| call.failed(error))?;
         let id = answer.upload_id.ok_or_else(|| protocol(call, "the answer has no upload id"))?;
         place.saw_bucket();
-        Ok(S3Upload { place, key, id, sizes: Mutex::default() })
+        Ok(S3Upload { place, key, id, parts: Mutex::default() })
     }
 
     async fn upload_part(&self, part: Part) -> Result<PartReceipt> {
@@ -59,7 +70,7 @@ impl S3Upload {
         let call = place.call("put part of", Some(&self.key));
         let number = i32::try_from(part.number);
         let number = number.map_err(|_| call.error(ErrorKind::Invalid, "the part's number is too high"))?;
-        let size = part.body.len() as u64;
+        let sent = Sent { bytes: part.body.len() as u64, checksum: checksum(&place.config, &part.body) };
         let client = place.client().await?;
         let signed = Signed::new(part.body, place.config.scheme()).await;
         let request = client
@@ -68,6 +79,7 @@ impl S3Upload {
             .key(place.full(&self.key))
             .upload_id(&self.id)
             .part_number(number)
+            .set_checksum_crc32(sent.checksum.clone())
             .content_length(signed.length())
             .body(signed.stream())
             .customize()
@@ -78,18 +90,23 @@ impl S3Upload {
             Err(stalled) => return Err(call.error(ErrorKind::Timeout, stalled.to_string())),
         };
         let tag = etag(answer.e_tag()).ok_or_else(|| protocol(call, "the answer has no ETag"))?;
-        self.sizes.lock().unwrap_or_else(PoisonError::into_inner).insert(part.number, size);
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner).insert(part.number, sent);
         Ok(PartReceipt { number: part.number, tag })
     }
 
     async fn complete_as(&self, receipts: &[PartReceipt], mode: PutMode) -> Result<PutOutcome> {
         let place = &self.place;
         let call = place.call("complete", Some(&self.key));
-        let parts = receipts.iter().map(|receipt| {
-            let number = i32::try_from(receipt.number).ok();
-            CompletedPart::builder().set_part_number(number).e_tag(&receipt.tag.0).build()
-        });
-        let parts = CompletedMultipartUpload::builder().set_parts(Some(parts.collect())).build();
+        let parts = {
+            let sent = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+            let parts = receipts.iter().map(|receipt| {
+                let number = i32::try_from(receipt.number).ok();
+                let checksum = sent.get(&receipt.number).and_then(|sent| sent.checksum.clone());
+                let part = CompletedPart::builder().set_part_number(number).e_tag(&receipt.tag.0);
+                part.set_checksum_crc32(checksum).build()
+            });
+            CompletedMultipartUpload::builder().set_parts(Some(parts.collect())).build()
+        };
         let request = place
             .client()
             .await?
@@ -111,8 +128,9 @@ impl S3Upload {
     /// Whether `found`, of an object of `size` bytes, is the tag of one made of these parts. Services that encrypt
     /// have tags of their own; then the number of parts and the size must do.
     fn is_ours(&self, receipts: &[PartReceipt], found: Option<&ETag>, size: u64) -> bool {
-        let sizes = self.sizes.lock().unwrap_or_else(PoisonError::into_inner);
-        let expected: u64 = receipts.iter().filter_map(|receipt| sizes.get(&receipt.number)).sum();
+        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let expected: u64 =
+            receipts.iter().filter_map(|receipt| parts.get(&receipt.number)).map(|sent| sent.bytes).sum();
         let Some(found) = found.filter(|_| expected == size) else { return false };
         let found = found.0.trim_matches('"');
         match multipart_tag(receipts) {
