@@ -27,7 +27,7 @@ use seawall::ops::backup_push::{
 };
 use seawall::ops::changed_blocks::{Rules, Source};
 use seawall::ops::segment_check::SegmentCheck;
-use seawall::ops::wal_push::{ChangedBlocks, Overwrite, ReadyFiles, WalMetadata};
+use seawall::ops::wal_push::{ChangedBlocks, Overwrite, ReadMarks, ReadyFiles, WalMetadata};
 use seawall::ops::{Class, Context, Error, backup_fetch, backup_push, wal_fetch, wal_push};
 use seawall::pg::ConnInfo;
 use seawall::pg::session::Checkpoint;
@@ -130,6 +130,7 @@ fn push_options(overwrite: Overwrite) -> wal_push::Options {
         concurrency: 4,
         files_at_most: 32,
         check: SegmentCheck::Skip,
+        marks: ReadMarks::Yes,
         ready_files: ReadyFiles::Keep,
         metadata: WalMetadata::None,
         blocks: ChangedBlocks::Forget,

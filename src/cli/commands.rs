@@ -16,7 +16,7 @@ use super::backup_output::{self, ListFormat};
 use super::exit::{Codes, Recovery};
 use super::session::{Content, Session, Threads};
 use super::walg::{Arguments, Command, ConfigCommand, RateLimits};
-use super::{Error, log, printer, reference, show, wal_output};
+use super::{Error, barman, log, printer, reference, show, wal_output};
 
 /// Settings that concern every command which uses the storage.
 const STORAGE: [Section; 3] = [Section::Storage, Section::S3, Section::Program];
@@ -52,6 +52,7 @@ pub fn run(invocation: Invocation, set_codes: impl FnOnce(Codes)) -> Result<(), 
         Command::Flags => return printer::print(&reference::flags()),
         Command::Completion(completion) => return printer::print(&reference::completion(completion.shell)),
         Command::Man => return printer::print(&reference::manual()?),
+        Command::InstallLinks(arguments) => return barman::links::install(&arguments.directory),
         _ => {}
     }
     let program = program(&invocation);
@@ -183,7 +184,7 @@ pub fn run(invocation: Invocation, set_codes: impl FnOnce(Codes)) -> Result<(), 
             let format = if arguments.json { show::Format::Json } else { show::Format::Text };
             show::run(&session.settings, format)
         }
-        Command::Flags | Command::Completion(_) | Command::Man => Ok(()),
+        Command::Flags | Command::Completion(_) | Command::Man | Command::InstallLinks(_) => Ok(()),
     }
 }
 

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use crate::layout::walg::InvalidBackupName;
 use crate::{ops, pg, settings};
 
+use super::barman;
+
 /// Why the program did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -15,6 +17,9 @@ pub enum Error {
     /// A setting or the configuration file cannot be used.
     #[error(transparent)]
     Settings(#[from] settings::Error),
+    /// A call of barman-cloud is wrong.
+    #[error(transparent)]
+    Barman(#[from] barman::Error),
     /// The operation failed.
     #[error(transparent)]
     Operation(#[from] ops::Error),
@@ -79,6 +84,7 @@ impl Error {
         match self {
             Error::Settings(error) => error.hint(),
             Error::Operation(error) => error.hint(),
+            Error::Barman(error) => error.hint(),
             Error::BackupName(_) => Some("`backup-list` shows the backups; LATEST is the newest".to_owned()),
             Error::NotDeleted(_) => Some("the same command again goes on where this one stopped".to_owned()),
             Error::Unsupported { hint, .. } => Some((*hint).to_owned()),

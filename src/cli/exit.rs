@@ -3,13 +3,18 @@
 //! PostgreSQL takes 1 to 125 of restore_command as "the archive has no such file", ends recovery and promotes; above
 //! that it stops. So a `wal-fetch` that could not find out says 126 when that recovery would end for good: its working
 //! directory is a data directory with `recovery.signal` and without `standby.signal`.
+//!
+//! barman-cloud's codes are those of `barman/clients/cloud_cli.py`; CloudNativePG asks again after 2 and 4, and takes 1 of
+//! wal-restore for the end of WAL. A code above 4 would be final for it, so there is no 126 here.
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::ops::Class;
+use crate::ops::{self, Class};
+use crate::storage::ErrorKind;
 
 use super::Error;
+use super::barman::{self, Command};
 
 /// Every failure that has no code of its own, as in wal-g.
 const FAILURE: u8 = 1;
@@ -30,7 +35,24 @@ pub enum Codes {
         /// What the caller makes of a failure.
         recovery: Recovery,
     },
+    /// barman-cloud's. The command is none when it was not understood.
+    Barman(Option<Command>),
 }
+
+/// barman-cloud: the store answered, and what was asked for is not there or not possible.
+const OPERATION: u8 = 1;
+
+/// barman-cloud: no connection to the store.
+const NETWORK: u8 = 2;
+
+/// barman-cloud: the line is wrong.
+const LINE: u8 = 3;
+
+/// barman-cloud: everything else.
+const GENERAL: u8 = 4;
+
+/// barman-cloud-backup as a hook script: barman must not call again (`EXIT_ABORT_STOP`).
+const HOOK_STOP: u8 = 63;
 
 /// The recovery that asks for a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,15 +82,58 @@ pub fn code(error: &Error, codes: Codes) -> ExitCode {
         (Error::Usage(error), _) if !error.use_stderr() => 0,
         (_, Codes::WalFetch { .. }) if missing => MISSING,
         (_, Codes::WalFetch { recovery: Recovery::Ends }) => STOP_RECOVERY,
+        (Error::Operation(error), Codes::Barman(command)) => barman_operation(error, command),
+        (error, Codes::Barman(command)) => barman_call(error, command),
         _ => FAILURE,
     };
     ExitCode::from(code)
+}
+
+/// The code of an operation of barman-cloud that failed.
+fn barman_operation(error: &ops::Error, command: Option<Command>) -> u8 {
+    match (command, error.class()) {
+        // Whatever goes wrong with a backup that was begun.
+        (Some(Command::Backup), _) => OPERATION,
+        (_, Class::Missing) => OPERATION,
+        _ if error.storage_kind().is_some_and(is_silent) => NETWORK,
+        (Some(Command::WalArchive | Command::WalRestore), _) => match error {
+            ops::Error::NotAWalFile { .. } => LINE,
+            _ => GENERAL,
+        },
+        // Refused, or a backup that is not whole.
+        (_, Class::Usage | Class::Integrity) => OPERATION,
+        _ => GENERAL,
+    }
+}
+
+/// The code of a call of barman-cloud that came to no operation.
+fn barman_call(error: &Error, command: Option<Command>) -> u8 {
+    use barman::Error as Call;
+    match error {
+        Error::Barman(error) => match error {
+            Call::Usage(_) | Call::NoSuchCommand(_) | Call::NotText(_) | Call::WalName(_) => LINE,
+            Call::NoWalPath | Call::NoBucket(_) | Call::ArchiveInUse { .. } => OPERATION,
+            Call::Hook { .. } | Call::HookWithoutFile if command == Some(Command::WalArchive) => OPERATION,
+            Call::BackupHook => HOOK_STOP,
+            Call::Storage(error) if is_silent(error.kind()) => NETWORK,
+            _ => GENERAL,
+        },
+        Error::Unsupported { .. } => LINE,
+        Error::NotDeleted(_) => OPERATION,
+        _ => GENERAL,
+    }
+}
+
+/// Whether no answer came.
+fn is_silent(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Network | ErrorKind::Timeout)
 }
 
 /// The exit code after a panic.
 pub fn panicked(codes: Codes) -> ExitCode {
     match codes {
         Codes::WalFetch { recovery: Recovery::Ends } => ExitCode::from(STOP_RECOVERY),
-        _ => ExitCode::from(FAILURE),
+        Codes::Barman(_) => ExitCode::from(GENERAL),
+        Codes::WalFetch { recovery: Recovery::AsksAgain } | Codes::Plain => ExitCode::from(FAILURE),
     }
 }

@@ -1,7 +1,11 @@
-//! Log lines as wal-g writes them, to stderr or appended to a file.
+//! Log lines as wal-g or barman writes them, to stderr or appended to a file.
 //!
-//! `INFO: 2026/11/21 02:34:08.631381 pushed file=00000001…`: level, local time, message, fields. One line feed at the
-//! end (wal-g's `tracelog`). Only this crate's events are shown.
+//! | dialect | line |
+//! |---|---|
+//! | wal-g (`tracelog`) | `INFO: 2026/11/21 02:34:08.631381 pushed file=00000001…` |
+//! | barman (Python's `logging`) | `2026-11-21 02:34:08,631 [4711] INFO: pushed file=00000001…` |
+//!
+//! Level, local time, message, fields; one line feed at the end. Only this crate's events are shown.
 
 use std::fmt::{self, Write as _};
 use std::fs::{self, File, OpenOptions};
@@ -27,7 +31,15 @@ use super::Error;
 #[derive(Debug)]
 pub struct LogConfig {
     level: LevelFilter,
+    form: Form,
     destination: Destination,
+}
+
+/// How a line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    WalG,
+    Barman,
 }
 
 #[derive(Debug)]
@@ -46,24 +58,36 @@ impl LogConfig {
         };
         let path = settings.path(&keys::LOG_DESTINATION).unwrap_or_else(|| PathBuf::from("stderr"));
         if path.as_os_str() == "stderr" || path.as_os_str() == "/dev/stderr" {
-            return Ok(LogConfig { level, destination: Destination::Stderr });
+            return Ok(LogConfig { level, ..LogConfig::default() });
         }
         let file = OpenOptions::new().append(true).create(true).mode(0o644).open(&path);
         let file = file.map_err(|source| Error::LogFile { path, source })?;
-        Ok(LogConfig { level, destination: Destination::File(file) })
+        Ok(LogConfig { level, destination: Destination::File(file), ..LogConfig::default() })
+    }
+
+    /// barman's lines on stderr: warnings and errors, with each step of `verbosity` one level more or less.
+    pub fn barman(verbosity: i64) -> LogConfig {
+        let level = match verbosity {
+            ..=-2 => LevelFilter::OFF,
+            -1 => LevelFilter::ERROR,
+            0 => LevelFilter::WARN,
+            1 => LevelFilter::INFO,
+            2.. => LevelFilter::DEBUG,
+        };
+        LogConfig { level, form: Form::Barman, destination: Destination::Stderr }
     }
 }
 
 impl Default for LogConfig {
     fn default() -> LogConfig {
-        LogConfig { level: LevelFilter::INFO, destination: Destination::Stderr }
+        LogConfig { level: LevelFilter::INFO, form: Form::WalG, destination: Destination::Stderr }
     }
 }
 
 /// Starts logging; later calls have no effect. `bars` are hidden while a line is written to the same terminal.
 pub fn start(config: LogConfig, bars: MultiProgress) {
     let zone = LazyLock::new(local_zone as fn() -> TimeZone);
-    let lines = Lines { destination: Mutex::new(config.destination), bars, zone };
+    let lines = Lines { form: config.form, destination: Mutex::new(config.destination), bars, zone };
     // Only a subscriber of an earlier call can be in the way, which is as good.
     let _ = tracing_subscriber::registry().with(lines.with_filter(config.level)).try_init();
 }
@@ -76,6 +100,7 @@ pub fn to_stderr(text: &str) {
 
 /// The subscriber that writes the lines.
 struct Lines {
+    form: Form,
     destination: Mutex<Destination>,
     bars: MultiProgress,
     zone: LazyLock<TimeZone>,
@@ -86,7 +111,7 @@ impl<S: Subscriber> Layer<S> for Lines {
         if !event.metadata().target().starts_with("seawall") {
             return;
         }
-        let line = line(event, &Timestamp::now().to_zoned(self.zone.clone()));
+        let line = line(self.form, event, &Timestamp::now().to_zoned(self.zone.clone()));
         let mut destination = self.destination.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         // A log that cannot be written must not stop the archiving of WAL.
         let _ = match &mut *destination {
@@ -106,7 +131,7 @@ fn local_zone() -> TimeZone {
     rules.and_then(|rules| TimeZone::tzif("local", &rules).ok()).unwrap_or_else(TimeZone::system)
 }
 
-fn line(event: &Event<'_>, now: &jiff::Zoned) -> String {
+fn line(form: Form, event: &Event<'_>, now: &jiff::Zoned) -> String {
     let mut text = Text::default();
     event.record(&mut text);
     let level = match *event.metadata().level() {
@@ -115,8 +140,17 @@ fn line(event: &Event<'_>, now: &jiff::Zoned) -> String {
         Level::INFO => "INFO",
         Level::DEBUG | Level::TRACE => "DEBUG",
     };
-    let time = now.strftime("%Y/%m/%d %H:%M:%S%.6f");
-    format!("{level}: {time} {}{}\n", text.message.trim_end_matches('\n'), text.fields)
+    let message = text.message.trim_end_matches('\n');
+    match form {
+        Form::WalG => {
+            let time = now.strftime("%Y/%m/%d %H:%M:%S%.6f");
+            format!("{level}: {time} {message}{}\n", text.fields)
+        }
+        Form::Barman => {
+            let (time, process) = (now.strftime("%Y-%m-%d %H:%M:%S,%3f"), std::process::id());
+            format!("{time} [{process}] {level}: {message}{}\n", text.fields)
+        }
+    }
 }
 
 /// The message of an event, and its fields as ` key=value`.
@@ -152,27 +186,42 @@ mod tests {
 
     use super::*;
 
-    struct Kept(Arc<Mutex<Vec<String>>>);
+    struct Kept(Form, Arc<Mutex<Vec<String>>>);
 
     impl<S: Subscriber> Layer<S> for Kept {
         fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
             let now: jiff::Zoned = "2026-11-21T02:34:08.631381+05:00[+05:00]".parse().unwrap();
-            self.0.lock().unwrap().push(line(event, &now));
+            self.1.lock().unwrap().push(line(self.0, event, &now));
         }
+    }
+
+    fn lines(form: Form, events: impl FnOnce()) -> Vec<String> {
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let subscriber = tracing_subscriber::registry().with(Kept(form, Arc::clone(&kept)));
+        tracing::subscriber::with_default(subscriber, events);
+        std::mem::take(&mut *kept.lock().unwrap())
+    }
+
+    #[test]
+    fn lines_look_like_barman_s() {
+        let lines = lines(Form::Barman, || tracing::warn!(file = "00000001", "two\nhint: do"));
+        let process = std::process::id();
+        assert_eq!(
+            lines,
+            [format!("2026-11-21 02:34:08,631 [{process}] WARNING: two\nhint: do file=00000001\n")]
+        );
     }
 
     #[test]
     fn lines_look_like_wal_g_s() {
-        let kept = Arc::new(Mutex::new(Vec::new()));
-        let subscriber = tracing_subscriber::registry().with(Kept(Arc::clone(&kept)));
-        tracing::subscriber::with_default(subscriber, || {
+        let lines = lines(Form::WalG, || {
             tracing::info!(file = "00000001", bytes = 16, took = ?std::time::Duration::from_millis(3), "pushed");
             tracing::warn!(path = "a b", "two\n");
             tracing::error!("what: why\nhint: do");
             tracing::debug!(name = %"x", "seen");
         });
         assert_eq!(
-            *kept.lock().unwrap(),
+            lines,
             [
                 "INFO: 2026/11/21 02:34:08.631381 pushed file=00000001 bytes=16 took=3ms\n",
                 "WARNING: 2026/11/21 02:34:08.631381 two path=\"a b\"\n",

@@ -4,6 +4,7 @@
 
 mod arguments;
 pub mod backup_output;
+pub mod barman;
 mod commands;
 mod error;
 mod exit;
@@ -35,18 +36,27 @@ pub use error::Error;
 /// Runs the program; what it returns is the process's exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    panic::set_hook(Box::new(|panic| {
-        log::start(log::LogConfig::default(), MultiProgress::new());
+    let barman = barman::call(&arguments);
+    // Known before anything can fail, also the parser: restore_command must never end a recovery by mistake.
+    let codes = match &barman {
+        Some(call) => Codes::Barman(call.command.as_ref().ok().copied()),
+        None if arguments.iter().any(|argument| argument == "wal-fetch") => {
+            Codes::WalFetch { recovery: Recovery::of(Path::new(".")) }
+        }
+        None => Codes::Plain,
+    };
+    panic::set_hook(Box::new(move |panic| {
+        log::start(first_log(codes), MultiProgress::new());
         tracing::error!("internal error: {panic}\nhint: this is a bug in seawall, please report it");
     }));
-    // Known before anything can fail, also the parser: restore_command must never end a recovery by mistake.
-    let codes = Mutex::new(match arguments.iter().any(|argument| argument == "wal-fetch") {
-        true => Codes::WalFetch { recovery: Recovery::of(Path::new(".")) },
-        false => Codes::Plain,
-    });
-    let outcome = panic::catch_unwind(panic::AssertUnwindSafe(|| {
-        let invocation = arguments::parse(arguments)?;
-        commands::run(invocation, |other| *codes.lock().unwrap_or_else(|locked| locked.into_inner()) = other)
+    let codes = Mutex::new(codes);
+    let outcome = panic::catch_unwind(panic::AssertUnwindSafe(|| match barman {
+        Some(call) => barman::run(call),
+        None => {
+            let invocation = arguments::parse(arguments)?;
+            let set = |other| *codes.lock().unwrap_or_else(|locked| locked.into_inner()) = other;
+            commands::run(invocation, set)
+        }
     }));
     let codes = codes.into_inner().unwrap_or_else(|locked| locked.into_inner());
     match outcome {
@@ -60,9 +70,18 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// The log until the settings or flags say how it is to be.
+fn first_log(codes: Codes) -> log::LogConfig {
+    match codes {
+        Codes::Barman(_) => log::LogConfig::barman(0),
+        Codes::Plain | Codes::WalFetch { .. } => log::LogConfig::default(),
+    }
+}
+
 /// Tells on stderr, or in the log, why the program failed.
 fn report(error: &Error, codes: Codes) {
     match error {
+        Error::Barman(barman::Error::Usage(usage)) => log::to_stderr(&format!("{usage}\n")),
         Error::Usage(usage) => {
             let text = usage.render().to_string();
             let text = text.strip_prefix("error:").map_or(text.clone(), |rest| format!("Error:{rest}"));
@@ -75,13 +94,17 @@ fn report(error: &Error, codes: Codes) {
         }
         error => {
             // Without effect when the settings were good enough to start the log.
-            log::start(log::LogConfig::default(), MultiProgress::new());
-            match (error, codes) {
+            log::start(first_log(codes), MultiProgress::new());
+            let fetches =
+                matches!(codes, Codes::WalFetch { .. } | Codes::Barman(Some(barman::Command::WalRestore)));
+            let text = match codes {
+                Codes::Barman(_) => barman::in_its_words(error),
+                Codes::Plain | Codes::WalFetch { .. } => error.report(),
+            };
+            match error {
                 // The end of the archive: every recovery and every standby comes to it, again and again.
-                (Error::Operation(ops), Codes::WalFetch { .. }) if ops.class() == Class::Missing => {
-                    tracing::info!("{}", error.report());
-                }
-                _ => tracing::error!("{}", error.report()),
+                Error::Operation(ops) if fetches && ops.class() == Class::Missing => tracing::info!("{text}"),
+                _ => tracing::error!("{text}"),
             }
         }
     }

@@ -57,7 +57,7 @@ impl Session {
         }
     }
 
-    /// Runs an operation to its end, or until a signal; then the process dies by that signal.
+    /// See [`run`].
     pub fn run<T, F>(
         &self,
         threads: Threads,
@@ -67,24 +67,7 @@ impl Session {
     where
         F: Future<Output = Result<T, ops::Error>>,
     {
-        let context = self.context(content)?;
-        let runtime = runtime(threads)?;
-        let received = signal::watch(context.cancel.clone())
-            .map_err(|source| Error::System { action: "watch for signals", source })?;
-        let cancel = context.cancel.clone();
-        let outcome = runtime.block_on(async {
-            tokio::select! {
-                outcome = operation(context) => outcome,
-                () = patience(threads, &cancel) => Err(ops::Error::Cancelled),
-            }
-        });
-        // File calls that were given up end first, since they remove what they left unfinished; codec threads do not
-        // belong to the runtime and keep nobody waiting.
-        runtime.shutdown_timeout(GIVEN_UP_CALLS);
-        if outcome.is_err() {
-            received.die();
-        }
-        Ok(outcome?)
+        run(self.context(content)?, threads, operation)
     }
 
     /// The same, with its progress shown.
@@ -97,15 +80,7 @@ impl Session {
     where
         F: Future<Output = Result<T, ops::Error>>,
     {
-        self.run(Threads::Two, content, |context| {
-            let display = Display::start(title, context.progress.clone(), &self.bars);
-            let operation = operation(context);
-            async move {
-                let outcome = operation.await;
-                drop(display);
-                outcome
-            }
-        })
+        run_shown(self.context(content)?, title, &self.bars, operation)
     }
 
     /// Where the server that the settings name is in its WAL.
@@ -136,6 +111,51 @@ impl Session {
     }
 }
 
+/// Runs an operation to its end, or until a signal; then the process dies by that signal.
+pub fn run<T, F>(context: Context, threads: Threads, operation: impl FnOnce(Context) -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, ops::Error>>,
+{
+    let runtime = runtime(threads)?;
+    let received = signal::watch(context.cancel.clone())
+        .map_err(|source| Error::System { action: "watch for signals", source })?;
+    let cancel = context.cancel.clone();
+    let outcome = runtime.block_on(async {
+        tokio::select! {
+            outcome = operation(context) => outcome,
+            () = patience(threads, &cancel) => Err(ops::Error::Cancelled),
+        }
+    });
+    // File calls that were given up end first, since they remove what they left unfinished; codec threads do not
+    // belong to the runtime and keep nobody waiting.
+    runtime.shutdown_timeout(GIVEN_UP_CALLS);
+    if outcome.is_err() {
+        received.die();
+    }
+    Ok(outcome?)
+}
+
+/// The same, with its progress shown.
+pub fn run_shown<T, F>(
+    context: Context,
+    title: &'static str,
+    bars: &MultiProgress,
+    operation: impl FnOnce(Context) -> F,
+) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, ops::Error>>,
+{
+    run(context, Threads::Two, |context| {
+        let display = Display::start(title, context.progress.clone(), bars);
+        let operation = operation(context);
+        async move {
+            let outcome = operation.await;
+            drop(display);
+            outcome
+        }
+    })
+}
+
 /// Returns when a cancelled operation has had the time it may take. One that takes backups has to clean up in the
 /// storage, and is bounded by [`signal::watch`] alone.
 async fn patience(threads: Threads, cancel: &CancellationToken) {
@@ -149,7 +169,8 @@ async fn patience(threads: Threads, cancel: &CancellationToken) {
 /// How long file calls that nobody waits for any more may take.
 const GIVEN_UP_CALLS: Duration = Duration::from_secs(2);
 
-fn runtime(threads: Threads) -> Result<Runtime, Error> {
+/// A runtime of this size.
+pub fn runtime(threads: Threads) -> Result<Runtime, Error> {
     let mut builder = match threads {
         Threads::One => Builder::new_current_thread(),
         Threads::Two => Builder::new_multi_thread(),

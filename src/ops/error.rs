@@ -433,6 +433,17 @@ impl Error {
         }
     }
 
+    /// Which failure of the storage this is, if it is one.
+    pub fn storage_kind(&self) -> Option<storage::ErrorKind> {
+        match self {
+            Error::Storage(error) | Error::Catalog(catalog::walg::Error::Storage(error)) => {
+                Some(error.kind())
+            }
+            Error::Content { source, .. } => storage_error(source).map(storage::Error::kind),
+            _ => None,
+        }
+    }
+
     /// What a person can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {

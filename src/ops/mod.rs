@@ -3,6 +3,7 @@
 //! Here and only here the layers meet: PostgreSQL's facts, the layout, the pipeline and the storage. An operation
 //! takes what it needs as typed options, prints nothing and never ends the process.
 
+pub mod archive_check;
 mod archived;
 pub mod backup_choice;
 pub mod backup_fetch;

@@ -25,6 +25,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio_postgres::config::ChannelBinding;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::connection_string::Keywords;
 use super::pgpass::{PasswordFile, read_service};
 use super::tls::{SslMode, TlsError, TlsFiles, client_config};
 
@@ -58,7 +59,12 @@ pub(super) struct Attempt {
 impl ConnInfo {
     /// Reads libpq's variables through `variable`, and the files they name.
     pub fn from_env(variable: &dyn Fn(&str) -> Option<String>) -> Result<ConnInfo, Error> {
-        let parameters = Parameters::read(variable)?;
+        ConnInfo::new(Keywords::default(), variable)
+    }
+
+    /// The same, where `given` comes before everything else.
+    pub fn new(given: Keywords, variable: &dyn Fn(&str) -> Option<String>) -> Result<ConnInfo, Error> {
+        let parameters = Parameters::read(given, variable)?;
         let home = home_directory(variable);
 
         let servers = servers(&parameters)?;
@@ -293,25 +299,28 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// Connection parameters: those of the service, then the environment's.
+/// Connection parameters: those given, then those of the service, then the environment's.
 struct Parameters<'a> {
-    service: BTreeMap<String, String>,
+    keywords: BTreeMap<String, String>,
     variable: &'a dyn Fn(&str) -> Option<String>,
 }
 
 impl<'a> Parameters<'a> {
-    fn read(variable: &'a dyn Fn(&str) -> Option<String>) -> Result<Parameters<'a>, Error> {
-        let none = Parameters { service: BTreeMap::new(), variable };
-        let Some(service) = none.get("service", "PGSERVICE") else { return Ok(none) };
+    fn read(given: Keywords, variable: &'a dyn Fn(&str) -> Option<String>) -> Result<Parameters<'a>, Error> {
+        let given = Parameters { keywords: given.into_map(), variable };
+        let Some(service) = given.get("service", "PGSERVICE") else { return Ok(given) };
         let system =
-            none.get("", "PGSYSCONFDIR").map(|directory| Path::new(&directory).join("pg_service.conf"));
-        let user = match none.get("", "PGSERVICEFILE") {
+            given.get("", "PGSYSCONFDIR").map(|directory| Path::new(&directory).join("pg_service.conf"));
+        let user = match given.get("", "PGSERVICEFILE") {
             Some(path) => Some(PathBuf::from(path)),
             None => home_directory(variable).map(|home| home.join(".pg_service.conf")),
         };
         for path in user.into_iter().chain(system) {
             match read_service(&path, &service) {
-                Ok(Some(parameters)) => return Ok(Parameters { service: parameters, variable }),
+                Ok(Some(mut keywords)) => {
+                    keywords.extend(given.keywords);
+                    return Ok(Parameters { keywords, variable });
+                }
                 Ok(None) => continue,
                 Err(source) => return Err(Error::ServiceFile { path, source }),
             }
@@ -320,7 +329,7 @@ impl<'a> Parameters<'a> {
     }
 
     fn get(&self, keyword: &str, name: &str) -> Option<String> {
-        let value = self.service.get(keyword).cloned().or_else(|| (self.variable)(name));
+        let value = self.keywords.get(keyword).cloned().or_else(|| (self.variable)(name));
         value.filter(|value| !value.is_empty())
     }
 }
@@ -473,6 +482,13 @@ mod tests {
             [("PGSERVICE", "main"), ("PGSERVICEFILE", file), ("PGUSER", "me"), ("PGDATABASE", "app")];
         let info = from(&variables).unwrap();
         assert_eq!((info.user.as_str(), info.database()), ("svc", "app"));
+        assert_eq!(info.attempts().len(), 2);
+        let given = Keywords::default().with("user", "given").with("application_name", "tool");
+        let variable = |name: &str| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        };
+        let info = ConnInfo::new(given, &variable).unwrap();
+        assert_eq!((info.user.as_str(), info.application_name.as_str()), ("given", "tool"));
         assert_eq!(info.attempts().len(), 2);
         let absent = from(&[("PGSERVICE", "other"), ("PGSERVICEFILE", file)]).unwrap_err();
         assert!(matches!(absent, Error::NoService { service } if service == "other"));

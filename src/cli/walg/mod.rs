@@ -33,7 +33,8 @@ pub use wal_checks::{WalPlace, WalShowArgs, WalVerifyArgs};
     subcommand_required = true,
     arg_required_else_help = false,
     args_override_self = true,
-    after_help = "Every setting is a flag as well (WALG_FILE_PREFIX is --walg-file-prefix; `flags` lists them). \
+    after_help = "`barman-cloud COMMAND …` is barman-cloud's dialect: barman-cloud-wal-archive and its eight sisters.\n\n\
+                  Every setting is a flag as well (WALG_FILE_PREFIX is --walg-file-prefix; `flags` lists them). \
                   Keys and passwords belong into the environment or the configuration file: \
                   flags can be seen in the list of processes."
 )]
@@ -78,6 +79,8 @@ pub enum Command {
     WalShow(WalShowArgs),
     /// Check that the archive holds all WAL that recovery needs; fails when it does not
     WalVerify(WalVerifyArgs),
+    /// Link this program under the names of barman-cloud
+    InstallLinks(InstallLinksArgs),
     /// Show the settings
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -102,6 +105,14 @@ pub struct ConfigShowArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `install-links`.
+#[derive(Debug, Args)]
+pub struct InstallLinksArgs {
+    /// Where: a directory of PATH
+    #[arg(value_name = "DIRECTORY", value_hint = ValueHint::DirPath)]
+    pub directory: PathBuf,
 }
 
 /// Arguments of `completion`.

@@ -9,7 +9,7 @@ use clap::{Args, ValueHint};
 
 use crate::cli::Error;
 use crate::ops::segment_check::SegmentCheck;
-use crate::ops::wal_push::{ChangedBlocks, Overwrite, ReadyFiles, WalMetadata};
+use crate::ops::wal_push::{ChangedBlocks, Overwrite, ReadMarks, ReadyFiles, WalMetadata};
 use crate::ops::{wal_fetch, wal_prefetch, wal_push};
 use crate::pg::{SegmentName, WalSegmentSize};
 use crate::settings::{self, Settings, keys};
@@ -64,6 +64,7 @@ impl WalPushArgs {
             concurrency: count(settings, &keys::UPLOAD_CONCURRENCY)?,
             files_at_most: count(settings, &keys::TOTAL_BG_UPLOADED_LIMIT)?,
             check: segment_check(settings)?,
+            marks: ReadMarks::Yes,
             ready_files: match settings.bool(&keys::PG_READY_RENAME)? {
                 true => ReadyFiles::RenameToDone,
                 false => ReadyFiles::Keep,

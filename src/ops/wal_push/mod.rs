@@ -53,6 +53,8 @@ pub struct Options {
     pub files_at_most: usize,
     /// Whether names and headers are checked.
     pub check: SegmentCheck,
+    /// Whether files that an earlier call archived ahead are known by their marks.
+    pub marks: ReadMarks,
     /// Whether a neighbour's `.ready` becomes `.done` once it is archived (`PG_READY_RENAME`).
     pub ready_files: ReadyFiles,
     /// The description stored beside each segment (`WALG_UPLOAD_WAL_METADATA`).
@@ -70,6 +72,15 @@ pub enum Overwrite {
     Allow,
     /// Equal content is success, other content an error.
     Prevent,
+}
+
+/// Whether the marks of earlier calls are believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadMarks {
+    /// They are.
+    Yes,
+    /// They may speak of another archive: whoever looks ahead in no call leaves none.
+    No,
 }
 
 /// What happens to a neighbour's `.ready` file after it was archived.
@@ -107,7 +118,7 @@ pub enum Outcome {
 pub async fn run(ctx: &Context, path: &Path, options: Options) -> Result<Outcome, Error> {
     let file = WalFile::at(path, options.check)?;
     let marks = Marks::beside(path);
-    if marks.take(&file.name, path) {
+    if options.marks == ReadMarks::Yes && marks.take(&file.name, path) {
         wal_metadata::upload(ctx, &options.metadata, &marks, &file.name, path).await?;
         tracing::info!(file = file.name, "already archived by an earlier call");
         return Ok(Outcome::PushedAhead);

@@ -1,0 +1,139 @@
+//! What can be wrong with a call of barman-cloud besides the operation itself.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::pg::connection_string::InvalidConnectionString;
+use crate::storage;
+use crate::storage::s3::InvalidEndpoint;
+
+use super::grammar::UsageError;
+
+/// Why a call cannot be done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The line is wrong.
+    #[error(transparent)]
+    Usage(#[from] UsageError),
+    /// It is not one of the nine commands.
+    #[error("{}", .0.as_ref().map_or("barman-cloud wants a command".to_owned(), |name| format!("`barman-cloud-{name}` is no command")))]
+    NoSuchCommand(Option<String>),
+    /// An argument cannot be read.
+    #[error("argument {0} of the command line is not UTF-8 text")]
+    NotText(usize),
+    /// The URL names no bucket and no directory.
+    #[error("Invalid s3 URL address: {0}")]
+    Url(String),
+    /// The server's name cannot be part of a key.
+    #[error("`{0}` cannot be the name of a server")]
+    Server(String),
+    /// The endpoint is none.
+    #[error("{name}: {source}")]
+    Endpoint {
+        /// The flag or variable.
+        name: &'static str,
+        /// What is wrong with it.
+        source: InvalidEndpoint,
+    },
+    /// One half of a key is set and the other is not.
+    #[error("{set} is set and {unset} is not")]
+    HalfAKey {
+        /// What is.
+        set: &'static str,
+        /// What is not.
+        unset: &'static str,
+    },
+    /// A variable has a value that cannot be used.
+    #[error("bad value {value:?} of {name}: expected {expected}")]
+    Variable {
+        /// The variable.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// What was expected.
+        expected: &'static str,
+    },
+    /// `--dbname` is no connection string.
+    #[error(transparent)]
+    ConnectionString(InvalidConnectionString),
+    /// A key for an encryption that uses none.
+    #[error("--sse-kms-key-id needs --encryption aws:kms")]
+    KeyWithoutKms,
+    /// S3 takes no more tags.
+    #[error("{0} tags are more than the 10 that an object may have")]
+    TooManyTags(usize),
+    /// A tag is given twice.
+    #[error("the tag `{0}` is given twice")]
+    TagTwice(String),
+    /// A name that PostgreSQL gives to no file it archives.
+    #[error("{0} is an invalid name for a WAL file")]
+    WalName(String),
+    /// Nothing says which file to archive.
+    #[error("the following arguments are required: wal_path")]
+    NoWalPath,
+    /// barman called us as a script for something else.
+    #[error("{program} called as unsupported hook script: {phase}_{hook}")]
+    Hook {
+        /// Our name.
+        program: &'static str,
+        /// `BARMAN_PHASE`
+        phase: String,
+        /// `BARMAN_HOOK`
+        hook: String,
+    },
+    /// barman's hook does not say for which file.
+    #[error("BARMAN_HOOK is set, but BARMAN_FILE is not")]
+    HookWithoutFile,
+    /// barman wants a backup of its own uploaded.
+    #[error("uploading a backup of barman's (as its hook script) is not supported")]
+    BackupHook,
+    /// The storage cannot be asked whether it is there.
+    #[error(transparent)]
+    Storage(storage::Error),
+    /// The bucket or directory does not exist.
+    #[error("Bucket {0} does not exist")]
+    NoBucket(String),
+    /// There is WAL of another server, or of a former life of this one.
+    #[error("WAL archive check failed for server {server}: {found}")]
+    ArchiveInUse {
+        /// The server.
+        server: String,
+        /// What was found.
+        found: String,
+    },
+    /// A link would take the place of something else.
+    #[error("`{path}` exists and is not a link to this program", path = .0.display())]
+    NotOurLink(PathBuf),
+    /// A link cannot be made.
+    #[error("cannot link `{path}`: {source}", path = .path.display())]
+    Link {
+        /// The link.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Error::NoSuchCommand(_) => {
+                let names = super::Command::ALL.map(super::Command::name);
+                return Some(format!("the commands are {}", names.join(", ")));
+            }
+            Error::Storage(error) => return error.hint().map(str::to_owned),
+            Error::Url(_) => "it is s3://bucket/path, or file:///directory",
+            Error::HalfAKey { .. } => "set both, or neither to take the keys from elsewhere",
+            Error::KeyWithoutKms => "leave it out, or encrypt with aws:kms",
+            Error::BackupHook => "call barman-cloud-backup beside barman: it takes a backup of its own",
+            Error::NoBucket(_) => "barman-cloud-check-wal-archive creates it",
+            Error::ArchiveInUse { .. } => {
+                "give the new server a name of its own: two that archive in one place destroy both"
+            }
+            Error::NotOurLink(_) => "remove it, or give another directory",
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}

@@ -1,0 +1,145 @@
+//! barman-cloud's command lines: nine commands, called by a name of their own (`barman-cloud-wal-archive`, a link or
+//! a copy) or as `seawall barman-cloud wal-archive`.
+//!
+//! Grammar, messages, exit codes and output are those of barman 3.19; the operations are the same as in wal-g's
+//! dialect, on a repository in barman's layout. Settings come from flags and from the environment as boto reads it.
+
+mod backup;
+mod catalogue;
+mod commands;
+mod error;
+pub mod flags;
+pub mod grammar;
+pub mod links;
+mod objects;
+mod place;
+mod values;
+mod wal;
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use crate::cli;
+use crate::layout::barman::{Barman, Partials};
+
+pub use commands::run;
+pub use error::Error;
+
+/// The version of barman whose command lines, formats and outputs these are.
+pub const VERSION: &str = "3.19.1";
+
+/// The layout, where a partial segment does not count as one.
+const WHOLE_FILES: &Barman = &Barman { partials: Partials::Ignore };
+
+/// A command of barman-cloud.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// Takes a base backup.
+    Backup,
+    /// Deletes backups.
+    BackupDelete,
+    /// Keeps a backup from being deleted.
+    BackupKeep,
+    /// Lists the backups.
+    BackupList,
+    /// Shows one.
+    BackupShow,
+    /// Checks that nothing is archived.
+    CheckWalArchive,
+    /// Restores a base backup.
+    Restore,
+    /// Archives a WAL file.
+    WalArchive,
+    /// Fetches one.
+    WalRestore,
+    /// Fetches the segments after one; `wal-restore --parallel` starts it. barman has no such command.
+    WalPrefetch,
+}
+
+/// A call of barman-cloud, not yet understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// The command, or what stands in its place.
+    pub command: Result<Command, Option<String>>,
+    /// What follows it.
+    pub arguments: Vec<OsString>,
+}
+
+impl Command {
+    /// Those of barman.
+    pub const ALL: [Command; 9] = [
+        Command::Backup,
+        Command::BackupDelete,
+        Command::BackupKeep,
+        Command::BackupList,
+        Command::BackupShow,
+        Command::CheckWalArchive,
+        Command::Restore,
+        Command::WalArchive,
+        Command::WalRestore,
+    ];
+
+    /// The name after `barman-cloud-`.
+    pub fn name(self) -> &'static str {
+        self.program().trim_start_matches(PREFIX)
+    }
+
+    /// The name of the program.
+    pub fn program(self) -> &'static str {
+        flags::grammar(self).program
+    }
+
+    fn named(name: &str) -> Option<Command> {
+        let known = Command::ALL.into_iter().chain([Command::WalPrefetch]);
+        known.into_iter().find(|command| command.name() == name)
+    }
+}
+
+/// What all the names begin with.
+const PREFIX: &str = "barman-cloud-";
+
+/// Whether the arguments, the program's name first, call barman-cloud.
+pub fn call(arguments: &[OsString]) -> Option<Call> {
+    let (program, rest) = arguments.split_first()?;
+    let program = Path::new(program).file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if let Some(name) = program.strip_prefix(PREFIX) {
+        let command = Command::named(name).ok_or_else(|| Some(name.to_owned()));
+        return Some(Call { command, arguments: rest.to_vec() });
+    }
+    let (_, rest) = rest.split_first().filter(|(first, _)| *first == "barman-cloud")?;
+    let (command, rest) = match rest.split_first() {
+        None => (Err(None), rest),
+        Some((name, rest)) => {
+            let name = name.to_string_lossy();
+            (Command::named(&name).ok_or_else(|| Some(name.into_owned())), rest)
+        }
+    };
+    Some(Call { command, arguments: rest.to_vec() })
+}
+
+/// What the messages of the storage call by the names of wal-g's settings, in the words of this dialect. A longer name
+/// stands before those that it contains.
+const WORDS: [(&str, &str); 9] = [
+    ("AWS_CA_BUNDLE or WALG_S3_CA_CERT_FILE", "AWS_CA_BUNDLE"),
+    ("WALG_S3_CA_CERT_FILE or AWS_CA_BUNDLE", "AWS_CA_BUNDLE"),
+    ("AWS_S3_FORCE_PATH_STYLE", "--addressing-style path"),
+    ("AWS_ENDPOINT", "--endpoint-url"),
+    ("AWS_REGION", "AWS_DEFAULT_REGION"),
+    ("WALG_S3_MAX_PART_SIZE", "--min-chunk-size"),
+    ("WALG_S3_PREFIX", "the URL"),
+    ("WALG_FILE_PREFIX", "the URL"),
+    ("it is never created by itself", "only barman-cloud-check-wal-archive creates it"),
+];
+
+/// A failure with the names that the caller of barman-cloud knows.
+pub fn in_its_words(error: &cli::Error) -> String {
+    match error {
+        cli::Error::Operation(_) | cli::Error::Barman(Error::Storage(_)) => {
+            WORDS.iter().fold(error.report(), |text, (theirs, ours)| text.replace(theirs, ours))
+        }
+        _ => error.report(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,392 @@
+//! Where the repository is, and how to speak to the service: from the URL, the flags, and the environment as boto
+//! reads it. `WALG_*` settings count for nothing here.
+//!
+//! | what | from |
+//! |---|---|
+//! | bucket and path | `s3://bucket/path`; below it one directory for each server. `file:///directory` is ours |
+//! | endpoint | `--endpoint-url`, `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL` |
+//! | keys | `--aws-profile`; else `AWS_ACCESS_KEY_ID` …; else `AWS_DEFAULT_PROFILE`, `AWS_PROFILE`, web identity, container, instance |
+//! | region | `AWS_DEFAULT_REGION` (never `AWS_REGION`, which is the cluster's and not the bucket's); else us-east-1 at an endpoint, else what the bucket says |
+//! | certificates | `AWS_CA_BUNDLE`, `REQUESTS_CA_BUNDLE`, besides the system's |
+//! | checksums | `AWS_REQUEST_CHECKSUM_CALCULATION`, `AWS_RESPONSE_CHECKSUM_VALIDATION`; `when_required` unless set, for services that know none |
+//! | attempts | `AWS_MAX_ATTEMPTS` |
+//!
+//! Source: botocore's `configprovider.py`, `credentials.py` and `args.py`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use crate::settings::Environment;
+use crate::storage::retry::RetryPolicy;
+use crate::storage::s3::{
+    Addressing, Chain, Checksums, CreateOnly, Credentials, Encryption, Endpoint, S3Config, Tag, WebIdentity,
+};
+use crate::storage::{Prefix, StorageConfig};
+
+use super::Error;
+use super::flags::{ADDRESSING_STYLE, AWS_PROFILE, ENDPOINT_URL, READ_TIMEOUT};
+use super::grammar::{Grammar, Line};
+use super::values;
+use crate::cli;
+
+/// Parts of one object that AWS takes; others may take less.
+const AWS_MAX_PARTS: u32 = 10_000;
+
+/// Objects that one request deletes, at most.
+const MAX_DELETE_BATCH: i64 = 1000;
+
+/// What a command asks of the objects that it writes or deletes.
+#[derive(Debug, Clone, Default)]
+pub struct Objects {
+    /// Their tags.
+    pub tags: Vec<Tag>,
+    /// How the service encrypts them.
+    pub encryption: Option<Encryption>,
+    /// The least size of a part.
+    pub part_bytes: Option<u64>,
+    /// `--batch-size`
+    pub delete_batch: Option<i64>,
+}
+
+/// A bucket or a directory, and the server's place in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place {
+    root: Root,
+    prefix: Prefix,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Root {
+    Bucket(String),
+    Directory(PathBuf),
+}
+
+/// The storage of `server` below `url`, and how often to try.
+pub fn storage(
+    grammar: &Grammar,
+    line: &Line,
+    environment: &Environment,
+    objects: Objects,
+) -> Result<(StorageConfig, RetryPolicy), cli::Error> {
+    let url = line.positional(0).unwrap_or_default();
+    let place = Place::parse(url, line.positional(1).unwrap_or_default())?;
+    let policy = retry_policy(grammar, line, environment)?;
+    let bucket = match place.root {
+        Root::Directory(path) => {
+            return Ok((StorageConfig::Directory { path, prefix: place.prefix }, policy));
+        }
+        Root::Bucket(bucket) => bucket,
+    };
+    let profile = line.value(&AWS_PROFILE);
+    let mut config = S3Config::new(bucket, place.prefix, credentials(profile, environment)?);
+    config.endpoint = endpoint(line, environment)?;
+    if config.endpoint.is_none() {
+        config.max_parts = AWS_MAX_PARTS;
+        config.create_only = CreateOnly::Put;
+    }
+    config.addressing = match (line.value(&ADDRESSING_STYLE), &config.endpoint) {
+        (Some("path"), _) | (None | Some("auto"), Some(_)) => Addressing::Path,
+        _ => Addressing::VirtualHost,
+    };
+    config.region = owned(environment.text("AWS_DEFAULT_REGION")?);
+    let bundle = match environment.text("AWS_CA_BUNDLE")? {
+        None => environment.text("REQUESTS_CA_BUNDLE")?,
+        bundle => bundle,
+    };
+    config.ca_bundle = bundle.map(PathBuf::from);
+    config.request_checksums = checksums(environment, "AWS_REQUEST_CHECKSUM_CALCULATION")?;
+    config.response_checksums = checksums(environment, "AWS_RESPONSE_CHECKSUM_VALIDATION")?;
+    config.tags = objects.tags;
+    config.encryption = objects.encryption;
+    if let Some(bytes) = objects.part_bytes {
+        config.part_bytes = config.part_bytes.max(bytes);
+    }
+    if let Some(batch) = objects.delete_batch {
+        config.delete_batch = usize::try_from(batch.clamp(1, MAX_DELETE_BATCH)).unwrap_or(1);
+    }
+    Ok((StorageConfig::S3(Box::new(config)), policy))
+}
+
+impl Place {
+    /// Understands the URL, and joins the server's name to its path as barman does: leading slashes are dropped, and
+    /// a slash is put between only where none is.
+    fn parse(url: &str, server: &str) -> Result<Place, Error> {
+        let invalid = || Error::Url(url.to_owned());
+        let (scheme, rest) = url.split_once("://").ok_or_else(invalid)?;
+        if rest.contains(['?', '#']) {
+            return Err(invalid());
+        }
+        let (host, path) = rest.find('/').and_then(|at| rest.split_at_checked(at)).unwrap_or((rest, ""));
+        let bad_server = || Error::Server(server.to_owned());
+        if server.is_empty() || server.starts_with('/') {
+            return Err(bad_server());
+        }
+        let below = |path: &str| {
+            let slash = if path.is_empty() || path.ends_with('/') { "" } else { "/" };
+            Prefix::parse(&format!("{path}{slash}{}/", server.trim_end_matches('/')))
+                .map_err(|_| bad_server())
+        };
+        match (scheme.to_ascii_lowercase().as_str(), host) {
+            ("s3", "") => Err(invalid()),
+            ("s3", bucket) => {
+                let path = path.trim_start_matches('/');
+                Prefix::parse(path).map_err(|_| invalid())?;
+                Ok(Place { root: Root::Bucket(bucket.to_owned()), prefix: below(path)? })
+            }
+            ("file", "" | "localhost") if path.starts_with('/') => {
+                let trimmed = path.trim_end_matches('/');
+                let directory = PathBuf::from(if trimmed.is_empty() { "/" } else { trimmed });
+                Ok(Place { root: Root::Directory(directory), prefix: below("")? })
+            }
+            _ => Err(invalid()),
+        }
+    }
+}
+
+/// A silence may be as long as `--read-timeout`, and there are as many attempts as `AWS_MAX_ATTEMPTS`.
+fn retry_policy(
+    grammar: &Grammar,
+    line: &Line,
+    environment: &Environment,
+) -> Result<RetryPolicy, cli::Error> {
+    let mut policy = RetryPolicy::default();
+    if let Some(seconds) = line.value(&READ_TIMEOUT) {
+        let seconds = values::integer(seconds).and_then(|_| values::positive(seconds));
+        let silence = Duration::from_secs(
+            seconds.map_err(|reason| grammar.wrong_value(&READ_TIMEOUT, reason)).map_err(Error::Usage)?,
+        );
+        policy.first_byte = silence;
+        policy.stalled_body = silence;
+    }
+    if let Some(text) = environment.text("AWS_MAX_ATTEMPTS")? {
+        let attempts = values::positive(text).ok().and_then(|attempts| u32::try_from(attempts).ok());
+        policy.attempts =
+            attempts.ok_or_else(|| bad_variable("AWS_MAX_ATTEMPTS", text, "a number from 1 on"))?;
+    }
+    Ok(policy)
+}
+
+fn endpoint(line: &Line, environment: &Environment) -> Result<Option<Endpoint>, cli::Error> {
+    let parse = |text: &str, name: &'static str| {
+        let parsed = Endpoint::parse(text.trim());
+        parsed.map(|(endpoint, _)| Some(endpoint)).map_err(|source| Error::Endpoint { name, source }.into())
+    };
+    if let Some(text) = line.value(&ENDPOINT_URL) {
+        return parse(text, "--endpoint-url");
+    }
+    let ignored = environment.text("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")?;
+    if ignored.is_some_and(|ignored| ignored.eq_ignore_ascii_case("true")) {
+        return Ok(None);
+    }
+    for name in ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"] {
+        if let Some(text) = environment.text(name)? {
+            return parse(text, name);
+        }
+    }
+    Ok(None)
+}
+
+fn credentials(profile: Option<&str>, environment: &Environment) -> Result<Credentials, cli::Error> {
+    let access_key = environment.text("AWS_ACCESS_KEY_ID")?;
+    let secret_key = environment.text("AWS_SECRET_ACCESS_KEY")?;
+    match (profile, access_key, secret_key) {
+        (None, Some(access_key), Some(secret_key)) => Ok(Credentials::Static {
+            access_key: access_key.to_owned(),
+            secret_key: SecretString::from(secret_key),
+            session_token: environment.text("AWS_SESSION_TOKEN")?.map(SecretString::from),
+        }),
+        (None, Some(_), None) => {
+            Err(Error::HalfAKey { set: "AWS_ACCESS_KEY_ID", unset: "AWS_SECRET_ACCESS_KEY" }.into())
+        }
+        (None, None, Some(_)) => {
+            Err(Error::HalfAKey { set: "AWS_SECRET_ACCESS_KEY", unset: "AWS_ACCESS_KEY_ID" }.into())
+        }
+        _ => {
+            let by_variable = match environment.text("AWS_DEFAULT_PROFILE")? {
+                None => environment.text("AWS_PROFILE")?,
+                profile => profile,
+            };
+            Ok(Credentials::Chain(Chain {
+                profile: owned(profile.or(by_variable)),
+                credentials_file: environment.text("AWS_SHARED_CREDENTIALS_FILE")?.map(PathBuf::from),
+                config_file: environment.text("AWS_CONFIG_FILE")?.map(PathBuf::from),
+                web_identity: match profile {
+                    Some(_) => None,
+                    None => web_identity(environment)?,
+                },
+            }))
+        }
+    }
+}
+
+fn web_identity(environment: &Environment) -> Result<Option<WebIdentity>, cli::Error> {
+    let token_file = environment.text("AWS_WEB_IDENTITY_TOKEN_FILE")?.map(PathBuf::from);
+    let (Some(token_file), Some(role_arn)) = (token_file, environment.text("AWS_ROLE_ARN")?) else {
+        return Ok(None);
+    };
+    let session_name = owned(environment.text("AWS_ROLE_SESSION_NAME")?);
+    Ok(Some(WebIdentity { token_file, role_arn: role_arn.to_owned(), session_name }))
+}
+
+fn checksums(environment: &Environment, name: &'static str) -> Result<Checksums, cli::Error> {
+    match environment.text(name)?.map(str::to_ascii_lowercase).as_deref() {
+        None | Some("when_required") => Ok(Checksums::WhenRequired),
+        Some("when_supported") => Ok(Checksums::WhenSupported),
+        Some(other) => Err(bad_variable(name, other, "when_required or when_supported")),
+    }
+}
+
+fn bad_variable(name: &'static str, value: &str, expected: &'static str) -> cli::Error {
+    Error::Variable { name, value: value.to_owned(), expected }.into()
+}
+
+fn owned(text: Option<&str>) -> Option<String> {
+    text.map(|text| text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Command;
+    use super::super::flags::grammar;
+    use super::super::grammar::Request;
+    use super::*;
+
+    fn resolved<const N: usize>(
+        arguments: &str,
+        variables: [(&str, &str); N],
+    ) -> Result<(StorageConfig, RetryPolicy), cli::Error> {
+        let grammar = grammar(Command::BackupList);
+        let arguments: Vec<String> = arguments.split(' ').map(str::to_owned).collect();
+        let Request::Work(line) = grammar.parse(&arguments).unwrap() else { panic!("work expected") };
+        storage(grammar, &line, &Environment::from(variables), Objects::default())
+    }
+
+    fn s3<const N: usize>(arguments: &str, variables: [(&str, &str); N]) -> S3Config {
+        match resolved(arguments, variables).unwrap().0 {
+            StorageConfig::S3(config) => *config,
+            StorageConfig::Directory { .. } => panic!("a bucket expected"),
+        }
+    }
+
+    #[test]
+    fn urls() {
+        for (url, server, expected) in [
+            ("s3://b", "srv", Some(("b", "srv/"))),
+            ("s3://b/", "srv", Some(("b", "srv/"))),
+            ("s3://b/a", "srv", Some(("b", "a/srv/"))),
+            ("s3://b/a/", "srv", Some(("b", "a/srv/"))),
+            ("S3://b///a//", "srv", Some(("b", "a//srv/"))),
+            ("s3://b/a/c", "x/y", Some(("b", "a/c/x/y/"))),
+            ("file:///backups/", "srv", Some(("/backups", "srv/"))),
+            ("file://localhost/", "srv", Some(("/", "srv/"))),
+            ("s3:///a", "srv", None),
+            ("s3:b/a", "srv", None),
+            ("/a/b", "srv", None),
+            ("https://b/a", "srv", None),
+            ("file://host/a", "srv", None),
+            ("s3://b/../a", "srv", None),
+            ("s3://b/a?x", "srv", None),
+            ("s3://b/a", "..", None),
+            ("s3://b/a", "/srv", None),
+            ("s3://b/a", "", None),
+        ] {
+            let place = Place::parse(url, server).ok();
+            let place = place.as_ref().map(|place| {
+                let root = match &place.root {
+                    Root::Bucket(bucket) => bucket.as_str(),
+                    Root::Directory(path) => path.to_str().unwrap(),
+                };
+                (root, place.prefix.as_str())
+            });
+            assert_eq!(place, expected, "{url} {server}");
+        }
+    }
+
+    #[test]
+    fn endpoints_and_addressing() {
+        const SET: (&str, &str) = ("AWS_ENDPOINT_URL", "https://general");
+        const S3_SET: (&str, &str) = ("AWS_ENDPOINT_URL_S3", "https://s3");
+        let shown =
+            |config: S3Config| (config.endpoint.map(|endpoint| endpoint.to_string()), config.addressing);
+        let (path, virtual_host) = (Addressing::Path, Addressing::VirtualHost);
+        let url = |text: &str| Some(text.to_owned());
+        assert_eq!(shown(s3("s3://b srv", [])), (None, virtual_host));
+        assert_eq!(shown(s3("s3://b srv --addressing-style path", [])), (None, path));
+        assert_eq!(shown(s3("s3://b srv", [SET])), (url("https://general"), path));
+        assert_eq!(shown(s3("s3://b srv", [SET, S3_SET])), (url("https://s3"), path));
+        let flagged = "s3://b srv --endpoint-url http://flag:9000 --addressing-style virtual";
+        assert_eq!(shown(s3(flagged, [SET, S3_SET])), (url("http://flag:9000"), virtual_host));
+        assert_eq!(
+            shown(s3("s3://b srv", [SET, ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "True")])),
+            (None, virtual_host)
+        );
+        assert!(resolved("s3://b srv --endpoint-url ftp://x", []).is_err());
+    }
+
+    #[test]
+    fn keys_and_profiles() {
+        const KEYS: [(&str, &str); 3] =
+            [("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "secret"), ("AWS_PROFILE", "p")];
+        assert!(
+            matches!(s3("s3://b srv", KEYS).credentials, Credentials::Static { access_key, .. } if access_key == "id")
+        );
+        let profile = |config: S3Config| match config.credentials {
+            Credentials::Chain(chain) => chain.profile,
+            Credentials::Static { .. } => panic!("a chain expected"),
+        };
+        assert_eq!(profile(s3("s3://b srv -P q", KEYS)).as_deref(), Some("q"));
+        assert_eq!(profile(s3("s3://b srv --profile=q", KEYS)).as_deref(), Some("q"));
+        assert_eq!(
+            profile(s3("s3://b srv", [("AWS_PROFILE", "p"), ("AWS_DEFAULT_PROFILE", "d")])).as_deref(),
+            Some("d")
+        );
+        assert!(resolved("s3://b srv", [("AWS_ACCESS_KEY_ID", "id")]).is_err());
+        let web = [("AWS_WEB_IDENTITY_TOKEN_FILE", "/token"), ("AWS_ROLE_ARN", "arn:x")];
+        let chain = |config: S3Config| match config.credentials {
+            Credentials::Chain(chain) => chain.web_identity.map(|web| web.role_arn),
+            Credentials::Static { .. } => panic!("a chain expected"),
+        };
+        assert_eq!(chain(s3("s3://b srv", web)).as_deref(), Some("arn:x"));
+        assert_eq!(chain(s3("s3://b srv -P q", web)), None);
+    }
+
+    #[test]
+    fn the_other_variables_of_boto() {
+        let config = s3(
+            "s3://b srv",
+            [
+                ("AWS_DEFAULT_REGION", "eu-central-1"),
+                ("AWS_REGION", "us-west-2"),
+                ("AWS_CA_BUNDLE", "/ca.crt"),
+                ("REQUESTS_CA_BUNDLE", "/other.crt"),
+                ("AWS_REQUEST_CHECKSUM_CALCULATION", "WHEN_SUPPORTED"),
+                ("WALG_S3_SSE", "AES256"),
+                ("WALG_S3_STORAGE_CLASS", "STANDARD_IA"),
+            ],
+        );
+        assert_eq!(config.region.as_deref(), Some("eu-central-1"));
+        assert_eq!(config.ca_bundle, Some(PathBuf::from("/ca.crt")));
+        assert_eq!(config.request_checksums, Checksums::WhenSupported);
+        assert_eq!(config.response_checksums, Checksums::WhenRequired);
+        assert!(config.encryption.is_none() && config.storage_class.is_none());
+        assert_eq!(s3("s3://b srv", [("AWS_REGION", "us-west-2")]).region, None);
+        assert!(resolved("s3://b srv", [("AWS_REQUEST_CHECKSUM_CALCULATION", "never")]).is_err());
+    }
+
+    #[test]
+    fn how_long_and_how_often() {
+        let (_, patient) = resolved("s3://b srv --read-timeout=60", [("AWS_MAX_ATTEMPTS", "3")]).unwrap();
+        assert_eq!(
+            (patient.first_byte, patient.stalled_body),
+            (Duration::from_secs(60), Duration::from_secs(60))
+        );
+        assert_eq!(patient.attempts, 3);
+        for wrong in ["x", "0", "1.5"] {
+            let line = format!("s3://b srv --read-timeout {wrong}");
+            assert!(resolved(&line, []).is_err(), "{wrong}");
+        }
+        assert!(resolved("s3://b srv", [("AWS_MAX_ATTEMPTS", "0")]).is_err());
+    }
+}

@@ -1,0 +1,124 @@
+//! `check-wal-archive`: may a new server archive here, or does the archive hold WAL of another one?
+//!
+//! The bucket is made when it is missing; nobody else makes one. Keys that may not ask for the bucket are given the
+//! benefit of the doubt: the listing tells.
+
+use std::collections::BTreeSet;
+
+use futures_util::TryStreamExt;
+
+use crate::layout::barman::names;
+use crate::pg::{TimelineId, WalFileName};
+use crate::storage::{Depth, ErrorKind};
+
+use super::{Context, Error};
+
+/// What is in the archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Archive {
+    /// Nothing that is in the way.
+    Usable,
+    /// Files that were archived, and there must be none.
+    NotEmpty,
+    /// Files of this timeline or of later ones.
+    Newer {
+        /// How many.
+        files: usize,
+        /// The timeline.
+        timeline: TimelineId,
+    },
+}
+
+/// Looks for archived files: for any, or with `timeline` for those of this timeline and later ones. Base backups do not
+/// matter.
+pub async fn run(ctx: &Context, timeline: Option<TimelineId>) -> Result<Archive, Error> {
+    match ctx.until_cancelled(ctx.storage.exists()).await {
+        Ok(true) => {}
+        Ok(false) => {
+            tracing::info!("{} does not exist, creating it", ctx.storage.location());
+            ctx.until_cancelled(ctx.storage.create()).await?;
+        }
+        Err(Error::Storage(error)) if error.kind() == ErrorKind::Refused => {
+            tracing::info!("{error}; listing it instead");
+        }
+        Err(error) => return Err(error),
+    }
+    let prefix = names::wal_prefix();
+    let mut pages = ctx.storage.list(&prefix, Depth::All);
+    let mut found: BTreeSet<WalFileName> = BTreeSet::new();
+    while let Some(page) = ctx.until_cancelled(pages.try_next()).await? {
+        let files = page.objects.iter().filter_map(|object| names::parse_wal_key(&object.key));
+        found.extend(
+            files.map(|(file, _)| file).filter(|file| timeline.is_none_or(|first| file.timeline() >= first)),
+        );
+        if timeline.is_none() && !found.is_empty() {
+            return Ok(Archive::NotEmpty);
+        }
+    }
+    Ok(match timeline {
+        Some(timeline) if !found.is_empty() => Archive::Newer { files: found.len(), timeline },
+        _ => Archive::Usable,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::codec::{Cipher, Compression};
+    use crate::layout::barman::{Barman, Partials};
+    use crate::progress::Progress;
+    use crate::storage::memory::Memory;
+    use crate::storage::{Key, PutMode, Storage};
+
+    fn checked(names: &[&str], timeline: Option<u32>) -> Archive {
+        let memory = Memory::new();
+        let ctx = Context {
+            storage: std::sync::Arc::new(memory.clone()),
+            layout: &Barman { partials: Partials::Ignore },
+            compression: Compression::None,
+            cipher: Cipher::None,
+            cancel: CancellationToken::new(),
+            progress: Progress::new(),
+        };
+        let timeline = timeline.map(|timeline| TimelineId::new(timeline).unwrap());
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+            for name in names {
+                memory.put(&Key::parse(name).unwrap(), Bytes::new(), PutMode::Overwrite).await.unwrap();
+            }
+            run(&ctx, timeline).await.unwrap()
+        })
+    }
+
+    #[test]
+    fn any_archived_file_is_in_the_way_and_nothing_else() {
+        for name in [
+            "wals/0000000100000000/000000010000000000000001",
+            "wals/0000000100000000/000000010000000000000001.gz",
+            "wals/0000000100000000/000000010000000000000001.partial.zst",
+            "wals/0000000100000000/000000010000000000000001.00000028.backup",
+            "wals/00000002.history.bz2",
+        ] {
+            assert_eq!(checked(&[name], None), Archive::NotEmpty, "{name}");
+        }
+        let others = ["base/20261121T031643/backup.info", "wals/notes.txt", "wals/0000000100000000/x.gz"];
+        assert_eq!(checked(&others, None), Archive::Usable);
+        assert_eq!(checked(&[], None), Archive::Usable);
+    }
+
+    #[test]
+    fn from_a_timeline_on_files_are_counted_once() {
+        let names = [
+            "wals/0000000100000000/000000010000000000000001.gz",
+            "wals/0000000200000000/000000020000000000000002.gz",
+            "wals/0000000200000000/000000020000000000000002",
+            "wals/00000003.history",
+        ];
+        let newer = |files, timeline| Archive::Newer { files, timeline: TimelineId::new(timeline).unwrap() };
+        assert_eq!(checked(&names, Some(1)), newer(3, 1));
+        assert_eq!(checked(&names, Some(2)), newer(2, 2));
+        assert_eq!(checked(&names, Some(4)), Archive::Usable);
+    }
+}

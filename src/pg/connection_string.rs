@@ -1,0 +1,140 @@
+//! libpq's connection strings: `host=/run/pg user='o''neil'` … Source: the manual's chapter "Connection Strings" of libpq,
+//! `conninfo_parse` in `fe-connect.c`.
+//!
+//! Values with blanks stand in single quotes; a backslash takes the special meaning of the next character. The form of a
+//! URI is not read.
+
+use std::collections::BTreeMap;
+
+/// Parameters of a connection, by libpq's keywords.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Keywords(BTreeMap<String, String>);
+
+/// The keywords that mean something here.
+const KNOWN: [&str; 16] = [
+    "application_name",
+    "channel_binding",
+    "connect_timeout",
+    "dbname",
+    "host",
+    "hostaddr",
+    "options",
+    "passfile",
+    "password",
+    "port",
+    "service",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "user",
+];
+
+/// A text that is no connection string. It holds no value of it: one may be a password.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("read connection string: {0}")]
+pub struct InvalidConnectionString(String);
+
+impl Keywords {
+    /// Reads a connection string. Of a keyword that is given twice the last value counts.
+    pub fn parse(text: &str) -> Result<Keywords, InvalidConnectionString> {
+        let mut keywords = Keywords::default();
+        let mut rest = text.trim_start();
+        if rest.starts_with("postgresql://") || rest.starts_with("postgres://") {
+            return Err(InvalidConnectionString("a URI is not supported, give keyword=value".to_owned()));
+        }
+        while !rest.is_empty() {
+            let (keyword, after) = rest
+                .split_once('=')
+                .ok_or_else(|| InvalidConnectionString("a keyword without `=`".to_owned()))?;
+            let keyword = keyword.trim_end();
+            if !KNOWN.contains(&keyword) {
+                let shown = keyword.escape_debug();
+                return Err(InvalidConnectionString(format!("`{shown}` is unknown or not supported")));
+            }
+            let (value, after) = value(after.trim_start())
+                .ok_or_else(|| InvalidConnectionString(format!("the quotes of `{keyword}` do not end")))?;
+            keywords.0.insert(keyword.to_owned(), value);
+            rest = after.trim_start();
+        }
+        Ok(keywords)
+    }
+
+    /// With this value, in place of an earlier one.
+    pub fn with(mut self, keyword: &str, value: impl Into<String>) -> Keywords {
+        self.0.insert(keyword.to_owned(), value.into());
+        self
+    }
+
+    /// The value of a keyword.
+    pub fn get(&self, keyword: &str) -> Option<&str> {
+        self.0.get(keyword).map(String::as_str)
+    }
+
+    /// All of them.
+    pub fn into_map(self) -> BTreeMap<String, String> {
+        self.0
+    }
+}
+
+/// The value at the beginning of `text`, and what follows it; `None` when its quotes do not end.
+fn value(text: &str) -> Option<(String, &str)> {
+    let quoted = text.starts_with('\'');
+    let mut value = String::new();
+    let mut characters = text.char_indices();
+    if quoted {
+        characters.next();
+    }
+    while let Some((at, character)) = characters.next() {
+        match character {
+            '\\' => value.extend(characters.next().map(|(_, escaped)| escaped)),
+            '\'' if quoted => return Some((value, characters.as_str())),
+            blank if !quoted && blank.is_ascii_whitespace() => return Some((value, text.get(at..)?)),
+            other => value.push(other),
+        }
+    }
+    (!quoted).then_some((value, ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn connection_strings() {
+        let cases: [(&str, &[(&str, &str)]); 7] = [
+            ("", &[]),
+            ("host=/run/pg user=me", &[("host", "/run/pg"), ("user", "me")]),
+            (" host = db\n port=  5433 ", &[("host", "db"), ("port", "5433")]),
+            (r"user='o\'neil' dbname='a b'port=1", &[("dbname", "a b"), ("port", "1"), ("user", "o'neil")]),
+            (r"password=a\ b\\", &[("password", r"a b\")]),
+            ("user=a user=b", &[("user", "b")]),
+            ("host='' dbname=x=y", &[("dbname", "x=y"), ("host", "")]),
+        ];
+        for (text, expected) in cases {
+            let keywords = Keywords::parse(text).unwrap().into_map();
+            let keywords: Vec<_> =
+                keywords.iter().map(|(keyword, value)| (keyword.as_str(), value.as_str())).collect();
+            assert_eq!(keywords, expected, "{text}");
+        }
+        for text in ["host", "host=a b", "user='x", "colour=red", "postgresql://db/x?user=me", "= x"] {
+            assert!(Keywords::parse(text).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "\\PC*|[a-z =\\\\']*") {
+            let _ = Keywords::parse(&text);
+        }
+
+        #[test]
+        fn any_value_can_be_quoted(value in "\\PC*") {
+            let quoted = value.replace('\\', "\\\\").replace('\'', "\\'");
+            let keywords = Keywords::parse(&format!("host=db password='{quoted}' port=1")).unwrap();
+            prop_assert_eq!(keywords.get("password"), Some(value.as_str()));
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! barman-cloud's command lines from outside: exit codes, messages, streams. No server is needed; the repository is a
+//! directory.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+/// A WAL segment of PostgreSQL 15, of 64 KiB so that it is small: its header says 16 MiB, which must be its length.
+const SEGMENT: &str = "000000010000000000000001";
+
+/// A directory with an archive in `archive` and an empty working directory.
+struct Place {
+    directory: TempDir,
+}
+
+impl Place {
+    fn new() -> Place {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["archive", "work", "bin"] {
+            fs::create_dir(directory.path().join(name)).unwrap();
+        }
+        Place { directory }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn url(&self) -> String {
+        format!("file://{}", self.path("archive").display())
+    }
+
+    /// The program by its own name, with no environment but what boto needs, and no home.
+    fn seawall(&self) -> Command {
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("seawall"));
+        command.env_clear().env("TZ", "UTC").current_dir(self.path("work")).stdin(Stdio::null());
+        command.envs([("AWS_ACCESS_KEY_ID", "key"), ("AWS_SECRET_ACCESS_KEY", "secret")]);
+        command
+    }
+
+    /// A command of barman-cloud; `URL` stands for the archive.
+    fn barman(&self, line: &str) -> Command {
+        let mut command = self.seawall();
+        command.arg("barman-cloud");
+        command.args(line.split(' ').map(|word| if word == "URL" { self.url() } else { word.to_owned() }));
+        command
+    }
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().expect("an exit code")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn ended(mut command: Command, expected: i32) -> Output {
+    let output = command.output().unwrap();
+    assert_eq!(code(&output), expected, "{command:?}: {}", stderr(&output));
+    output
+}
+
+/// The first bytes of a real segment, made as long as a segment is.
+fn segment(timeline: u32) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(16 << 20);
+    bytes.extend(0xD110_u16.to_le_bytes());
+    bytes.extend(2_u16.to_le_bytes());
+    bytes.extend(timeline.to_le_bytes());
+    bytes.extend((1_u64 << 24).to_le_bytes());
+    bytes.extend(0_u32.to_le_bytes());
+    bytes.extend([0; 4]);
+    bytes.extend(7_710_446_856_078_919_098_u64.to_le_bytes());
+    bytes.extend((16_u32 << 20).to_le_bytes());
+    bytes.extend(8192_u32.to_le_bytes());
+    bytes.resize(16 << 20, 0);
+    bytes
+}
+
+/// Wrong lines, and right ones that ask for help or the version, as barman-cloud 3.19.1 answers them.
+#[test]
+fn lines_end_as_barman_s_do() {
+    let place = Place::new();
+    // Where ours says more than "invalid … value".
+    const OUR_WORDS: [&str; 3] = ["--compression-level:", "--tag:", "--tags:"];
+    let lines = include_str!("golden/barman/lines.jsonl").lines();
+    for case in lines.map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()) {
+        let words: Vec<&str> =
+            case["line"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
+        let mut command = place.seawall();
+        command.arg("barman-cloud").args(&words).env("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
+        let output = ended(command, i32::try_from(case["code"].as_i64().unwrap()).unwrap());
+        let Some(says) = case["says"].as_str() else { continue };
+        if OUR_WORDS.iter().any(|ours| says.contains(ours))
+            || words.contains(&"--tags") && says.contains("tag")
+        {
+            continue;
+        }
+        let text = stderr(&output);
+        let program = format!("barman-cloud-{}", words[0]);
+        assert!(text.starts_with(&format!("usage: {program} ")), "{words:?}: {text}");
+        assert!(
+            text.ends_with(&format!("\n{program}: error: {says}\n")),
+            "{words:?}: {text}, barman: {says}"
+        );
+        assert!(output.stdout.is_empty(), "{words:?}");
+    }
+}
+
+#[test]
+fn the_version_is_the_last_word_of_one_line() {
+    let place = Place::new();
+    let output = ended(place.barman("wal-archive --version"), 0);
+    assert_eq!(output.stdout, b"barman-cloud-wal-archive 3.19.1\n");
+    assert!(output.stderr.is_empty());
+}
+
+#[test]
+fn links_have_the_names_of_barman_s_programs() {
+    let place = Place::new();
+    let install = |directory: &Path| {
+        let mut command = place.seawall();
+        command.arg("install-links").arg(directory);
+        command
+    };
+    let bin = place.path("bin");
+    ended(install(&bin), 0);
+    ended(install(&bin), 0);
+    let mut names: Vec<_> =
+        fs::read_dir(&bin).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert_eq!(
+        names,
+        [
+            "barman-cloud-backup",
+            "barman-cloud-backup-delete",
+            "barman-cloud-backup-keep",
+            "barman-cloud-backup-list",
+            "barman-cloud-backup-show",
+            "barman-cloud-check-wal-archive",
+            "barman-cloud-restore",
+            "barman-cloud-wal-archive",
+            "barman-cloud-wal-restore",
+        ]
+    );
+    let output = ended(
+        {
+            let mut command = Command::new(bin.join("barman-cloud-backup-keep"));
+            command.arg("-V");
+            command
+        },
+        0,
+    );
+    assert_eq!(output.stdout, b"barman-cloud-backup-keep 3.19.1\n");
+
+    let other = place.path("work");
+    symlink("/bin/true", other.join("barman-cloud-restore")).unwrap();
+    let output = ended(install(&other), 1);
+    let text = stderr(&output);
+    assert!(
+        text.contains("barman-cloud-restore` exists and is not a link to this program\nhint: "),
+        "{text}"
+    );
+    assert_eq!(fs::read_dir(&other).unwrap().count(), 1, "none is made when one cannot be");
+}
+
+#[test]
+fn what_is_not_supported_is_refused() {
+    let place = Place::new();
+    for (line, expected, says) in [
+        ("backup --snapshot-disk d URL srv", 3, "--snapshot-disk is not supported\nhint: "),
+        ("wal-archive --kms-key-name k URL srv x", 3, "--kms-key-name is not supported\nhint: for S3"),
+        ("backup-list --cloud-provider azure-blob-storage URL srv", 3, "azure-blob-storage is not supported"),
+    ] {
+        let text = stderr(&ended(place.barman(line), expected));
+        assert!(text.contains(says), "{line}: {text}");
+    }
+    let mut hook = place.barman("backup URL srv");
+    hook.env("BARMAN_HOOK", "backup_retry_script").env("BARMAN_PHASE", "post");
+    assert!(stderr(&ended(hook, 63)).contains("hook script"));
+    for line in ["x URL srv", "wal-fetch", "--help"] {
+        let text = stderr(&ended(place.barman(line), 3));
+        assert!(text.contains("hint: the commands are backup, "), "{text}");
+    }
+}
+
+#[test]
+fn the_connection_can_be_tried() {
+    let place = Place::new();
+    for line in ["backup-list -t URL srv", "wal-archive --test URL srv pg_wal/000000010000000000000001"] {
+        let output = ended(place.barman(line), 0);
+        assert!(output.stdout.is_empty() && output.stderr.is_empty(), "{line}");
+    }
+    let text = stderr(&ended(place.barman("wal-restore -t file:///no/such srv 00000001.history x"), 1));
+    assert!(text.contains("ERROR: Bucket /no/such does not exist"), "{text}");
+    ended(place.barman("check-wal-archive -t file:///no/such srv"), 0);
+    let nobody = "--endpoint-url http://127.0.0.1:1 s3://bucket srv";
+    for line in ["backup-list -t", "check-wal-archive -t", "backup -t", "check-wal-archive"] {
+        let mut command = place.barman(&format!("{line} {nobody}"));
+        command.env("AWS_MAX_ATTEMPTS", "1");
+        let text = stderr(&ended(command, 2));
+        assert!(text.contains("--endpoint-url"), "{text}");
+    }
+}
+
+/// A service that gives one answer to whatever it is asked.
+fn service(answer: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = connection.unwrap();
+            let mut lines = BufReader::new(connection.try_clone().unwrap()).lines();
+            while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+            connection.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    url
+}
+
+#[test]
+fn only_a_missing_file_is_1_for_wal_restore() {
+    const REFUSED: &str = "HTTP/1.1 403 F\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    const BUSY: &str = "HTTP/1.1 503 S\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    const NO_BUCKET: &str = "HTTP/1.1 404 N\r\nContent-Length: 39\r\nConnection: close\r\n\r\n\
+                             <Error><Code>NoSuchBucket</Code></Error>";
+    let place = Place::new();
+    let restore = |url: &str| format!("wal-restore {url} srv {SEGMENT} RECOVERYXLOG");
+    assert!(ended(place.barman(&restore("URL")), 1).stderr.is_empty(), "a standby asks all the time");
+    let told = ended(place.barman(&restore("-v URL")), 1);
+    assert!(
+        stderr(&told).contains(&format!("INFO: archive `{SEGMENT}` does not exist")),
+        "{}",
+        stderr(&told)
+    );
+    let endpoint = |endpoint: &str| {
+        let mut command = place.barman(&restore(&format!("--endpoint-url {endpoint} s3://bucket")));
+        command.env("AWS_MAX_ATTEMPTS", "1");
+        command
+    };
+    ended(endpoint("http://127.0.0.1:1"), 2);
+    ended(endpoint(&service(REFUSED)), 4);
+    ended(endpoint(&service(BUSY)), 4);
+    ended(endpoint(&service(NO_BUCKET)), 4);
+    ended(place.barman(&restore("file:///no/such")), 4);
+    assert_eq!(fs::read_dir(place.path("work")).unwrap().count(), 0);
+}
+
+#[test]
+fn wal_goes_up_and_comes_down() {
+    let place = Place::new();
+    let work = place.path("work");
+    fs::create_dir(work.join("pg_wal")).unwrap();
+    fs::write(work.join("pg_wal").join(SEGMENT), segment(1)).unwrap();
+    fs::write(work.join("00000002.history"), "1\t0/1000060\tno reason\n").unwrap();
+    for (line, object) in [
+        (
+            "wal-archive --gzip URL srv pg_wal/000000010000000000000001",
+            "0000000100000000/000000010000000000000001.gz",
+        ),
+        ("wal-archive URL srv --xz 00000002.history", "00000002.history.xz"),
+    ] {
+        let output = ended(place.barman(line), 0);
+        assert!(output.stdout.is_empty() && output.stderr.is_empty(), "{line}: {}", stderr(&output));
+        assert!(place.path("archive/srv/wals").join(object).exists(), "{object}");
+    }
+    ended(place.barman(&format!("wal-restore URL srv {SEGMENT} pg_wal/RECOVERYXLOG")), 0);
+    assert_eq!(fs::read(work.join("pg_wal/RECOVERYXLOG")).unwrap(), segment(1));
+    ended(place.barman("wal-restore URL srv 00000002.history h"), 0);
+    assert_eq!(fs::read(work.join("h")).unwrap(), b"1\t0/1000060\tno reason\n");
+
+    // The same bytes are archived already, in whatever form; others must not take their place.
+    ended(place.barman(&format!("wal-archive --zstd URL srv pg_wal/{SEGMENT}")), 0);
+    let mut other = segment(1);
+    *other.last_mut().unwrap() = 1;
+    fs::write(work.join("pg_wal").join(SEGMENT), other).unwrap();
+    let text = stderr(&ended(place.barman(&format!("wal-archive URL srv pg_wal/{SEGMENT}")), 4));
+    assert!(text.contains("already archived") && text.contains(" ERROR: "), "{text}");
+    assert_eq!(fs::read_dir(place.path("archive/srv/wals/0000000100000000")).unwrap().count(), 1);
+}
+
+#[test]
+fn a_hook_script_archives_the_file_that_barman_names() {
+    let place = Place::new();
+    let file = place.path("work/00000003.history");
+    fs::write(&file, "1\t0/1000060\tno reason\n").unwrap();
+    let hook = |name: &str, phase: &str| {
+        let mut command = place.barman("wal-archive URL srv");
+        command.envs([("BARMAN_HOOK", name), ("BARMAN_PHASE", phase)]).env("BARMAN_FILE", &file);
+        command
+    };
+    for (name, phase) in [("archive_script", "post"), ("backup_script", "pre")] {
+        let text = stderr(&ended(hook(name, phase), 1));
+        assert!(text.contains(&format!("unsupported hook script: {phase}_{name}")), "{text}");
+    }
+    ended(hook("archive_retry_script", "pre"), 0);
+    assert!(place.path("archive/srv/wals/00000003.history").exists());
+}
+
+#[test]
+fn segments_are_fetched_ahead_only_when_it_is_asked_for() {
+    let place = Place::new();
+    let work = place.path("work");
+    let name = |number: u32| format!("0000000100000000{number:08X}");
+    for number in 1..4_u32 {
+        let mut bytes = segment(1);
+        bytes[8..16].copy_from_slice(&(u64::from(number) << 24).to_le_bytes());
+        fs::write(work.join(name(number)), bytes).unwrap();
+        ended(place.barman(&format!("wal-archive --lz4 URL srv {}", name(number))), 0);
+    }
+    ended(place.barman(&format!("wal-restore URL srv {} RECOVERYXLOG", name(1))), 0);
+    assert!(!work.join("spool").exists());
+    ended(place.barman(&format!("wal-restore -p 3 --spool-dir=spool URL srv {} RECOVERYXLOG", name(1))), 0);
+    let ready = |number| work.join("spool/srv/.wal-g/prefetch").join(name(number));
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !(ready(2).exists() && ready(3).exists()) && std::time::Instant::now() < deadline {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert!(ready(2).exists() && ready(3).exists());
+    fs::remove_dir_all(place.path("archive/srv")).unwrap();
+    ended(place.barman(&format!("wal-restore URL srv {} RECOVERYXLOG", name(2))), 1);
+    ended(place.barman(&format!("wal-restore -p 3 --spool-dir=spool URL srv {} RECOVERYXLOG", name(2))), 0);
+}
+
+#[test]
+fn a_new_server_needs_an_empty_archive() {
+    let place = Place::new();
+    ended(place.barman("check-wal-archive URL srv"), 0);
+    fs::remove_dir(place.path("archive")).unwrap();
+    ended(place.barman("check-wal-archive URL srv"), 0);
+    assert!(place.path("archive").exists(), "it makes a missing one");
+    fs::write(place.path("work/00000002.history"), "x").unwrap();
+    ended(place.barman("wal-archive URL srv 00000002.history"), 0);
+    let text = stderr(&ended(place.barman("check-wal-archive URL srv"), 1));
+    assert!(
+        text.contains("ERROR: WAL archive check failed for server srv: Expected empty archive\n"),
+        "{text}"
+    );
+    let text = stderr(&ended(place.barman("check-wal-archive --timeline 2 URL srv"), 1));
+    let newer = "WAL archive check failed for server srv: Found 1 file in WAL archive equal to or newer than timeline 2\n";
+    assert!(text.contains(newer), "{text}");
+    ended(place.barman("check-wal-archive --timeline 3 URL srv"), 0);
+    ended(place.barman("check-wal-archive URL another"), 0);
+}
