@@ -57,16 +57,59 @@ fn restores_every_point(fixture: &str, reachable: usize) {
     let postgres = require!(Postgres::version(15));
     let scratch = Scratch::new();
     let fixture = Fixture::open(&scratch, fixture);
-    let tool = Tool::seawall(&scratch).with_all(fixture.env());
+    assert_eq!(restores_points_of(&scratch, &postgres, &fixture), reachable);
+}
+
+/// How many points there are after the first backup.
+fn restores_points_of(scratch: &Scratch, postgres: &Postgres, fixture: &Fixture) -> usize {
+    let tool = Tool::seawall(scratch).with_all(fixture.env());
     let mut restored = 0;
     for point in &fixture.points {
         let Some(backup) = fixture.backup_before(point) else { continue };
         // by time the recovery ends at the first later commit, which the last point has none of
         let by_time = restored == 0;
-        restores(&scratch, &postgres, &tool, backup, point, if by_time { Target::Time } else { Target::Lsn });
+        restores(scratch, postgres, &tool, backup, point, if by_time { Target::Time } else { Target::Lsn });
         restored += 1;
     }
-    assert_eq!(restored, reachable);
+    restored
+}
+
+/// To barman's layout and back by `copy`: the chain of deltas comes back as full backups, and every point is there.
+#[test]
+fn a_chain_copied_there_and_back() {
+    copied_there_and_back("brotli-sodium-hex", "--bzip2", 6);
+}
+
+/// The same with a tablespace.
+#[test]
+fn a_tablespace_copied_there_and_back() {
+    copied_there_and_back("lz4-plain-tablespace", "--snappy", 4);
+}
+
+fn copied_there_and_back(fixture: &str, codec: &str, reachable: usize) {
+    let postgres = require!(Postgres::version(15));
+    let scratch = Scratch::new();
+    let original = Fixture::open(&scratch, fixture);
+    let (between, storage) = (scratch.dir("between"), scratch.dir("storage"));
+    fs::create_dir(storage.join("basebackups_005")).unwrap();
+    scratch.own(&storage);
+    let copied = |storage: &Path| original.copied_to(storage, &[("WALG_COMPRESSION_METHOD", "zstd")]);
+    let (from, to) = (original.config(&scratch, "from.json"), copied(&storage).config(&scratch, "to.json"));
+    let [from, to] = [&from, &to].map(|path| path.to_str().unwrap());
+    let url = format!("file://{}", between.display());
+    let tool = Tool::seawall(&scratch);
+    for _ in 0..2 {
+        // The second time there is nothing to do.
+        tool.run(&scratch, ["copy", "--from-walg", from, codec, &url, "srv"]).success();
+        tool.run(&scratch, ["copy", "--to-walg", to, &url, "srv"]).success();
+    }
+    let back = copied(&storage);
+    assert_eq!(back.backups.len(), original.backups.len());
+    assert!(back.backups.iter().all(|backup| !backup.name.contains("_D_")));
+    assert_eq!(restores_points_of(&scratch, &postgres, &back), reachable);
+    // Nothing is left of the scratch directories.
+    let left = fs::read_dir(scratch.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(!left.into_iter().any(|name| name.to_string_lossy().starts_with("seawall-copy")));
 }
 
 fn restores(

@@ -98,7 +98,8 @@ impl Session {
             .map_err(|error: pg::session::Error| ops::Error::from(error).into())
     }
 
-    fn context(&self, content: Content) -> Result<Context, Error> {
+    /// What an operation works with.
+    pub fn context(&self, content: Content) -> Result<Context, Error> {
         let settings = &self.settings;
         let storage = settings.storage_config()?;
         let (compression, cipher) = match content {

@@ -11,6 +11,7 @@ pub mod walg;
 use std::fmt;
 
 use crate::codec::Method;
+use crate::pg::WalFileName;
 use crate::storage::{Key, Prefix};
 
 pub use name::Name;
@@ -24,6 +25,12 @@ pub trait Layout: fmt::Debug + Send + Sync {
 
     /// How to find an archived file; `first` is the compression that it most likely has.
     fn find_wal(&self, file: &str, first: Method) -> FindWal;
+
+    /// The folder of everything archived.
+    fn archive(&self) -> Prefix;
+
+    /// The archived file that an object is, and its compression; `None` when it is something else.
+    fn archived_file(&self, key: &Key) -> Option<(WalFileName, Method)>;
 }
 
 /// How to find an archived file, whatever its compression.

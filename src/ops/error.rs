@@ -7,7 +7,7 @@ use crate::layout::Name;
 use crate::layout::barman::{BackupId, Status};
 use crate::layout::new_backup::EncodeError;
 use crate::layout::walg::BackupName;
-use crate::pg::{Lsn, SystemIdentifier, TimelineId, WalPageError};
+use crate::pg::{Lsn, ParseError, SystemIdentifier, TimelineId, WalPageError};
 use crate::retention::Refusal;
 use crate::storage::{self, Key};
 use crate::{catalog, codec, durable, pg, pipeline, retention, tarball};
@@ -247,6 +247,20 @@ pub enum RequestError {
     ParentGone {
         /// What it builds on.
         parent: BackupName,
+    },
+    /// The source of a copy has no such backup, or it was not finished.
+    #[error("there is no finished backup `{name}` to copy")]
+    NoBackupToCopy {
+        /// The name asked for.
+        name: String,
+    },
+    /// The label of a backup makes no sense.
+    #[error("backup `{backup}` has a bad backup_label: {source}")]
+    Label {
+        /// The backup.
+        backup: Name,
+        /// What is wrong.
+        source: ParseError,
     },
     /// A delta cannot be restored without the list of its files.
     #[error("backup `{0}` is a delta and has no usable files_metadata.json, so it cannot be restored")]

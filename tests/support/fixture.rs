@@ -52,6 +52,19 @@ impl Fixture {
         Self { env, points, backups: backups(&storage), storage }
     }
 
+    /// The same restore points in a copy of the repository, with the settings to read it.
+    pub fn copied_to(&self, storage: &Path, env: &[(&str, &str)]) -> Self {
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Self { env, points: self.points.clone(), backups: backups(storage), storage: storage.to_owned() }
+    }
+
+    /// A configuration file with [`Fixture::env`].
+    pub fn config(&self, scratch: &Scratch, name: &str) -> PathBuf {
+        let settings: serde_json::Map<_, _> =
+            self.env().map(|(name, value)| (name.to_owned(), json!(value))).collect();
+        scratch.file(name, &Value::Object(settings).to_string())
+    }
+
     /// The settings that wrote it, and where it is now.
     pub fn env(&self) -> impl Iterator<Item = (&str, &str)> {
         let place = std::iter::once(("WALG_FILE_PREFIX", self.storage.to_str().unwrap()));

@@ -81,7 +81,8 @@ const APPLICATION: &str = "barman_cloud_backup";
 static METHODS: [(&Flag, Method); 4] =
     [(&GZIP, Method::Gzip), (&BZIP2, Method::Bzip2), (&SNAPPY, Method::Snappy), (&LZ4, Method::Lz4)];
 
-fn compression(session: &Session) -> Result<Compression, cli::Error> {
+/// How base backups are compressed.
+pub fn compression(session: &Session) -> Result<Compression, cli::Error> {
     let method = METHODS.into_iter().find(|(flag, _)| session.line.has(flag));
     let method = method.map_or(Method::None, |(_, method)| method);
     Compression::of_barman_backup(method, cores()).map_err(|error| settings::Error::from(error).into())

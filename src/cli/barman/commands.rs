@@ -16,7 +16,7 @@ use crate::storage::{self, StorageConfig};
 use super::flags::{self, CLOUD_PROVIDER, QUIET, TEST, VERBOSE};
 use super::grammar::{Flag, Grammar, Line, Request, Support};
 use super::place::{self, Objects};
-use super::{Call, Command, Error, VERSION, backup, catalogue, wal};
+use super::{Call, Command, Error, VERSION, backup, catalogue, copy, wal};
 
 /// Runs a command.
 pub fn run(call: Call) -> Result<(), cli::Error> {
@@ -35,6 +35,7 @@ pub fn run(call: Call) -> Result<(), cli::Error> {
         Command::WalArchive => wal::archive(&session),
         Command::WalRestore => wal::restore(&session),
         Command::WalPrefetch => wal::prefetch(&session),
+        Command::Copy => copy::copy(&session),
         Command::CheckWalArchive => wal::check(&session),
         Command::Backup => backup::backup(&session),
         Command::Restore => backup::restore(&session),

@@ -19,6 +19,8 @@ static SNAPSHOT_LOCK: Exclusive = Exclusive { required: false };
 static DELETE_WHAT: Exclusive = Exclusive { required: true };
 static KEEP_WHAT: Exclusive = Exclusive { required: true };
 static TARGET: Exclusive = Exclusive { required: false };
+static DIRECTION: Exclusive = Exclusive { required: true };
+static COPIED: Exclusive = Exclusive { required: false };
 
 /// What to say to snapshots of volumes.
 const NO_SNAPSHOTS: &str = "leave the flag out: the backup goes to the object store";
@@ -223,6 +225,21 @@ flags! {
     CHECK_OBJECT_LOCK = Flag::switch(&["--check-object-lock"], "leave backups alone whose objects are locked");
 }
 
+flags! {
+    /// Copy: the wal-g repository to read.
+    FROM_WALG = Flag::value(&["--from-walg"], "CONFIG", "copy from the wal-g repository of this configuration file to the server")
+        .among(&DIRECTION);
+    /// Copy: the wal-g repository to write.
+    TO_WALG = Flag::value(&["--to-walg"], "CONFIG", "copy from the server to the wal-g repository of this configuration file")
+        .among(&DIRECTION);
+    /// Copy: only this backup.
+    COPY_BACKUP = Flag::value(&["--backup"], "NAME", "copy only this backup, and all WAL").among(&COPIED);
+    /// Copy: no backups.
+    ONLY_WAL = Flag::switch(&["--only-wal"], "copy no backups").among(&COPIED);
+    /// Copy: where backups are unpacked.
+    SCRATCH = Flag::value(&["--scratch"], "DIR", "directory with room for the cluster (default: TMPDIR)");
+}
+
 /// Those of every command.
 static COMMON: [&Flag; 11] = [
     &VERSION,
@@ -267,6 +284,7 @@ pub fn grammar(command: Command) -> &'static Grammar {
         Command::WalArchive => &ARCHIVE_GRAMMAR,
         Command::WalRestore => &WAL_RESTORE_GRAMMAR,
         Command::WalPrefetch => &WAL_PREFETCH_GRAMMAR,
+        Command::Copy => &COPY_GRAMMAR,
     }
 }
 
@@ -351,6 +369,16 @@ static WAL_RESTORE_GRAMMAR: Grammar = Grammar {
     about: "Fetches an archived WAL file; for restore_command.",
     positionals: &[&SOURCE, &SERVER, &WAL_NAME, &WAL_DEST],
     flags: &[&COMMON, &[&NO_PARTIAL, &PARALLEL, &SPOOL_DIR]],
+};
+
+static COPY_GRAMMAR: Grammar = Grammar {
+    program: "seawall copy",
+    about: "Copies WAL and base backups between a wal-g repository and a server of barman-cloud, either way.",
+    positionals: &[&DESTINATION, &SERVER],
+    flags: &[
+        &COMMON,
+        &[&FROM_WALG, &TO_WALG, &COPY_BACKUP, &ONLY_WAL, &SCRATCH, &GZIP, &BZIP2, &SNAPPY, &LZ4, &JOBS],
+    ],
 };
 
 static WAL_PREFETCH_GRAMMAR: Grammar = Grammar {

@@ -7,6 +7,7 @@
 mod backup;
 mod catalogue;
 mod commands;
+mod copy;
 mod error;
 pub mod flags;
 pub mod grammar;
@@ -54,6 +55,8 @@ pub enum Command {
     WalRestore,
     /// Fetches the segments after one; `wal-restore --parallel` starts it. barman has no such command.
     WalPrefetch,
+    /// Copies between the layouts; `seawall copy`. barman has no such command.
+    Copy,
 }
 
 /// A call of barman-cloud, not yet understood.
@@ -105,6 +108,9 @@ pub fn call(arguments: &[OsString]) -> Option<Call> {
     if let Some(name) = program.strip_prefix(PREFIX) {
         let command = Command::named(name).ok_or_else(|| Some(name.to_owned()));
         return Some(Call { command, arguments: rest.to_vec() });
+    }
+    if let Some((_, rest)) = rest.split_first().filter(|(first, _)| *first == "copy") {
+        return Some(Call { command: Ok(Command::Copy), arguments: rest.to_vec() });
     }
     let (_, rest) = rest.split_first().filter(|(first, _)| *first == "barman-cloud")?;
     let (command, rest) = match rest.split_first() {

@@ -3,7 +3,7 @@
 use crate::codec::Method;
 use crate::layout::{FindWal, Layout};
 use crate::pg::WalFileName;
-use crate::storage::Key;
+use crate::storage::{Key, Prefix};
 
 use super::names;
 
@@ -55,6 +55,14 @@ impl Layout for Barman {
                 best.map(|(_, key, method)| (key, method))
             }),
         }
+    }
+
+    fn archive(&self) -> Prefix {
+        names::wal_prefix()
+    }
+
+    fn archived_file(&self, key: &Key) -> Option<(WalFileName, Method)> {
+        names::parse_wal_key(key)
     }
 }
 

@@ -2,9 +2,10 @@
 
 use crate::codec::Method;
 use crate::layout::{FindWal, Layout};
-use crate::storage::Key;
+use crate::pg::WalFileName;
+use crate::storage::{Key, Prefix};
 
-use super::names;
+use super::names::{self, StoredWal};
 
 /// wal-g's layout.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +20,17 @@ impl Layout for WalG {
         FindWal::ByName {
             names: names::wal_candidates(file, first),
             unreadable: Some(names::lzo_wal_key(file)),
+        }
+    }
+
+    fn archive(&self) -> Prefix {
+        names::wal_prefix()
+    }
+
+    fn archived_file(&self, key: &Key) -> Option<(WalFileName, Method)> {
+        match names::parse_wal_key(key)? {
+            StoredWal::File(file, method) => Some((file, method)),
+            StoredWal::Delta(_) => None,
         }
     }
 }

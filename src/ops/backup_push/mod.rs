@@ -25,30 +25,28 @@ mod page_check;
 mod page_scan;
 mod parent;
 mod prepare;
+mod stopped_cluster;
 mod survey;
 mod tails;
 mod verify_delta;
+mod workers;
 
 use std::collections::BTreeMap;
 use std::mem;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 use crate::catalog;
 use crate::layout::new_backup::{Beginning, Taken};
 use crate::layout::walg::files_metadata::{DatabaseDescription, RelationDescription};
 use crate::layout::walg::{DeltaOrigin, FilesMetadata};
 use crate::layout::{Name, NewBackup};
-use crate::pg::SegmentName;
-use crate::pg::data_dir::walk;
+use crate::pg::data_dir::WalkRules;
 use crate::pg::relations::{self, DatabaseRelations};
 use crate::pg::session::{ServerIdentity, Session, StartedBackup};
-use crate::pipeline::{PartPool, RateLimit, UploadSettings, run_blocking};
+use crate::pg::{ControlFile, SegmentName};
 use crate::storage::{self, Depth};
 
 use super::backup_mark::{self, Mark};
@@ -57,14 +55,16 @@ use super::error::RequestError;
 use super::{Context, Error, control_file};
 
 use delta::Delta;
-use job::{Job, Packed};
+use job::Packed;
 use leftovers::remove_leftovers;
 use prepare::{delta_options, start_delta};
-use survey::{Survey, survey};
+use survey::Survey;
+use workers::{Work, copy_data};
 
 pub use format::Format;
-pub use options::{DeltaOptions, Options, VerifyPages, WalGFormat, WithoutMap};
+pub use options::{DeltaOptions, Options, Packing, VerifyPages, WalGFormat, WithoutMap};
 pub use parent::{Origin, ParentRules, Unfit};
+pub use stopped_cluster::StoppedCluster;
 pub use verify_delta::VerifyDelta;
 
 /// Takes a backup; its name. On return it exists, durably, and can be restored.
@@ -79,7 +79,7 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Name, Error> {
         );
     }
     let control = control_file::read(&data_dir)?.parsed;
-    let survey = survey(&data_dir, &control, &server, &options)?;
+    let survey = Survey::of(&data_dir, walk_rules(&control, &server, &options))?;
     ctx.progress.expect_bytes(survey.bytes);
     let cluster =
         Cluster { session: &session, identity: &server, data_dir: &data_dir, data_bytes: survey.bytes };
@@ -128,6 +128,16 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Name, Error> {
     taken.map(|()| name)
 }
 
+fn walk_rules(control: &ControlFile, server: &ServerIdentity, options: &Options) -> WalkRules {
+    for path in options.exclude.iter().filter(|path| path.starts_with(&server.data_directory)) {
+        tracing::warn!(path = %path.display(), "the archive lies inside the data directory; it is left out of the backup");
+    }
+    WalkRules {
+        exclude: options.exclude.clone(),
+        tablespace_directory: Some(control.tablespace_directory(server.version)),
+    }
+}
+
 /// The directory from the command line, resolved, if it is the server's.
 fn check_data_dir(given: &Path, server: &Path) -> Result<PathBuf, Error> {
     let resolved = given.canonicalize().map_err(Error::file("open", given))?;
@@ -172,10 +182,17 @@ impl Taker<'_> {
             self.ctx.until_cancelled(catalog::commit(storage, vec![opening])).await?;
         }
         let stop = self.ctx.cancel.child_token();
-        let job = self.job(&survey, verify, delta, stop.clone())?;
-        let mut packed = self.copy_data(Arc::clone(&job), &stop).await?;
-
-        tails::store_empty(&job, &mut packed).await?;
+        let packing = self.options.packing();
+        let work = Work {
+            data_dir: &self.beginning.data_dir,
+            beginning: self.beginning,
+            backup: &self.backup,
+            lists_files: self.options.format.lists_files(),
+            verify,
+            delta,
+        };
+        let job = work.job(self.ctx, packing, &survey, &stop)?;
+        let mut packed = copy_data(self.ctx, &job, packing.workers, &stop, self.session_lost()).await?;
         tails::store_control(&job, &self.beginning.data_dir, &mut packed).await?;
         tracing::info!("Calling pg_backup_stop()");
         let stopped = self.ctx.until_cancelled(self.session.stop_backup(self.options.stop_timeout)).await?;
@@ -201,62 +218,6 @@ impl Taker<'_> {
         catalog::commit(storage, documents).await?;
         tracing::info!("Wrote backup with name {}", self.backup.name());
         Ok(())
-    }
-
-    fn job(
-        &self,
-        survey: &Survey,
-        verify: VerifyPages,
-        delta: Option<Delta>,
-        stop: CancellationToken,
-    ) -> Result<Arc<Job>, Error> {
-        let workers = self.options.workers.max(1);
-        let uploads = self.options.uploads.max(1);
-        let part_bytes = part_bytes(self.options.tar_bytes.saturating_add(survey.largest_file), self.ctx);
-        // Each worker fills one part; about as many more are on their way, which keeps the network busy.
-        let pool = PartPool::new(workers + uploads.min(workers + 2), part_bytes);
-        Ok(Arc::new(Job {
-            runtime: tokio::runtime::Handle::current(),
-            walk: Mutex::new(walk(&self.beginning.data_dir, &survey.rules)?),
-            backup: Arc::clone(&self.backup),
-            lists_files: self.options.format.lists_files(),
-            tars: Mutex::default(),
-            started_at: self.beginning.started.lsn,
-            block_size: self.beginning.server.block_size,
-            verify,
-            delta,
-            tar_bytes: self.options.tar_bytes,
-            compression: self.ctx.compression,
-            cipher: self.ctx.cipher.clone(),
-            disk_rate: self.options.disk_rate.map(RateLimit::new),
-            progress: self.ctx.progress.clone(),
-            uploads: UploadSettings {
-                storage: Arc::clone(&self.ctx.storage),
-                pool,
-                in_flight: Arc::new(Semaphore::new(uploads)),
-                network_rate: self.options.network_rate.map(|rate| Arc::new(RateLimit::new(rate))),
-                cancel: stop,
-            },
-        }))
-    }
-
-    /// Lets the workers copy everything but `pg_control`. On failure none of them is left running.
-    async fn copy_data(&self, job: Arc<Job>, stop: &CancellationToken) -> Result<Packed, Error> {
-        let mut workers = JoinSet::new();
-        for number in 0..self.options.workers.max(1) {
-            let job = Arc::clone(&job);
-            workers.spawn(run_blocking(format!("seawall-codec-{number}"), move || pack::work(&job)));
-        }
-        let copied = tokio::select! {
-            copied = gather(&mut workers) => copied,
-            lost = self.session_lost() => Err(lost),
-            () = self.ctx.cancel.cancelled() => Err(Error::Cancelled),
-        };
-        if copied.is_err() {
-            stop.cancel();
-            while workers.join_next().await.is_some() {}
-        }
-        copied
     }
 
     /// Returns when the session that holds the backup is gone.
@@ -320,29 +281,6 @@ impl Taker<'_> {
             databases_by_names: databases.into_iter().map(describe_database).collect(),
         })
     }
-}
-
-async fn gather(
-    workers: &mut JoinSet<Result<Result<Packed, Error>, crate::pipeline::Panicked>>,
-) -> Result<Packed, Error> {
-    let mut all = Packed::default();
-    while let Some(worker) = workers.join_next().await {
-        let packed = worker.map_err(|error| Error::Panicked { message: error.to_string() })???;
-        all.merge(packed);
-    }
-    Ok(all)
-}
-
-/// The size of all parts of an object: the smallest doubling of what the storage asks for with which the largest object needs no more
-/// parts than the storage allows, with room for data that grows when compressed.
-fn part_bytes(largest_object: u64, ctx: &Context) -> usize {
-    let limits = ctx.storage.limits();
-    let largest_object = largest_object.saturating_add(largest_object / 64);
-    let mut part = limits.part_bytes;
-    while part.saturating_mul(u64::from(limits.max_parts)) < largest_object && part < 1 << 40 {
-        part *= 2;
-    }
-    usize::try_from(part).unwrap_or(usize::MAX)
 }
 
 fn describe_database(database: DatabaseRelations) -> (String, DatabaseDescription) {

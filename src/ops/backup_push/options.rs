@@ -44,6 +44,34 @@ pub struct Options {
     pub exclude: Vec<PathBuf>,
 }
 
+impl Options {
+    /// How the data are packed.
+    pub(super) fn packing(&self) -> Packing {
+        Packing {
+            tar_bytes: self.tar_bytes,
+            workers: self.workers,
+            uploads: self.uploads,
+            disk_rate: self.disk_rate,
+            network_rate: self.network_rate,
+        }
+    }
+}
+
+/// How the data of a cluster are packed and sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packing {
+    /// A tar is closed once it holds more data than this many bytes.
+    pub tar_bytes: u64,
+    /// Threads that read, compress and encrypt.
+    pub workers: usize,
+    /// Requests to the storage at once.
+    pub uploads: usize,
+    /// Bytes per second read from disk.
+    pub disk_rate: Option<u64>,
+    /// Bytes per second sent to the storage.
+    pub network_rate: Option<u64>,
+}
+
 /// A backup in wal-g's form.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WalGFormat {

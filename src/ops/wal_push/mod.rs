@@ -23,11 +23,11 @@ use futures_util::stream::FuturesUnordered;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-use crate::codec::{self, Cipher, Compression};
 use crate::pg::{SystemIdentifier, WalFileName};
-use crate::pipeline::{ObjectWriter, PartPool, Stored, UploadSettings, run_blocking};
+use crate::pipeline::{ObjectWriter, PartPool, UploadSettings, run_blocking};
 use crate::storage::Key;
 
+use super::encode::encode;
 use super::segment_check::{SegmentCheck, check_segment_file, cluster_of_wal_file};
 use super::{Context, Error, archived};
 
@@ -282,32 +282,10 @@ impl<'a> Pusher<'a> {
         let (origin, compression, cipher) =
             (origin.to_owned(), self.ctx.compression, self.ctx.cipher.clone());
         let encoded = run_blocking("seawall-codec-0".to_owned(), move || {
-            encode(writer, compression, &cipher, write, &origin)
+            encode(writer, compression, &cipher, write, Error::file("read", &origin))
         })
         .await?;
         drop(permit);
         Ok(encoded?.stored().await?)
-    }
-}
-
-/// Compresses and encrypts what `write` writes into `writer`.
-fn encode(
-    mut writer: ObjectWriter,
-    compression: Compression,
-    cipher: &Cipher,
-    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-    origin: &Path,
-) -> Result<Stored, Error> {
-    let encoded = codec::encode(&mut writer, compression, cipher).and_then(|mut encoder| {
-        write(&mut encoder)?;
-        encoder.finish()
-    });
-    match encoded {
-        Ok(_) => Ok(writer.finish()),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(writer.failure().into()),
-        Err(error) => {
-            writer.abandon();
-            Err(Error::file("read", origin)(error))
-        }
     }
 }

@@ -1,0 +1,76 @@
+//! `copy`: between a wal-g repository, which a configuration file describes, and a server of barman-cloud.
+//!
+//! Of wal-g's side only what the file says counts, so that the environment can have the keys of the other side.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use indicatif::MultiProgress;
+
+use crate::cli::session::{self, Content};
+use crate::cli::{self, printer};
+use crate::ops::Context;
+use crate::ops::backup_push::Packing;
+use crate::ops::copy::{self, Backups, Direction, Options};
+use crate::settings::{Environment, Settings, Sources};
+
+use super::backup::compression;
+use super::commands::Session;
+use super::flags::{COPY_BACKUP, FROM_WALG, JOBS, ONLY_WAL, SCRATCH, TO_WALG};
+use super::place::Objects;
+use super::wal::cores;
+use super::{WHOLE_FILES, values};
+
+/// Tars and archived files on their way at once, unless `--jobs` says otherwise.
+const JOBS_AT_ONCE: u64 = 4;
+
+/// A tar is closed once it holds this much: tars are read several at once.
+const TAR_BYTES: u64 = 1 << 30;
+
+/// `copy`
+pub fn copy(session: &Session) -> Result<(), cli::Error> {
+    let line = &session.line;
+    let jobs = session.parsed(&JOBS, values::positive)?.unwrap_or(JOBS_AT_ONCE);
+    let jobs = usize::try_from(jobs).unwrap_or(usize::MAX);
+    let (direction, config) = match (line.value(&FROM_WALG), line.value(&TO_WALG)) {
+        (Some(config), _) => (Direction::ToBarman, config),
+        // The grammar wants one of them.
+        (None, config) => (Direction::ToWalG, config.unwrap_or_default()),
+    };
+    let options = Options {
+        direction,
+        backups: match (line.value(&COPY_BACKUP), line.has(&ONLY_WAL)) {
+            (Some(name), _) => Backups::Named(name.to_owned()),
+            (None, true) => Backups::None,
+            (None, false) => Backups::All,
+        },
+        scratch: line.value(&SCRATCH).map_or_else(std::env::temp_dir, PathBuf::from),
+        downloads: jobs,
+        packing: Packing {
+            tar_bytes: TAR_BYTES,
+            workers: cores().get(),
+            uploads: jobs,
+            disk_rate: None,
+            network_rate: None,
+        },
+    };
+    let barman = session.context(WHOLE_FILES, compression(session)?, Objects::default())?;
+    if session.only_tests() {
+        return session.probe();
+    }
+    let walg = walg(config.into())?;
+    // They end together and are shown together.
+    let walg = Context { cancel: barman.cancel.clone(), progress: barman.progress.clone(), ..walg };
+    let copied = session::run_shown(barman, "copy", &MultiProgress::new(), async |barman| match direction {
+        Direction::ToBarman => copy::run(&walg, &barman, &options).await,
+        Direction::ToWalG => copy::run(&barman, &walg, &options).await,
+    })?;
+    let lines = copied.backups.iter().map(|(from, to)| format!("{from} {to}\n"));
+    printer::print(&lines.collect::<String>())
+}
+
+fn walg(config: PathBuf) -> Result<Context, cli::Error> {
+    let sources = Sources { flags: Vec::new(), environment: Environment::default(), config: Some(config) };
+    let (settings, bars) = (Settings::load(sources)?, MultiProgress::new());
+    cli::session::Session { settings, bars, program: Vec::<OsString>::new() }.context(Content::Coded)
+}

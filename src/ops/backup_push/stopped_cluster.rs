@@ -1,0 +1,95 @@
+//! A cluster that nobody runs, such as one that was just restored, stored as the backup that it came from.
+
+use std::future;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::catalog;
+use crate::layout::NewBackup;
+use crate::layout::new_backup::{Beginning, Taken};
+use crate::layout::walg::FilesMetadata;
+use crate::ops::{Context, Error, control_file};
+use crate::pg::data_dir::{Tablespace, WalkRules};
+use crate::pg::session::StoppedBackup;
+
+use super::leftovers::remove_leftovers;
+use super::options::{Packing, VerifyPages};
+use super::survey::Survey;
+use super::tails;
+use super::workers::{Work, copy_data};
+
+/// A cluster in a directory as a backup left it, and what is known of that backup.
+#[derive(Debug, Clone)]
+pub struct StoppedCluster {
+    /// Where it lies.
+    pub place: PathBuf,
+    /// How the backup began.
+    pub beginning: Beginning,
+    /// What the server returned at its end.
+    pub stopped: StoppedBackup,
+    /// When that was.
+    pub finish_time: Timestamp,
+    /// Where its tablespaces were.
+    pub tablespaces: Vec<Tablespace>,
+}
+
+impl StoppedCluster {
+    /// Stores the cluster as `backup`. On return that exists, durably; on failure nothing is left of it.
+    pub async fn store(
+        &self,
+        ctx: &Context,
+        backup: Arc<dyn NewBackup>,
+        packing: Packing,
+        lists_files: bool,
+    ) -> Result<(), Error> {
+        let stored = self.pack(ctx, &backup, packing, lists_files).await;
+        if let Err(error) = &stored {
+            remove_leftovers(ctx, backup.as_ref(), error).await;
+        }
+        stored
+    }
+
+    async fn pack(
+        &self,
+        ctx: &Context,
+        backup: &Arc<dyn NewBackup>,
+        packing: Packing,
+        lists_files: bool,
+    ) -> Result<(), Error> {
+        let control = control_file::read(&self.place)?.parsed;
+        let directory = control.tablespace_directory(self.beginning.server.version);
+        let rules = WalkRules { tablespace_directory: Some(directory), ..WalkRules::default() };
+        let survey = Survey::of(&self.place, rules)?;
+        let stop = ctx.cancel.child_token();
+        let verify = VerifyPages::No;
+        let work = Work {
+            data_dir: &self.place,
+            beginning: &self.beginning,
+            backup,
+            lists_files,
+            verify,
+            delta: None,
+        };
+        let job = work.job(ctx, packing, &survey, &stop)?;
+        let mut packed = copy_data(ctx, &job, packing.workers, &stop, future::pending()).await?;
+        tails::store_control(&job, &self.place, &mut packed).await?;
+        tails::store_labels(&job, &self.stopped, &mut packed).await?;
+        let files = lists_files.then(|| FilesMetadata {
+            files: std::mem::take(&mut packed.files),
+            tar_file_sets: std::mem::take(&mut packed.tar_file_sets),
+            databases_by_names: Default::default(),
+        });
+        let documents = backup.documents(&Taken {
+            stopped: &self.stopped,
+            finish_time: self.finish_time,
+            data_bytes: packed.data_bytes,
+            stored_bytes: packed.stored_bytes,
+            cluster_bytes: survey.bytes,
+            tablespaces: &self.tablespaces,
+            files: files.as_ref(),
+        })?;
+        Ok(catalog::commit(ctx.storage.as_ref(), documents).await?)
+    }
+}

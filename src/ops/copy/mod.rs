@@ -1,0 +1,82 @@
+//! `copy`: brings a repository of one layout into the other: WAL and base backups.
+//!
+//! 1. Every archived file that the target does not have is decoded and stored anew, several at a time (`wal`).
+//! 2. Every backup that the target does not have is restored into a scratch directory and stored from there, in the
+//!    target's layout (`backups`). So what the target gets was restorable, and a chain of deltas becomes full backups.
+//!
+//! WAL goes first: a backup never appears before the WAL that it needs. The same command again copies what is new.
+
+mod backups;
+mod facts;
+mod wal;
+
+use std::path::PathBuf;
+
+use crate::layout::Name;
+
+use super::backup_push::Packing;
+use super::{Context, Error};
+
+/// From which layout to which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From wal-g's to barman's.
+    ToBarman,
+    /// From barman's to wal-g's.
+    ToWalG,
+}
+
+/// How `copy` works.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// From which layout to which.
+    pub direction: Direction,
+    /// The backups to copy.
+    pub backups: Backups,
+    /// A directory with room for the cluster; what is made there is removed.
+    pub scratch: PathBuf,
+    /// Files and tars read at once.
+    pub downloads: usize,
+    /// How the target's backups are packed.
+    pub packing: Packing,
+}
+
+/// Which backups to copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Backups {
+    /// All of them.
+    All,
+    /// The one with this name in the source.
+    Named(String),
+    /// None, only WAL.
+    None,
+}
+
+impl Backups {
+    fn contains(&self, name: &Name) -> bool {
+        match self {
+            Backups::All => true,
+            Backups::Named(wanted) => name.to_string() == *wanted,
+            Backups::None => false,
+        }
+    }
+}
+
+/// What was copied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Copied {
+    /// Archived files.
+    pub wal_files: usize,
+    /// Backups: their names in the source and in the target.
+    pub backups: Vec<(Name, Name)>,
+}
+
+/// Copies what `to` does not have from `from`. Durable on return.
+pub async fn run(from: &Context, to: &Context, options: &Options) -> Result<Copied, Error> {
+    let wal_files = wal::copy(from, to, options).await?;
+    let backups = match &options.backups {
+        Backups::None => Vec::new(),
+        _ => backups::copy(from, to, options).await?,
+    };
+    Ok(Copied { wal_files, backups })
+}

@@ -1,0 +1,32 @@
+//! Compressing and encrypting into an object.
+
+use std::io::{self, Write};
+
+use crate::codec::{self, Cipher, Compression};
+use crate::pipeline::{ObjectWriter, Stored};
+
+use super::Error;
+
+/// Compresses and encrypts what `write` writes into `writer`. An error of `write` itself becomes what `failed` makes of
+/// it; nothing is stored then.
+pub(super) fn encode(
+    mut writer: ObjectWriter,
+    compression: Compression,
+    cipher: &Cipher,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    failed: impl FnOnce(io::Error) -> Error,
+) -> Result<Stored, Error> {
+    let encoded = codec::encode(&mut writer, compression, cipher).and_then(|mut encoder| {
+        write(&mut encoder)?;
+        encoder.finish()
+    });
+    match encoded {
+        Ok(_) => Ok(writer.finish()),
+        // What became of the object says more than that it could not be written to.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(writer.failure().into()),
+        Err(error) => {
+            writer.abandon();
+            Err(failed(error))
+        }
+    }
+}
