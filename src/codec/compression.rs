@@ -84,7 +84,7 @@ impl Default for Compression {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Level<const LOWEST: u8, const HIGHEST: u8>(u8);
 
-/// A level of zlib.
+/// A level as zlib counts.
 pub type GzipLevel = Level<1, 9>;
 /// A level of bzip2.
 pub type Bzip2Level = Level<1, 9>;

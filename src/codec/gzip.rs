@@ -13,12 +13,17 @@ use super::step::{self, Another, End, Input, Step};
 /// Deflate's largest window, 32 KiB, as a power of two.
 const WINDOW_BITS: u8 = 15;
 
+/// The library's level 1 is a method of its own, which stores up to a third more than zlib does at 1; 2 stores less and
+/// is still faster than zlib, see `docs/benchmarks/codecs.md`.
+const LOWEST: u32 = 2;
+
 /// The compressing side.
 pub(super) struct Deflate(Compress);
 
 impl Deflate {
     pub fn new(level: GzipLevel) -> Self {
-        Deflate(Compress::new_gzip(flate2::Compression::new(u32::from(level.get())), WINDOW_BITS))
+        let level = u32::from(level.get()).max(LOWEST);
+        Deflate(Compress::new_gzip(flate2::Compression::new(level), WINDOW_BITS))
     }
 }
 

@@ -13,6 +13,7 @@
 //! Source: `framing_format.txt` of the Snappy project.
 
 use std::io::{self, BufRead, Read, Write};
+use std::ops::Range;
 
 use super::error::{Error, Format};
 use super::method::Method;
@@ -92,9 +93,9 @@ pub(super) struct Decoder<R> {
     place: Place,
     raw: snap::raw::Decoder,
     packed: Vec<u8>,
-    /// The plain bytes of the current chunk; those before `handed` are done with.
     plain: Vec<u8>,
-    handed: usize,
+    /// What of `plain` is still to be handed on.
+    waiting: Range<usize>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -111,7 +112,7 @@ impl<R: BufRead> Decoder<R> {
             raw: snap::raw::Decoder::new(),
             packed: Vec::new(),
             plain: Vec::new(),
-            handed: 0,
+            waiting: 0..0,
         }
     }
 
@@ -163,9 +164,9 @@ impl<R: BufRead> Decoder<R> {
             _ => self.unpack().is_some(),
         };
         if !sound || masked_crc(&self.plain) != u32::from_le_bytes(crc) {
-            self.plain.clear();
             return Err(damaged(if sound { "a checksum differs" } else { "a chunk cannot be decompressed" }));
         }
+        self.waiting = 0..self.plain.len();
         Ok(())
     }
 
@@ -193,13 +194,12 @@ impl<R: BufRead> Read for Decoder<R> {
             return Ok(0);
         }
         loop {
-            if let Some(waiting) = self.plain.get(self.handed..).filter(|waiting| !waiting.is_empty()) {
-                let count = (&mut &*waiting).read(out)?;
-                self.handed += count;
+            if let Some(mut waiting) = self.plain.get(self.waiting.clone()).filter(|bytes| !bytes.is_empty())
+            {
+                let count = waiting.read(out)?;
+                self.waiting.start += count;
                 return Ok(count);
             }
-            self.plain.clear();
-            self.handed = 0;
             if self.place == Place::BetweenChunks && self.source.fill_buf()?.is_empty() {
                 return Ok(0);
             }
