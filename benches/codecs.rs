@@ -6,9 +6,12 @@
 
 use std::hint::black_box;
 use std::io::{self, Read, Write};
+use std::num::NonZeroUsize;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use seawall::codec::{Cipher, Compression, KeyRing, KeySource, KeyTransform, Method, decode, encode};
+use seawall::codec::{
+    BarmanLevel, Cipher, Compression, KeyRing, KeySource, KeyTransform, Method, decode, encode,
+};
 
 const FIXTURE: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -47,6 +50,9 @@ fn codecs(criterion: &mut Criterion) {
     let key = KeyRing::parse(&[b'k'; 32], KeyTransform::None, KeySource::Inline).unwrap();
     let (plain, sodium) = (Cipher::None, Cipher::Sodium(key));
     let zstd = |level| Compression::parse("zstd", Some(level)).unwrap();
+    let cores = std::thread::available_parallelism().unwrap();
+    let barman =
+        |method, threads| Compression::of_barman_wal(method, BarmanLevel::default(), threads).unwrap();
     let cases = [
         ("lz4", Compression::default(), &plain),
         ("zstd fastest", zstd("fastest"), &plain),
@@ -55,6 +61,13 @@ fn codecs(criterion: &mut Criterion) {
         ("zstd best", zstd("best"), &plain),
         ("brotli", Compression::Brotli, &plain),
         ("lzma", Compression::Lzma, &plain),
+        ("barman gzip", barman(Method::Gzip, NonZeroUsize::MIN), &plain),
+        ("barman bzip2", barman(Method::Bzip2, NonZeroUsize::MIN), &plain),
+        ("barman bzip2, all cores", barman(Method::Bzip2, cores), &plain),
+        ("barman xz", barman(Method::Xz, NonZeroUsize::MIN), &plain),
+        ("barman zstd", barman(Method::Zstd, NonZeroUsize::MIN), &plain),
+        ("barman lz4", barman(Method::Lz4, NonZeroUsize::MIN), &plain),
+        ("barman snappy", barman(Method::Snappy, NonZeroUsize::MIN), &plain),
         ("libsodium", Compression::None, &sodium),
         ("lz4 and libsodium", Compression::default(), &sodium),
     ];

@@ -60,8 +60,8 @@ fn python(barman: &Barman, script: &str, method: Method, files: [&Path; 2], leve
 fn content(size: usize) -> Vec<u8> {
     let byte = |i: usize| match i / 10_000 % 3 {
         0 => 0,
-        1 => (i * i >> 7) % 251,
-        _ => i.wrapping_mul(i).wrapping_mul(2_654_435_761) >> 13 & 255,
+        1 => ((i * i) >> 7) % 251,
+        _ => (i.wrapping_mul(i).wrapping_mul(2_654_435_761) >> 13) & 255,
     };
     (0..size).map(|i| u8::try_from(byte(i)).unwrap()).collect()
 }

@@ -6,16 +6,19 @@
 use super::super::compression::Bzip2Level;
 
 /// The longest run; what follows it is another one, even of the same byte.
-const LONGEST_RUN: u8 = 255;
+const LONGEST_RUN: usize = 255;
+/// What a run of four and more is made.
+const CODED_RUN: usize = 5;
 
 /// Follows the bytes of a block up to its end.
 pub(super) struct Cutter {
     full: usize,
     /// What the runs before the current one were made.
     coded: usize,
+    /// The byte of the current run.
     byte: u8,
     /// The length of the current run; 0 before the first byte.
-    run: u8,
+    run: usize,
 }
 
 impl Cutter {
@@ -26,20 +29,19 @@ impl Cutter {
 
     /// Takes the next bytes up to the end of the block, if that is among them: then returns how many these were.
     pub fn take(&mut self, plain: &[u8]) -> Option<usize> {
-        for (count, byte) in plain.iter().enumerate() {
-            if *byte == self.byte && (1..LONGEST_RUN).contains(&self.run) {
-                self.run += 1;
+        let (mut coded, mut byte, mut run) = (self.coded, self.byte, self.run);
+        for (count, next) in plain.iter().copied().enumerate() {
+            if next == byte && run != 0 && run != LONGEST_RUN {
+                run += 1;
                 continue;
             }
-            self.coded += match self.run {
-                0..4 => usize::from(self.run),
-                4.. => 5,
-            };
-            if self.coded >= self.full {
+            coded += if run < 4 { run } else { CODED_RUN };
+            if coded >= self.full {
                 return Some(count);
             }
-            (self.byte, self.run) = (*byte, 1);
+            (byte, run) = (next, 1);
         }
+        (self.coded, self.byte, self.run) = (coded, byte, run);
         None
     }
 
