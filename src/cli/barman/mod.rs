@@ -13,7 +13,9 @@ pub mod flags;
 pub mod grammar;
 pub mod links;
 mod objects;
+pub mod output;
 mod place;
+mod python_json;
 mod values;
 mod wal;
 

@@ -255,16 +255,17 @@ fn kept_backups_hold_their_wal() {
 fn timelines_with_backups_are_protected() {
     let objects = [segments(1, 1..6), segments(2, 4..8), segments(3, 7..9)].concat();
     let name = |(timeline, number)| numbered(timeline, number).to_string();
-    // Promoted: nothing else is left on timeline 1, which goes as a whole; timeline 2 up to the next backup.
-    let backups = [backup(1, 3, numbered(1, 2)), backup(2, 2, numbered(2, 6))];
+    // Promoted: timeline 1 still has the backup that goes, so its WAL goes with the next one.
+    let backups = [backup(1, 3, numbered(1, 2)), backup(2, 2, numbered(2, 6)), backup(3, 1, numbered(2, 8))];
+    assert_eq!(gone(&Request::Backup(id(1)), &backups, &objects), [(2, 4), (2, 5)].map(name));
     assert_eq!(
-        gone(&Request::Backup(id(1)), &backups, &objects),
-        [(1, 1), (1, 2), (1, 3), (1, 4), (1, 5), (2, 4), (2, 5)].map(name)
+        gone(&redundancy(1), &backups, &objects),
+        [(2, 4), (2, 5), (1, 1), (1, 2), (1, 3), (1, 4), (1, 5), (2, 6), (2, 7)].map(name)
     );
     // A failed backup protects its timeline, as in barman.
-    let failed = with_status(backup(3, 1, numbered(1, 4)), Status::Failed);
+    let failed = with_status(backup(4, 1, numbered(1, 4)), Status::Failed);
     let backups = [backups.to_vec(), vec![failed]].concat();
-    assert_eq!(gone(&Request::Backup(id(1)), &backups, &objects), [(2, 4), (2, 5)].map(name));
+    assert_eq!(gone(&redundancy(1), &backups, &objects), [(2, 4), (2, 5), (2, 6), (2, 7)].map(name));
 }
 
 #[test]

@@ -101,8 +101,9 @@ impl Rules {
             return None;
         }
         let until = others().find(|facts| facts.id > id && facts.is_copied()).unwrap_or(deleted);
-        let protected =
-            others().filter_map(|facts| facts.timeline).filter(|timeline| Some(*timeline) != until.timeline);
+        // That of the backup that goes as well, as in barman: its WAL goes with the next one.
+        let timelines = backups.iter().filter_map(|facts| facts.timeline);
+        let protected = timelines.filter(|timeline| Some(*timeline) != until.timeline);
         Some(Rules {
             cutoff: until.begin_wal?,
             protected_timelines: protected.collect(),
