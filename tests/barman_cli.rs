@@ -354,3 +354,74 @@ fn a_new_server_needs_an_empty_archive() {
     ended(place.barman("check-wal-archive --timeline 3 URL srv"), 0);
     ended(place.barman("check-wal-archive URL another"), 0);
 }
+
+#[test]
+fn a_backup_is_listed_shown_kept_and_deleted() {
+    let place = Place::new();
+    let id = "20261121T031555";
+    let base = place.path("archive/srv/base").join(id);
+    fs::create_dir_all(&base).unwrap();
+    fs::write(base.join("backup.info"), include_str!("golden/barman/bzip2/backup.info")).unwrap();
+    fs::write(base.join("data.tar.bz2"), "x").unwrap();
+    let printed = |line: &str| String::from_utf8(ended(place.barman(line), 0).stdout).unwrap();
+    let list = printed("backup-list URL srv");
+    assert!(list.starts_with("Backup ID           End Time ") && list.contains("nightly"), "{list}");
+    assert!(printed("backup-list --format json URL srv").starts_with("{\"backups_list\": [{"));
+    assert_eq!(printed("backup-list --format json URL other"), "{\"backups_list\": []}\n");
+    for backup in [id, "nightly", "latest"] {
+        assert!(printed(&format!("backup-show --format json URL srv {backup}")).starts_with("{\"cloud\": {"));
+    }
+    ended(place.barman("backup-show URL srv 20000101T000000"), 1);
+    ended(place.barman("backup-show URL srv nobody"), 4);
+    ended(place.barman("backup-list file:///no/such srv"), 4);
+
+    assert_eq!(printed("backup-keep -s URL srv nightly"), "Keep: nokeep\n");
+    assert_eq!(printed("backup-keep --target standalone URL srv nightly"), "");
+    assert_eq!(printed(&format!("backup-keep --status URL srv {id}")), "Keep: standalone\n");
+    assert!(printed("backup-list URL srv").contains("KEEP:STANDALONE"));
+    let text = stderr(&ended(place.barman("backup-delete -b nightly URL srv"), 1));
+    assert!(text.contains("is kept"), "{text}");
+    ended(place.barman("backup-keep -r URL srv nightly"), 0);
+    ended(place.barman("backup-delete -m 1 -b nightly URL srv"), 1);
+    let text = stderr(&ended(place.barman("backup-delete -r x URL srv"), 3));
+    assert!(text.contains("error: argument -r/--retention-policy: "), "{text}");
+    let dry = printed("backup-delete --dry-run -b nightly URL srv");
+    assert!(dry.starts_with("Skipping deletion of objects ['srv/base/"), "{dry}");
+    assert!(base.join("backup.info").exists());
+    assert_eq!(printed("backup-delete -b nightly URL srv"), "");
+    assert!(!base.exists());
+    assert!(
+        stderr(&ended(place.barman(&format!("backup-delete -b {id} URL srv")), 0)).contains(" WARNING: ")
+    );
+}
+
+#[test]
+fn a_backup_is_chosen_for_a_target() {
+    let place = Place::new();
+    for (line, expected) in [
+        ("restore URL srv auto dir", 1),
+        ("restore --target-tli latest URL srv auto dir", 1),
+        ("restore --target-tli current URL srv auto dir", 4),
+        ("restore --target-lsn x URL srv auto dir", 4),
+        ("restore --target-time yesterday URL srv auto dir", 4),
+        ("restore --tablespace x URL srv auto dir", 3),
+        ("restore URL srv 20261121T031555 dir", 1),
+        ("restore --endpoint-url http://127.0.0.1:1 s3://b srv auto dir", 2),
+    ] {
+        let mut command = place.barman(line);
+        command.env("AWS_MAX_ATTEMPTS", "1");
+        ended(command, expected);
+        assert!(!place.path("work/dir").exists(), "{line}");
+    }
+    let text = stderr(&ended(place.barman("restore --target-lsn 0/1 URL srv latest dir"), 4));
+    assert!(text.contains("WARNING: --target-lsn chooses a backup only where its id is auto"), "{text}");
+}
+
+#[test]
+fn a_backup_without_a_server_is_1() {
+    let place = Place::new();
+    let text = stderr(&ended(place.barman("backup -h /no/such -U postgres URL srv"), 1));
+    assert!(text.contains("/no/such/.s.PGSQL.5432"), "{text}");
+    ended(place.barman("backup -d host=/no/such URL srv"), 1);
+    ended(place.barman("backup -d colour=red URL srv"), 4);
+}

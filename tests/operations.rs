@@ -395,7 +395,7 @@ fn push(
     let context = Context { cancel: cancel.clone(), ..context(memory) };
     let env = cluster.libpq_env();
     let options = backup_push::Options {
-        data_dir: cluster.data().to_owned(),
+        data_dir: Some(cluster.data().to_owned()),
         conninfo: ConnInfo::from_env(&|name| env.get(name).cloned()).unwrap(),
         format: Format::WalG(WalGFormat {
             is_permanent: false,

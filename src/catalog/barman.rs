@@ -196,7 +196,7 @@ impl Annotations {
         let key = names::keep_key(id);
         let mut found = None;
         for place in self.places() {
-            if let Some((_, content)) = storage::get_bytes(place.as_ref(), &key).await? {
+            if let Some((_, content)) = or_impossible(storage::get_bytes(place.as_ref(), &key).await)? {
                 found = Some(strongest(found, Keep::parse(&content)));
             }
         }
@@ -207,8 +207,8 @@ impl Annotations {
     pub async fn keeps(&self) -> Result<BTreeMap<BackupId, Keep>, Error> {
         let mut keeps = BTreeMap::new();
         for place in self.places() {
-            let objects =
-                storage::list_all(place.as_ref(), &names::backups_prefix(), Depth::All).await?.objects;
+            let listed = storage::list_all(place.as_ref(), &names::backups_prefix(), Depth::All).await;
+            let objects = or_impossible(listed)?.objects;
             let keys =
                 objects.iter().filter_map(|object| Some((names::backup_of_keep(&object.key)?, &object.key)));
             let read: Vec<_> = stream::iter(keys)
@@ -229,11 +229,20 @@ impl Annotations {
     /// Keeps a backup. Durable on return. What the other place says goes: it could say something else.
     pub async fn put(&self, id: BackupId, keep: Keep) -> Result<(), Error> {
         let key = names::keep_key(id);
-        self.place.put(&key, Bytes::from_static(keep.word().as_bytes()), PutMode::Overwrite).await?;
-        match &self.other {
-            Some(other) => delete(other, key).await,
-            None => Ok(()),
+        let body = || Bytes::from_static(keep.word().as_bytes());
+        let put = async |place: &SharedStorage| place.put(&key, body(), PutMode::Overwrite).await.map(drop);
+        let Some(other) = &self.other else { return Ok(put(&self.place).await?) };
+        match put(&self.place).await {
+            Ok(()) => {}
+            Err(error) if error.kind() == storage::ErrorKind::Invalid => return Ok(put(other).await?),
+            Err(error) => return Err(error.into()),
         }
+        delete(other, key.clone()).await?;
+        // It was the same place.
+        if self.place.head(&key).await?.is_none() {
+            put(&self.place).await?;
+        }
+        Ok(())
     }
 
     /// Keeps a backup no longer, wherever it was said that it is kept.
@@ -254,10 +263,21 @@ fn strongest(found: Option<Keep>, keep: Keep) -> Keep {
 }
 
 async fn delete(place: &SharedStorage, key: Key) -> Result<(), Error> {
-    let report = place.delete(&[key]).await?;
+    let report = or_impossible(place.delete(&[key]).await)?;
     match report.failed.into_iter().next() {
-        Some((_, error)) => Err(error.into()),
+        Some((_, error)) => or_impossible(Err(error)),
         None => Ok(()),
+    }
+}
+
+/// An answer, or nothing where the service has no such places.
+fn or_impossible<T: Default>(answer: storage::Result<T>) -> Result<T, Error> {
+    match answer {
+        Err(error) if error.kind() == storage::ErrorKind::Invalid => {
+            tracing::debug!("no annotation can be there: {error}");
+            Ok(T::default())
+        }
+        answer => Ok(answer?),
     }
 }
 
@@ -372,5 +392,44 @@ mod tests {
         }
         assert!(annotations.keeps().await.unwrap().is_empty());
         assert!(place.keys().is_empty() && other.keys().is_empty());
+    }
+
+    #[tokio::test]
+    async fn both_places_may_be_one() {
+        let memory = Memory::new();
+        let annotations =
+            Annotations { place: Arc::new(memory.clone()), other: Some(Arc::new(memory.clone())) };
+        annotations.put(id(1), Keep::Full).await.unwrap();
+        assert_eq!(annotations.keep(id(1)).await.unwrap(), Some(Keep::Full));
+        assert_eq!(annotations.keeps().await.unwrap().len(), 1);
+        annotations.release(id(1)).await.unwrap();
+        assert!(memory.keys().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_service_may_not_have_the_place_with_two_slashes() {
+        let (place, other) = (Memory::new(), Memory::new());
+        let impossible = Fault::Before(ErrorKind::Invalid);
+        let (one, two) = (Arc::new(place.clone()), Arc::new(other.clone()));
+        // The URL ends in a slash: barman would write there.
+        let annotations = Annotations { place: one.clone(), other: Some(two.clone()) };
+        place.fail(Operation::Put, 1, impossible);
+        annotations.put(id(1), Keep::Full).await.unwrap();
+        assert!(other.content(&names::keep_key(id(1))).is_some());
+        place.fail(Operation::Get, 1, impossible);
+        assert_eq!(annotations.keep(id(1)).await.unwrap(), Some(Keep::Full));
+        place.fail(Operation::List, 1, impossible);
+        assert_eq!(annotations.keeps().await.unwrap().len(), 1);
+        place.fail(Operation::Delete, 1, impossible);
+        annotations.release(id(1)).await.unwrap();
+        assert!(other.keys().is_empty());
+        // It does not.
+        let annotations = Annotations { place: two, other: Some(one) };
+        place.fail(Operation::Delete, 2, impossible);
+        annotations.put(id(1), Keep::Full).await.unwrap();
+        assert!(other.content(&names::keep_key(id(1))).is_some());
+        // What is not known is not taken for nothing.
+        place.fail(Operation::List, 2, Fault::Before(ErrorKind::Busy));
+        assert!(annotations.keeps().await.is_err());
     }
 }

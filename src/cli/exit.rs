@@ -10,6 +10,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use crate::catalog;
 use crate::ops::{self, Class};
 use crate::storage::ErrorKind;
 
@@ -94,6 +95,7 @@ fn barman_operation(error: &ops::Error, command: Option<Command>) -> u8 {
     match (command, error.class()) {
         // Whatever goes wrong with a backup that was begun.
         (Some(Command::Backup), _) => OPERATION,
+        _ if is_unknown_name(error) => GENERAL,
         (_, Class::Missing) => OPERATION,
         _ if error.storage_kind().is_some_and(is_silent) => NETWORK,
         (Some(Command::WalArchive | Command::WalRestore), _) => match error {
@@ -104,6 +106,12 @@ fn barman_operation(error: &ops::Error, command: Option<Command>) -> u8 {
         (_, Class::Usage | Class::Integrity) => OPERATION,
         _ => GENERAL,
     }
+}
+
+/// Whether a name stands for no backup, or for several. An id that does not exist is another failure.
+fn is_unknown_name(error: &ops::Error) -> bool {
+    use catalog::barman::Error as Catalog;
+    matches!(error, ops::Error::BarmanCatalog(Catalog::UnknownName { .. } | Catalog::AmbiguousName { .. }))
 }
 
 /// The code of a call of barman-cloud that came to no operation.

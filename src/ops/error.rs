@@ -224,6 +224,12 @@ pub enum RequestError {
         /// What has become of it.
         status: Status,
     },
+    /// No backup was complete at the point or on the timeline that is to be recovered to.
+    #[error("no backup from which to recover to this target")]
+    NoBackupBefore,
+    /// The latest timeline of an archive that has none.
+    #[error("the archive holds no WAL")]
+    NoWal,
     /// Two backups would have the same name.
     #[error("backup `{0}` already exists")]
     BackupExists(Name, NamedBy),
@@ -450,9 +456,9 @@ impl Error {
     /// Which failure of the storage this is, if it is one.
     pub fn storage_kind(&self) -> Option<storage::ErrorKind> {
         match self {
-            Error::Storage(error) | Error::Catalog(catalog::walg::Error::Storage(error)) => {
-                Some(error.kind())
-            }
+            Error::Storage(error)
+            | Error::Catalog(catalog::walg::Error::Storage(error))
+            | Error::BarmanCatalog(catalog::barman::Error::Storage(error)) => Some(error.kind()),
             Error::Content { source, .. } => storage_error(source).map(storage::Error::kind),
             _ => None,
         }

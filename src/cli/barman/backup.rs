@@ -1,23 +1,48 @@
 //! `backup` and `restore`.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
+use indicatif::MultiProgress;
+use jiff::tz::TimeZone;
+
 use crate::cli;
+use crate::cli::session;
 use crate::codec::{Compression, Method};
+use crate::layout::barman::BackupTime;
+use crate::ops::backup_fetch::{self, MovedTablespace, Plan, SyncFiles};
+use crate::ops::backup_push::{self, Format, VerifyPages};
+use crate::ops::barman::backup_show;
+use crate::ops::barman::recovery_target::{self, Point, RecoveryTarget, TargetTimeline};
 use crate::pg::ConnInfo;
 use crate::pg::connection_string::Keywords;
+use crate::pg::session::Checkpoint;
 use crate::settings;
 
 use super::commands::Session;
 use super::flags::{
-    BZIP2, DBNAME, GZIP, HOST, JOBS, LZ4, MAX_ARCHIVE_SIZE, MAX_BANDWIDTH, MIN_CHUNK_SIZE, NAME, PORT,
-    SNAPPY, TABLESPACE, TAG, TAGS, TARGET_TLI, USER,
+    BZIP2, DBNAME, GZIP, HOST, IMMEDIATE_CHECKPOINT, JOBS, LZ4, MAX_ARCHIVE_SIZE, MAX_BANDWIDTH,
+    MIN_CHUNK_SIZE, NAME, PORT, SNAPPY, TABLESPACE, TAG, TAGS, TARGET_LSN, TARGET_TIME, TARGET_TLI, USER,
 };
 use super::grammar::Flag;
 use super::objects::{encryption, tags};
 use super::place::Objects;
 use super::wal::{cores, hook};
-use super::{Error, values};
+use super::{Error, WHOLE_FILES, catalogue, values};
 
-/// `backup`: takes a base backup of a server on this machine.
+/// `--max-archive-size` where nothing is said.
+const ARCHIVE_BYTES: u64 = 100 << 30;
+
+/// A tar may not grow beyond that, whatever is said: S3 has no larger objects than 5 TiB, and files are never split.
+const MOST_ARCHIVE_BYTES: u64 = 1 << 40;
+
+/// `--jobs` where nothing is said.
+const JOBS_AT_ONCE: u64 = 2;
+
+/// How often the session that holds the backup is checked.
+const ALIVE_CHECK: Duration = Duration::from_secs(60);
+
+/// `backup`: of the server that the flags name, whose data directory must be on this machine.
 pub fn backup(session: &Session) -> Result<(), cli::Error> {
     let objects = Objects {
         tags: tags(session, &TAGS, &TAG)?,
@@ -25,10 +50,10 @@ pub fn backup(session: &Session) -> Result<(), cli::Error> {
         part_bytes: session.parsed(&MIN_CHUNK_SIZE, values::size)?,
         ..Objects::default()
     };
-    session.parsed(&JOBS, values::positive)?;
-    session.parsed(&MAX_ARCHIVE_SIZE, values::size)?;
-    session.parsed(&MAX_BANDWIDTH, values::size)?;
-    session.parsed(&NAME, values::backup_name)?;
+    let uploads = session.parsed(&JOBS, values::positive)?.unwrap_or(JOBS_AT_ONCE);
+    let tar_bytes = session.parsed(&MAX_ARCHIVE_SIZE, values::size)?.unwrap_or(ARCHIVE_BYTES);
+    let network_rate = session.parsed(&MAX_BANDWIDTH, values::size)?;
+    let name = session.parsed(&NAME, values::backup_name)?;
     let compression = compression(session)?;
     if session.only_tests() {
         return session.probe();
@@ -36,19 +61,98 @@ pub fn backup(session: &Session) -> Result<(), cli::Error> {
     if hook(&session.environment)?.is_some() {
         return Err(Error::BackupHook.into());
     }
-    conninfo(session)?;
-    session.context(super::WHOLE_FILES, compression, objects)?;
-    Err(cli::Error::Unsupported { what: session.grammar.program.to_owned(), hint: "it is not there yet" })
+    if tar_bytes > MOST_ARCHIVE_BYTES {
+        tracing::warn!("--max-archive-size is more than 1TB: a tar is closed when it has that");
+    }
+    let options = backup_push::Options {
+        data_dir: None,
+        conninfo: conninfo(session)?,
+        format: Format::Barman { name },
+        checkpoint: match session.line.has(&IMMEDIATE_CHECKPOINT) {
+            true => Checkpoint::Immediate,
+            false => Checkpoint::Spread,
+        },
+        verify: VerifyPages::No,
+        tar_bytes: tar_bytes.min(MOST_ARCHIVE_BYTES),
+        workers: cores().get(),
+        uploads: usize::try_from(uploads).unwrap_or(usize::MAX),
+        disk_rate: None,
+        network_rate,
+        stop_timeout: Duration::ZERO,
+        alive_check: ALIVE_CHECK,
+        exclude: session.directory()?.into_iter().collect(),
+    };
+    let context = session.context(WHOLE_FILES, compression, objects)?;
+    session::run_shown(context, "backup", &MultiProgress::new(), async |context| {
+        backup_push::run(&context, options).await
+    })?;
+    Ok(())
 }
 
 /// `restore`: into an empty directory.
 pub fn restore(session: &Session) -> Result<(), cli::Error> {
-    session.parsed(&TARGET_TLI, values::target_timeline)?;
-    for rule in session.line.values(&TABLESPACE) {
-        values::tablespace(rule)
-            .map_err(|reason| Error::Usage(session.grammar.wrong_value(&TABLESPACE, reason)))?;
+    let wrong = |reason| Error::Usage(session.grammar.wrong_value(&TABLESPACE, reason));
+    let moved = session.line.values(&TABLESPACE).map(|rule| values::tablespace(rule).map_err(wrong));
+    let moved: Vec<MovedTablespace> = moved.collect::<Result<_, _>>()?;
+    let timeline = session.parsed(&TARGET_TLI, values::target_timeline)?;
+    if session.only_tests() {
+        return session.probe();
     }
-    super::catalogue::other(session)
+    let target = match catalogue::backup(session) {
+        "auto" => Some(RecoveryTarget { point: point(session)?, timeline: timeline_of_target(timeline)? }),
+        _ => {
+            for flag in
+                [&TARGET_TLI, &TARGET_LSN, &TARGET_TIME].into_iter().filter(|flag| session.line.has(flag))
+            {
+                tracing::warn!("{} chooses a backup only where its id is auto", flag.shown());
+            }
+            None
+        }
+    };
+    let options = backup_fetch::Options {
+        target: PathBuf::from(session.line.positional(3).unwrap_or_default()),
+        concurrency: 2 * cores().get(),
+        network_rate: None,
+        sync: SyncFiles::Yes,
+    };
+    let context = session.context(WHOLE_FILES, Compression::None, Objects::default())?;
+    session::run_shown(context, "restore", &MultiProgress::new(), async |context| {
+        let backup = match target {
+            Some(target) => recovery_target::choose(&context, target).await?,
+            None => backup_show::run(&context, catalogue::backup(session)).await?,
+        };
+        let plan = Plan::barman(&context, backup.id, &backup.info, &moved).await?;
+        backup_fetch::run(&context, plan, options).await
+    })
+}
+
+fn point(session: &Session) -> Result<Option<Point>, Error> {
+    if let Some(text) = session.line.value(&TARGET_LSN) {
+        let lsn = text.parse().map_err(|_| Error::Target { value: text.to_owned(), expected: "an LSN" })?;
+        return Ok(Some(Point::Lsn(lsn)));
+    }
+    let Some(text) = session.line.value(&TARGET_TIME) else { return Ok(None) };
+    match BackupTime::parse(text, &TimeZone::system()) {
+        Ok(time) => Ok(Some(Point::Time(time.timestamp()))),
+        Err(_) => Err(Error::Target {
+            value: text.to_owned(),
+            expected: "a time such as 2026-11-21 10:00:00+00:00",
+        }),
+    }
+}
+
+fn timeline_of_target(timeline: Option<values::TargetTimeline>) -> Result<Option<TargetTimeline>, Error> {
+    use values::TargetTimeline as Given;
+    match timeline {
+        None => Ok(None),
+        Some(Given::Number(timeline)) => Ok(Some(TargetTimeline::Number(timeline))),
+        Some(Given::Latest) => Ok(Some(TargetTimeline::Latest)),
+        // It is the timeline of a backup that is yet to be chosen.
+        Some(Given::Current) => Err(Error::Target {
+            value: "current".to_owned(),
+            expected: "a timeline or latest, for backup id auto",
+        }),
+    }
 }
 
 /// How to reach the server: by the flags, or a whole connection string; then by libpq's variables.
@@ -62,9 +166,9 @@ fn conninfo(session: &Session) -> Result<ConnInfo, cli::Error> {
             let flags = [("host", &HOST), ("port", &PORT), ("user", &USER)];
             let given = flags.into_iter().filter_map(|(keyword, flag)| Some((keyword, line.value(flag)?)));
             let given = given.filter(|(_, value)| !value.is_empty());
-            given
-                .fold(Keywords::default(), |keywords, (keyword, value)| keywords.with(keyword, value))
-                .with("dbname", database)
+            let keywords =
+                given.fold(Keywords::default(), |keywords, (keyword, value)| keywords.with(keyword, value));
+            keywords.with("dbname", database)
         }
     };
     let keywords = match keywords.get("application_name") {

@@ -1,21 +1,23 @@
 //! What every command begins with: the line is understood, the log started, the storage known.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use indicatif::MultiProgress;
 use tokio_util::sync::CancellationToken;
 
+use crate::catalog::barman::Annotations;
 use crate::cli::{self, log, printer, session};
 use crate::codec::{Cipher, Compression};
 use crate::layout::Layout;
 use crate::ops::Context;
 use crate::progress::Progress;
 use crate::settings::Environment;
-use crate::storage::{self, StorageConfig};
+use crate::storage::{self, Prefix, StorageConfig};
 
 use super::flags::{self, CLOUD_PROVIDER, QUIET, TEST, VERBOSE};
 use super::grammar::{Flag, Grammar, Line, Request, Support};
-use super::place::{self, Objects};
+use super::place::{self, AnnotationPlaces, Objects, Repository};
 use super::{Call, Command, Error, VERSION, backup, catalogue, copy, wal};
 
 /// Runs a command.
@@ -40,7 +42,9 @@ pub fn run(call: Call) -> Result<(), cli::Error> {
         Command::Backup => backup::backup(&session),
         Command::Restore => backup::restore(&session),
         Command::BackupDelete => catalogue::delete(&session),
-        Command::BackupKeep | Command::BackupList | Command::BackupShow => catalogue::other(&session),
+        Command::BackupKeep => catalogue::keep(&session),
+        Command::BackupList => catalogue::list(&session),
+        Command::BackupShow => catalogue::show(&session),
     }
 }
 
@@ -92,12 +96,12 @@ impl Session {
 
     /// Tells whether the bucket or directory is there.
     pub fn probe(&self) -> Result<(), cli::Error> {
-        let (config, policy) = self.storage(Objects::default())?;
-        let name = match &config {
+        let repository = self.repository(Objects::default())?;
+        let name = match &repository.storage {
             StorageConfig::S3(config) => config.bucket.clone(),
             StorageConfig::Directory { path, .. } => path.display().to_string(),
         };
-        let storage = storage::open(config, policy).map_err(Error::Storage)?;
+        let storage = storage::open(repository.storage, repository.policy).map_err(Error::Storage)?;
         match session::runtime(session::Threads::One)?.block_on(storage.exists()) {
             Ok(true) => Ok(()),
             Ok(false) => Err(Error::NoBucket(name).into()),
@@ -112,9 +116,9 @@ impl Session {
         compression: Compression,
         objects: Objects,
     ) -> Result<Context, cli::Error> {
-        let (config, policy) = self.storage(objects)?;
+        let repository = self.repository(objects)?;
         Ok(Context {
-            storage: storage::open(config, policy).map_err(Error::Storage)?,
+            storage: storage::open(repository.storage, repository.policy).map_err(Error::Storage)?,
             layout,
             compression,
             cipher: Cipher::None,
@@ -123,8 +127,33 @@ impl Session {
         })
     }
 
-    fn storage(&self, objects: Objects) -> Result<(StorageConfig, storage::retry::RetryPolicy), cli::Error> {
-        place::storage(self.grammar, &self.line, &self.environment, objects)
+    /// Where annotations of backups are.
+    pub fn annotations(&self) -> Result<Annotations, cli::Error> {
+        let repository = self.repository(Objects::default())?;
+        let open = |prefix: &Prefix| storage::open(repository.at(prefix.clone()), repository.policy);
+        let AnnotationPlaces { place, other } = &repository.annotations;
+        Ok(Annotations {
+            place: open(place).map_err(Error::Storage)?,
+            other: other.as_ref().map(open).transpose().map_err(Error::Storage)?,
+        })
+    }
+
+    /// The server's place in the bucket or directory.
+    pub fn root(&self) -> Result<Prefix, cli::Error> {
+        Ok(self.repository(Objects::default())?.prefix().clone())
+    }
+
+    /// The directory that holds the repository, if one does.
+    pub fn directory(&self) -> Result<Option<PathBuf>, cli::Error> {
+        Ok(match self.repository(Objects::default())?.storage {
+            // One that does not exist is told by the storage, in its own words.
+            StorageConfig::Directory { path, .. } => path.canonicalize().ok(),
+            StorageConfig::S3(_) => None,
+        })
+    }
+
+    fn repository(&self, objects: Objects) -> Result<Repository, cli::Error> {
+        place::repository(self.grammar, &self.line, &self.environment, objects)
     }
 
     fn refuse_what_is_not_supported(&self) -> Result<(), cli::Error> {

@@ -56,6 +56,14 @@ pub enum Error {
     /// `--dbname` is no connection string.
     #[error(transparent)]
     ConnectionString(InvalidConnectionString),
+    /// A target of recovery cannot be read.
+    #[error("bad recovery target `{value}`: expected {expected}")]
+    Target {
+        /// The target.
+        value: String,
+        /// What was expected.
+        expected: &'static str,
+    },
     /// A key for an encryption that uses none.
     #[error("--sse-kms-key-id needs --encryption aws:kms")]
     KeyWithoutKms,

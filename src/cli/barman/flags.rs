@@ -222,7 +222,9 @@ flags! {
     /// Delete: keys of one request.
     BATCH_SIZE = Flag::value(&["--batch-size"], "N", "objects deleted by one request (default: 1000)");
     /// Delete: look for locks.
-    CHECK_OBJECT_LOCK = Flag::switch(&["--check-object-lock"], "leave backups alone whose objects are locked");
+    CHECK_OBJECT_LOCK = Flag::switch(&["--check-object-lock"], "").refused(
+        "leave the flag out; in a bucket with locks a delete only hides an object, until its lock ends",
+    );
 }
 
 flags! {

@@ -55,6 +55,7 @@ pub struct Objects {
 struct Place {
     root: Root,
     prefix: Prefix,
+    annotations: AnnotationPlaces,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,19 +64,59 @@ enum Root {
     Directory(PathBuf),
 }
 
-/// The storage of `server` below `url`, and how often to try.
-pub fn storage(
+/// A server's repository.
+#[derive(Debug, Clone)]
+pub struct Repository {
+    /// Where it is.
+    pub storage: StorageConfig,
+    /// How often to try.
+    pub policy: RetryPolicy,
+    /// Where annotations of backups lie as well, or instead ([`Annotations`](crate::catalog::barman::Annotations)).
+    pub annotations: AnnotationPlaces,
+}
+
+/// The places of annotations: `path//server/` and `path/server/`. One of them is the repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnnotationPlaces {
+    /// Where barman would write one.
+    pub place: Prefix,
+    /// Where it would for the same URL with one slash more or less at its end.
+    pub other: Option<Prefix>,
+}
+
+impl Repository {
+    /// The same storage below another prefix.
+    pub fn at(&self, prefix: Prefix) -> StorageConfig {
+        match self.storage.clone() {
+            StorageConfig::Directory { path, .. } => StorageConfig::Directory { path, prefix },
+            StorageConfig::S3(config) => StorageConfig::S3(Box::new(S3Config { prefix, ..*config })),
+        }
+    }
+
+    /// The server's place in the bucket or directory.
+    pub fn prefix(&self) -> &Prefix {
+        match &self.storage {
+            StorageConfig::Directory { prefix, .. } => prefix,
+            StorageConfig::S3(config) => &config.prefix,
+        }
+    }
+}
+
+/// The repository of the line's server below its URL.
+pub fn repository(
     grammar: &Grammar,
     line: &Line,
     environment: &Environment,
     objects: Objects,
-) -> Result<(StorageConfig, RetryPolicy), cli::Error> {
+) -> Result<Repository, cli::Error> {
     let url = line.positional(0).unwrap_or_default();
     let place = Place::parse(url, line.positional(1).unwrap_or_default())?;
     let policy = retry_policy(grammar, line, environment)?;
+    let annotations = place.annotations;
     let bucket = match place.root {
         Root::Directory(path) => {
-            return Ok((StorageConfig::Directory { path, prefix: place.prefix }, policy));
+            let storage = StorageConfig::Directory { path, prefix: place.prefix };
+            return Ok(Repository { storage, policy, annotations });
         }
         Root::Bucket(bucket) => bucket,
     };
@@ -106,7 +147,7 @@ pub fn storage(
     if let Some(batch) = objects.delete_batch {
         config.delete_batch = usize::try_from(batch.clamp(1, MAX_DELETE_BATCH)).unwrap_or(1);
     }
-    Ok((StorageConfig::S3(Box::new(config)), policy))
+    Ok(Repository { storage: StorageConfig::S3(Box::new(config)), policy, annotations })
 }
 
 impl Place {
@@ -123,22 +164,37 @@ impl Place {
         if server.is_empty() || server.starts_with('/') {
             return Err(bad_server());
         }
-        let below = |path: &str| {
-            let slash = if path.is_empty() || path.ends_with('/') { "" } else { "/" };
-            Prefix::parse(&format!("{path}{slash}{}/", server.trim_end_matches('/')))
-                .map_err(|_| bad_server())
+        let join = |path: &str| {
+            Prefix::parse(&format!("{path}{}/", server.trim_end_matches('/'))).map_err(|_| bad_server())
         };
         match (scheme.to_ascii_lowercase().as_str(), host) {
             ("s3", "") => Err(invalid()),
             ("s3", bucket) => {
                 let path = path.trim_start_matches('/');
                 Prefix::parse(path).map_err(|_| invalid())?;
-                Ok(Place { root: Root::Bucket(bucket.to_owned()), prefix: below(path)? })
+                let (prefix, annotations) = match path.strip_suffix('/') {
+                    _ if path.is_empty() => {
+                        let prefix = join("")?;
+                        (prefix.clone(), AnnotationPlaces { place: prefix, other: None })
+                    }
+                    None => {
+                        let prefix = join(&format!("{path}/"))?;
+                        let other = Some(join(&format!("{path}//"))?);
+                        (prefix.clone(), AnnotationPlaces { place: prefix, other })
+                    }
+                    Some(_) => {
+                        let (prefix, place) = (join(path)?, join(&format!("{path}/"))?);
+                        (prefix.clone(), AnnotationPlaces { place, other: Some(prefix) })
+                    }
+                };
+                Ok(Place { root: Root::Bucket(bucket.to_owned()), prefix, annotations })
             }
             ("file", "" | "localhost") if path.starts_with('/') => {
                 let trimmed = path.trim_end_matches('/');
                 let directory = PathBuf::from(if trimmed.is_empty() { "/" } else { trimmed });
-                Ok(Place { root: Root::Directory(directory), prefix: below("")? })
+                let prefix = join("")?;
+                let annotations = AnnotationPlaces { place: prefix.clone(), other: None };
+                Ok(Place { root: Root::Directory(directory), prefix, annotations })
             }
             _ => Err(invalid()),
         }
@@ -256,15 +312,15 @@ mod tests {
     fn resolved<const N: usize>(
         arguments: &str,
         variables: [(&str, &str); N],
-    ) -> Result<(StorageConfig, RetryPolicy), cli::Error> {
+    ) -> Result<Repository, cli::Error> {
         let grammar = grammar(Command::BackupList);
         let arguments: Vec<String> = arguments.split(' ').map(str::to_owned).collect();
         let Request::Work(line) = grammar.parse(&arguments).unwrap() else { panic!("work expected") };
-        storage(grammar, &line, &Environment::from(variables), Objects::default())
+        repository(grammar, &line, &Environment::from(variables), Objects::default())
     }
 
     fn s3<const N: usize>(arguments: &str, variables: [(&str, &str); N]) -> S3Config {
-        match resolved(arguments, variables).unwrap().0 {
+        match resolved(arguments, variables).unwrap().storage {
             StorageConfig::S3(config) => *config,
             StorageConfig::Directory { .. } => panic!("a bucket expected"),
         }
@@ -301,6 +357,27 @@ mod tests {
                 (root, place.prefix.as_str())
             });
             assert_eq!(place, expected, "{url} {server}");
+        }
+    }
+
+    /// As barman 3.19.1 writes them.
+    #[test]
+    fn annotations_have_a_slash_of_their_own() {
+        for (url, prefix, place, other) in [
+            ("s3://b", "srv/", "srv/", None),
+            ("s3://b/a", "a/srv/", "a/srv/", Some("a//srv/")),
+            ("s3://b/a/", "a/srv/", "a//srv/", Some("a/srv/")),
+            ("s3://b/a//", "a//srv/", "a///srv/", Some("a//srv/")),
+            ("file:///a/", "srv/", "srv/", None),
+        ] {
+            let found = Place::parse(url, "srv").unwrap();
+            let annotations = &found.annotations;
+            let other_found = annotations.other.as_ref().map(Prefix::as_str);
+            assert_eq!(
+                (found.prefix.as_str(), annotations.place.as_str(), other_found),
+                (prefix, place, other),
+                "{url}"
+            );
         }
     }
 
@@ -377,7 +454,7 @@ mod tests {
 
     #[test]
     fn how_long_and_how_often() {
-        let (_, patient) = resolved("s3://b srv --read-timeout=60", [("AWS_MAX_ATTEMPTS", "3")]).unwrap();
+        let patient = resolved("s3://b srv --read-timeout=60", [("AWS_MAX_ATTEMPTS", "3")]).unwrap().policy;
         assert_eq!(
             (patient.first_byte, patient.stalled_body),
             (Duration::from_secs(60), Duration::from_secs(60))

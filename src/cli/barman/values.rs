@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::layout::barman::{BackupId, quote};
+use crate::ops::backup_fetch::MovedTablespace;
 use crate::pg::TimelineId;
 use crate::storage::s3::Tag;
 
@@ -126,10 +127,10 @@ pub fn backup_name(text: &str) -> Result<String, String> {
 }
 
 /// Where a tablespace goes: `NAME:LOCATION`.
-pub fn tablespace(text: &str) -> Result<(String, PathBuf), String> {
+pub fn tablespace(text: &str) -> Result<MovedTablespace, String> {
     let (name, location) =
         text.split_once(':').ok_or_else(|| format!("{} is not NAME:LOCATION", quote(text)))?;
-    Ok((name.to_owned(), PathBuf::from(location)))
+    Ok(MovedTablespace { name: name.to_owned(), location: PathBuf::from(location) })
 }
 
 /// A tag of `--tag`: what stands before the first comma, and after it. Checked, since the service would refuse it
@@ -236,7 +237,8 @@ mod tests {
 
     #[test]
     fn places_of_tablespaces() {
-        assert_eq!(tablespace("fast:/a:b"), Ok(("fast".to_owned(), PathBuf::from("/a:b"))));
+        let fast = MovedTablespace { name: "fast".to_owned(), location: PathBuf::from("/a:b") };
+        assert_eq!(tablespace("fast:/a:b"), Ok(fast));
         assert!(tablespace("/a").is_err());
     }
 

@@ -87,7 +87,7 @@ impl BackupPushArgs {
             None => cores(),
         };
         Ok(Options {
-            data_dir: data_dir.to_owned(),
+            data_dir: Some(data_dir.to_owned()),
             conninfo: ConnInfo::from_env(&|name| settings.libpq_variable(name))?,
             format: Format::WalG(WalGFormat {
                 is_permanent: self.permanent,

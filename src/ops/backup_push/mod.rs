@@ -71,7 +71,7 @@ pub use verify_delta::VerifyDelta;
 pub async fn run(ctx: &Context, options: Options) -> Result<Name, Error> {
     let session = ctx.until_cancelled(Session::connect(&options.conninfo)).await?;
     let server = ctx.until_cancelled(session.identify()).await?;
-    let data_dir = check_data_dir(&options.data_dir, &server.data_directory)?;
+    let data_dir = check_data_dir(options.data_dir.as_deref(), &server.data_directory)?;
     let verify = check_verification(options.verify, &server);
     if !server.in_recovery && !server.archives() {
         tracing::warn!(
@@ -138,14 +138,15 @@ fn walk_rules(control: &ControlFile, server: &ServerIdentity, options: &Options)
     }
 }
 
-/// The directory from the command line, resolved, if it is the server's.
-fn check_data_dir(given: &Path, server: &Path) -> Result<PathBuf, Error> {
-    let resolved = given.canonicalize().map_err(Error::file("open", given))?;
-    let expected = server.canonicalize().map_err(Error::file("open", server))?;
-    if resolved != expected {
-        return Err(Error::OtherDataDirectory { given: resolved, server: expected });
+/// The server's data directory, resolved; one from the command line has to be the same.
+fn check_data_dir(given: Option<&Path>, server: &Path) -> Result<PathBuf, Error> {
+    let resolve = |path: &Path| path.canonicalize().map_err(Error::file("open", path));
+    let given = given.map(resolve).transpose()?;
+    let server = resolve(server)?;
+    match given {
+        Some(given) if given != server => Err(Error::OtherDataDirectory { given, server }),
+        _ => Ok(server),
     }
-    Ok(resolved)
 }
 
 fn check_verification(verify: VerifyPages, server: &ServerIdentity) -> VerifyPages {

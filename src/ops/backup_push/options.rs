@@ -16,8 +16,8 @@ use super::verify_delta::VerifyDelta;
 /// How `backup-push` works.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The server's data directory.
-    pub data_dir: PathBuf,
+    /// The server's data directory; `None` takes what the server says.
+    pub data_dir: Option<PathBuf>,
     /// How to reach the server.
     pub conninfo: ConnInfo,
     /// In what form the backup is stored.

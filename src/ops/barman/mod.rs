@@ -4,5 +4,6 @@ pub mod backup_delete;
 pub mod backup_keep;
 pub mod backup_list;
 pub mod backup_show;
+pub mod recovery_target;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,151 @@
+//! Which backup to restore for a recovery target: the last one that ended before it.
+//!
+//! Only complete backups count. barman also chooses failed ones, and falls over those without an end.
+
+use jiff::Timestamp;
+
+use crate::catalog::barman::{self as catalog, BackupEntry};
+use crate::layout::barman::names::{self, HashDir};
+use crate::layout::barman::{BackupInfo, Status};
+use crate::ops::error::RequestError;
+use crate::ops::{Context, Error};
+use crate::pg::{Lsn, TimelineId};
+use crate::storage::{self, Depth};
+
+/// Where recovery is to end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RecoveryTarget {
+    /// At which point; `None` for the end of WAL.
+    pub point: Option<Point>,
+    /// On which timeline the backup has to be taken; `None` for any.
+    pub timeline: Option<TargetTimeline>,
+}
+
+/// A point in a server's life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Point {
+    /// A time.
+    Time(Timestamp),
+    /// A position in WAL.
+    Lsn(Lsn),
+}
+
+/// A timeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TargetTimeline {
+    /// This one.
+    Number(TimelineId),
+    /// The highest of which segments are archived.
+    Latest,
+}
+
+/// The backup from which to recover to a target. [`RequestError::NoBackupBefore`] when there is none.
+pub async fn choose(ctx: &Context, target: RecoveryTarget) -> Result<BackupEntry, Error> {
+    ctx.until_cancelled(async {
+        let backups = catalog::list(ctx.storage.as_ref()).await?.backups;
+        let timeline = match target.timeline {
+            None => None,
+            Some(TargetTimeline::Number(timeline)) => Some(timeline),
+            Some(TargetTimeline::Latest) => Some(latest_timeline(ctx).await?.ok_or(RequestError::NoWal)?),
+        };
+        let suits = |entry: &BackupEntry| is_before(&entry.info, target.point, timeline);
+        Ok::<_, Error>(backups.into_iter().rfind(suits).ok_or(RequestError::NoBackupBefore)?)
+    })
+    .await
+}
+
+async fn latest_timeline(ctx: &Context) -> Result<Option<TimelineId>, storage::Error> {
+    let folders =
+        storage::list_all(ctx.storage.as_ref(), &names::wal_prefix(), Depth::Children).await?.prefixes;
+    Ok(folders.iter().filter_map(HashDir::parse).map(|directory| directory.timeline).max())
+}
+
+fn is_before(info: &BackupInfo, point: Option<Point>, timeline: Option<TimelineId>) -> bool {
+    let on_timeline = timeline.is_none() || info.timeline == timeline;
+    let before = match point {
+        None => true,
+        Some(Point::Time(time)) => info.end_time.is_some_and(|end| end.timestamp() <= time),
+        Some(Point::Lsn(lsn)) => info.end_xlog.is_some_and(|end| end <= lsn),
+    };
+    info.status == Status::Done && on_timeline && before
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use jiff::tz::Offset;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::codec::{Cipher, Compression};
+    use crate::layout::barman::{BackupId, BackupTime, Barman, Partials};
+    use crate::progress::Progress;
+    use crate::storage::Key;
+    use crate::storage::memory::Memory;
+
+    fn timeline(number: u32) -> TimelineId {
+        TimelineId::new(number).unwrap()
+    }
+
+    fn id(number: u32) -> BackupId {
+        format!("20261121T{number:06}").parse().unwrap()
+    }
+
+    fn time(number: u32) -> Timestamp {
+        Timestamp::from_second(1_795_000_000 + i64::from(number)).unwrap()
+    }
+
+    /// Backups 1 and 2 on timeline 1, 3 on timeline 2; 4 has failed; WAL of timelines 1 to 2.
+    fn context() -> Context {
+        let memory = Memory::new();
+        for (number, on, status) in
+            [(1, 1, Status::Done), (2, 1, Status::Done), (3, 2, Status::Done), (4, 2, Status::Failed)]
+        {
+            let mut info = BackupInfo { status, ..BackupInfo::default() };
+            info.set_begin(timeline(on), Lsn::new(u64::from(number) << 24));
+            if status == Status::Done {
+                info.set_end(timeline(on), Lsn::new((u64::from(number) << 24) + 256));
+                info.end_time = Some(BackupTime::new(time(number), Offset::UTC));
+            }
+            memory.set(&names::backup_info_key(id(number)), info.to_string());
+        }
+        for key in ["wals/0000000200000000/x", "wals/0000000100000007/x", "wals/00000009.history"] {
+            memory.set(&Key::parse(key).unwrap(), "");
+        }
+        Context {
+            storage: Arc::new(memory),
+            layout: &Barman { partials: Partials::Ignore },
+            compression: Compression::None,
+            cipher: Cipher::None,
+            cancel: CancellationToken::new(),
+            progress: Progress::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_last_complete_backup_before_the_target() {
+        let ctx = context();
+        let lsn = |number: u64, beyond: u64| Some(Point::Lsn(Lsn::new((number << 24) + beyond)));
+        let on = |number| Some(TargetTimeline::Number(timeline(number)));
+        for (point, timeline, expected) in [
+            (None, None, Some(3)),
+            (None, on(1), Some(2)),
+            (None, Some(TargetTimeline::Latest), Some(3)),
+            (None, on(3), None),
+            (Some(Point::Time(time(2))), None, Some(2)),
+            (Some(Point::Time(time(0))), None, None),
+            (Some(Point::Time(time(9))), on(1), Some(2)),
+            (lsn(3, 255), None, Some(2)),
+            (lsn(3, 256), None, Some(3)),
+            (lsn(1, 0), None, None),
+        ] {
+            let target = RecoveryTarget { point, timeline };
+            match (choose(&ctx, target).await, expected) {
+                (Ok(found), Some(number)) => assert_eq!(found.id, id(number), "{target:?}"),
+                (Err(Error::Request(RequestError::NoBackupBefore)), None) => {}
+                (other, _) => panic!("{target:?}: {other:?}"),
+            }
+        }
+    }
+}
