@@ -5,7 +5,7 @@
 //! `retention_policies.py`, `backup.py` (`should_remove_wals`, `get_timelines_to_protect`),
 //! `clients/cloud_backup_delete.py`.
 //!
-//! Where these rules would remove WAL that a backup which stays needs, it stays here; see [`needs`](BackupFacts::needs).
+//! Where these rules would remove WAL that a backup which stays needs, it stays here; see `BackupFacts::needs`.
 //! That happens when backups overlap, when one was taken from a standby, whose backups begin earlier, and when
 //! timelines fork.
 
