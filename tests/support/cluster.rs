@@ -316,7 +316,12 @@ impl<'a> Cluster<'a> {
     #[track_caller]
     pub fn switch_wal(&self) -> String {
         let segment = self.sql("SELECT pg_walfile_name(pg_switch_wal())");
-        self.wait_until(&format!("SELECT last_archived_wal >= '{segment}' FROM pg_stat_archiver"), "t");
+        // The history file of a backup may be archived after later segments, and is the last one then.
+        let archived = format!(
+            "SELECT last_archived_wal >= '{segment}' OR EXISTS (SELECT FROM pg_ls_archive_statusdir() \
+             WHERE name = '{segment}.done') FROM pg_stat_archiver"
+        );
+        self.wait_until(&archived, "t");
         segment
     }
 
