@@ -38,11 +38,7 @@ impl Deflate {
 
 impl step::Deflate for Deflate {
     fn step(&mut self, input: &[u8], output: &mut [u8], last: Input) -> io::Result<Step> {
-        let action = match last {
-            Input::More => Action::Run,
-            Input::Last => Action::Finish,
-        };
-        Ok(process(&mut self.0, input, output, action)?)
+        compress(&mut self.0, input, output, last)
     }
 }
 
@@ -65,6 +61,20 @@ impl step::Inflate for Inflate {
     fn another(&mut self) -> Another {
         Another::No
     }
+}
+
+/// One step of an encoder.
+pub(super) fn compress(
+    stream: &mut Stream,
+    input: &[u8],
+    output: &mut [u8],
+    last: Input,
+) -> io::Result<Step> {
+    let action = match last {
+        Input::More => Action::Run,
+        Input::Last => Action::Finish,
+    };
+    Ok(process(stream, input, output, action)?)
 }
 
 /// One call of the library.

@@ -7,7 +7,7 @@ use std::io;
 use liblzma::stream::{Action, CONCATENATED, Check, Stream};
 
 use super::compression::XzLevel;
-use super::lzma::{DECODER_MEMORY_LIMIT, process};
+use super::lzma::{DECODER_MEMORY_LIMIT, compress, process};
 use super::method::Method;
 use super::step::{self, Another, Input, Step};
 
@@ -22,11 +22,7 @@ impl Deflate {
 
 impl step::Deflate for Deflate {
     fn step(&mut self, input: &[u8], output: &mut [u8], last: Input) -> io::Result<Step> {
-        let action = match last {
-            Input::More => Action::Run,
-            Input::Last => Action::Finish,
-        };
-        Ok(process(&mut self.0, input, output, action)?)
+        compress(&mut self.0, input, output, last)
     }
 }
 

@@ -4,6 +4,7 @@
 //! which one it works on.
 
 pub mod barman;
+mod keys;
 mod name;
 pub mod new_backup;
 pub mod walg;

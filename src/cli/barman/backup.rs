@@ -10,11 +10,11 @@ use jiff::tz::TimeZone;
 use crate::cli;
 use crate::cli::session;
 use crate::codec::{Compression, Method};
-use crate::layout::barman::BackupTime;
+use crate::layout::barman::{BackupTime, RecoveryEnd};
 use crate::ops::backup_fetch::{self, MovedTablespace, Plan, SyncFiles};
 use crate::ops::backup_push::{self, Format, VerifyPages};
 use crate::ops::barman::backup_show;
-use crate::ops::barman::recovery_target::{self, Point, RecoveryTarget, TargetTimeline};
+use crate::ops::barman::recovery_target::{self, TargetTimeline};
 use crate::pg::ConnInfo;
 use crate::pg::connection_string::Keywords;
 use crate::pg::session::Checkpoint;
@@ -100,7 +100,7 @@ pub fn restore(session: &Session) -> Result<(), cli::Error> {
         return session.probe();
     }
     let target = match catalogue::backup(session) {
-        "auto" => Some(RecoveryTarget { point: point(session)?, timeline: timeline_of_target(timeline)? }),
+        "auto" => Some((end(session)?, timeline_of_target(timeline)?)),
         _ => {
             for flag in
                 [&TARGET_TLI, &TARGET_LSN, &TARGET_TIME].into_iter().filter(|flag| session.line.has(flag))
@@ -119,7 +119,7 @@ pub fn restore(session: &Session) -> Result<(), cli::Error> {
     let context = session.context(WHOLE_FILES, Compression::None, Objects::default())?;
     session::run_shown(context, "restore", &MultiProgress::new(), async |context| {
         let backup = match target {
-            Some(target) => recovery_target::choose(&context, target).await?,
+            Some((end, timeline)) => recovery_target::choose(&context, end, timeline).await?,
             None => backup_show::run(&context, catalogue::backup(session)).await?,
         };
         let plan = Plan::barman(&context, backup.id, &backup.info, &moved).await?;
@@ -127,14 +127,14 @@ pub fn restore(session: &Session) -> Result<(), cli::Error> {
     })
 }
 
-fn point(session: &Session) -> Result<Option<Point>, Error> {
+fn end(session: &Session) -> Result<Option<RecoveryEnd>, Error> {
     if let Some(text) = session.line.value(&TARGET_LSN) {
         let lsn = text.parse().map_err(|_| Error::Target { value: text.to_owned(), expected: "an LSN" })?;
-        return Ok(Some(Point::Lsn(lsn)));
+        return Ok(Some(RecoveryEnd::Lsn(lsn)));
     }
     let Some(text) = session.line.value(&TARGET_TIME) else { return Ok(None) };
     match BackupTime::parse(text, &TimeZone::system()) {
-        Ok(time) => Ok(Some(Point::Time(time.timestamp()))),
+        Ok(time) => Ok(Some(RecoveryEnd::Time(time.timestamp()))),
         Err(_) => Err(Error::Target {
             value: text.to_owned(),
             expected: "a time such as 2026-11-21 10:00:00+00:00",

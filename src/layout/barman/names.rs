@@ -16,6 +16,7 @@
 use std::fmt;
 
 use crate::codec::{self, Method};
+use crate::layout::keys::{key, prefix, with_extension};
 use crate::pg::{Oid, SegmentName, TimelineId, WalFileName};
 use crate::storage::{Key, Prefix};
 
@@ -224,26 +225,6 @@ pub fn parse_wal_key(key: &Key) -> Option<(WalFileName, Method)> {
     let method = method_of(extension)?;
     // `X.` is no plain `X`.
     if method == Method::None { None } else { Some((file.parse().ok()?, method)) }
-}
-
-fn with_extension(name: &str, method: Method) -> String {
-    match method.extension() {
-        "" => name.to_owned(),
-        extension => format!("{name}.{extension}"),
-    }
-}
-
-fn key(text: String) -> Key {
-    #[expect(
-        clippy::expect_used,
-        reason = "built from fixed folders and parsed names, none of which has a dot component"
-    )]
-    Key::parse(&text).expect("names of the layout are valid keys")
-}
-
-fn prefix(text: &str) -> Prefix {
-    #[expect(clippy::expect_used, reason = "built from fixed folders and parsed names")]
-    Prefix::parse(text).expect("folders of the layout are valid prefixes")
 }
 
 #[cfg(test)]

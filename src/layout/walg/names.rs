@@ -13,6 +13,7 @@
 //! Source: reference section 1.
 
 use crate::codec::{self, Method};
+use crate::layout::keys::{key, prefix, with_extension};
 use crate::pg::{SegmentName, WalFileName};
 use crate::storage::{Key, Prefix};
 
@@ -222,27 +223,6 @@ const METHODS: [Method; 6] =
 
 fn method_of(extension: &str) -> Option<Method> {
     Method::from_extension(extension).filter(|method| METHODS.contains(method))
-}
-
-/// A file name as it is stored with this compression.
-pub fn with_extension(name: &str, method: Method) -> String {
-    match method.extension() {
-        "" => name.to_owned(),
-        extension => format!("{name}.{extension}"),
-    }
-}
-
-fn key(text: String) -> Key {
-    #[expect(
-        clippy::expect_used,
-        reason = "built from fixed folders and parsed names, none of which has a dot component"
-    )]
-    Key::parse(&text).expect("names of the layout are valid keys")
-}
-
-fn prefix(text: &str) -> Prefix {
-    #[expect(clippy::expect_used, reason = "built from fixed folders and parsed names")]
-    Prefix::parse(text).expect("folders of the layout are valid prefixes")
 }
 
 #[cfg(test)]

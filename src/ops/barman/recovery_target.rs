@@ -1,34 +1,12 @@
-//! Which backup to restore for a recovery target: the last one that ended before it.
-//!
-//! Only complete backups count. barman also chooses failed ones, and falls over those without an end.
-
-use jiff::Timestamp;
+//! Which backup to restore for a recovery target: [`RecoveryTarget`] chooses, once it is known which timeline is meant.
 
 use crate::catalog::barman::{self as catalog, BackupEntry};
 use crate::layout::barman::names::{self, HashDir};
-use crate::layout::barman::{BackupInfo, Status};
+use crate::layout::barman::{RecoveryEnd, RecoveryTarget, Status};
 use crate::ops::error::RequestError;
 use crate::ops::{Context, Error};
-use crate::pg::{Lsn, TimelineId};
+use crate::pg::TimelineId;
 use crate::storage::{self, Depth};
-
-/// Where recovery is to end.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct RecoveryTarget {
-    /// At which point; `None` for the end of WAL.
-    pub point: Option<Point>,
-    /// On which timeline the backup has to be taken; `None` for any.
-    pub timeline: Option<TargetTimeline>,
-}
-
-/// A point in a server's life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Point {
-    /// A time.
-    Time(Timestamp),
-    /// A position in WAL.
-    Lsn(Lsn),
-}
 
 /// A timeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,17 +17,26 @@ pub enum TargetTimeline {
     Latest,
 }
 
-/// The backup from which to recover to a target. [`RequestError::NoBackupBefore`] when there is none.
-pub async fn choose(ctx: &Context, target: RecoveryTarget) -> Result<BackupEntry, Error> {
+/// The backup from which to recover to this end, on this timeline if one is given. [`RequestError::NoBackupBefore`] when
+/// there is none.
+pub async fn choose(
+    ctx: &Context,
+    end: Option<RecoveryEnd>,
+    timeline: Option<TargetTimeline>,
+) -> Result<BackupEntry, Error> {
     ctx.until_cancelled(async {
-        let backups = catalog::list(ctx.storage.as_ref()).await?.backups;
-        let timeline = match target.timeline {
+        let mut backups = catalog::list(ctx.storage.as_ref()).await?.backups;
+        // In a bucket no other backup is complete.
+        backups.retain(|entry| entry.info.status == Status::Done);
+        let timeline = match timeline {
             None => None,
             Some(TargetTimeline::Number(timeline)) => Some(timeline),
             Some(TargetTimeline::Latest) => Some(latest_timeline(ctx).await?.ok_or(RequestError::NoWal)?),
         };
-        let suits = |entry: &BackupEntry| is_before(&entry.info, target.point, timeline);
-        Ok::<_, Error>(backups.into_iter().rfind(suits).ok_or(RequestError::NoBackupBefore)?)
+        let target = RecoveryTarget { end, timeline };
+        let chosen = target.choose(backups.iter().map(|entry| (entry.id, &entry.info)));
+        let chosen = backups.into_iter().find(|entry| Some(entry.id) == chosen);
+        Ok::<_, Error>(chosen.ok_or(RequestError::NoBackupBefore)?)
     })
     .await
 }
@@ -60,26 +47,18 @@ async fn latest_timeline(ctx: &Context) -> Result<Option<TimelineId>, storage::E
     Ok(folders.iter().filter_map(HashDir::parse).map(|directory| directory.timeline).max())
 }
 
-fn is_before(info: &BackupInfo, point: Option<Point>, timeline: Option<TimelineId>) -> bool {
-    let on_timeline = timeline.is_none() || info.timeline == timeline;
-    let before = match point {
-        None => true,
-        Some(Point::Time(time)) => info.end_time.is_some_and(|end| end.timestamp() <= time),
-        Some(Point::Lsn(lsn)) => info.end_xlog.is_some_and(|end| end <= lsn),
-    };
-    info.status == Status::Done && on_timeline && before
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
+    use jiff::Timestamp;
     use jiff::tz::Offset;
     use tokio_util::sync::CancellationToken;
 
     use super::*;
     use crate::codec::{Cipher, Compression};
-    use crate::layout::barman::{BackupId, BackupTime, Barman, Partials};
+    use crate::layout::barman::{BackupId, BackupInfo, BackupTime, Barman, Partials};
+    use crate::pg::Lsn;
     use crate::progress::Progress;
     use crate::storage::Key;
     use crate::storage::memory::Memory;
@@ -126,25 +105,24 @@ mod tests {
     #[tokio::test]
     async fn the_last_complete_backup_before_the_target() {
         let ctx = context();
-        let lsn = |number: u64, beyond: u64| Some(Point::Lsn(Lsn::new((number << 24) + beyond)));
+        let lsn = |number: u64, beyond: u64| Some(RecoveryEnd::Lsn(Lsn::new((number << 24) + beyond)));
         let on = |number| Some(TargetTimeline::Number(timeline(number)));
-        for (point, timeline, expected) in [
+        for (end, timeline, expected) in [
             (None, None, Some(3)),
             (None, on(1), Some(2)),
             (None, Some(TargetTimeline::Latest), Some(3)),
             (None, on(3), None),
-            (Some(Point::Time(time(2))), None, Some(2)),
-            (Some(Point::Time(time(0))), None, None),
-            (Some(Point::Time(time(9))), on(1), Some(2)),
+            (Some(RecoveryEnd::Time(time(2))), None, Some(2)),
+            (Some(RecoveryEnd::Time(time(0))), None, None),
+            (Some(RecoveryEnd::Time(time(9))), on(1), Some(2)),
             (lsn(3, 255), None, Some(2)),
             (lsn(3, 256), None, Some(3)),
             (lsn(1, 0), None, None),
         ] {
-            let target = RecoveryTarget { point, timeline };
-            match (choose(&ctx, target).await, expected) {
-                (Ok(found), Some(number)) => assert_eq!(found.id, id(number), "{target:?}"),
+            match (choose(&ctx, end, timeline).await, expected) {
+                (Ok(found), Some(number)) => assert_eq!(found.id, id(number), "{end:?} {timeline:?}"),
                 (Err(Error::Request(RequestError::NoBackupBefore)), None) => {}
-                (other, _) => panic!("{target:?}: {other:?}"),
+                (other, _) => panic!("{end:?} {timeline:?}: {other:?}"),
             }
         }
     }
