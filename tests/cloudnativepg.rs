@@ -1,32 +1,131 @@
-//! What CloudNativePG needs of commands called `barman-cloud-…`: its own command lines against a real S3 service, with the
-//! real barman-cloud, which tries the tests themselves.
+//! What CloudNativePG needs of commands called `barman-cloud-…`: its own command lines against a real S3 service.
+//!
+//! Each scenario takes any tool with these commands. Here it takes seawall, or for all of them the real barman-cloud with
+//! `SEAWALL_TEST_BINARY=barman-cloud`: so a scenario is tried itself. Two are always run by both.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+#[path = "cloudnativepg/confined.rs"]
+mod confined;
+#[path = "cloudnativepg/crosswise.rs"]
+mod crosswise;
 #[path = "cloudnativepg/cycle.rs"]
 mod cycle;
 #[path = "cloudnativepg/exit_codes.rs"]
 mod exit_codes;
+#[path = "cloudnativepg/fixtures.rs"]
+mod fixtures;
 #[path = "cloudnativepg/operator.rs"]
 mod operator;
+#[path = "cloudnativepg/requests.rs"]
+mod requests;
 mod support;
+#[path = "cloudnativepg/switchover.rs"]
+mod switchover;
 
 use operator::{ObjectStore, Variant};
-use support::{Barman, Bucket, Postgres, Scratch};
+use support::{Barman, Bucket, Cluster, Missing, Postgres, Scratch};
 
-/// The life of a cluster by the real barman-cloud, which tries the test itself.
+/// What a scenario is played on.
+struct Stage {
+    postgres: Postgres,
+    bucket: Bucket,
+    scratch: Scratch,
+}
+
+impl Stage {
+    fn new() -> Result<Self, Missing> {
+        Ok(Self { postgres: Postgres::version(15)?, bucket: Bucket::versitygw()?, scratch: Scratch::new() })
+    }
+
+    fn store(&self, barman: &Barman, variant: Variant) -> ObjectStore<'_> {
+        ObjectStore::new(&self.scratch, barman, &self.bucket, variant)
+    }
+
+    /// The store used by the commands under test.
+    fn tested(&self, variant: Variant) -> Result<ObjectStore<'_>, Missing> {
+        Ok(self.store(&Barman::under_test(&self.scratch)?, variant))
+    }
+}
+
 #[test]
 fn cycle_with_barman() {
-    let barman = require!(Barman::real());
-    let (postgres, bucket) = (require!(Postgres::version(15)), require!(Bucket::versitygw()));
-    let scratch = Scratch::new();
-    cycle::run(&postgres, &bucket, &ObjectStore::new(&scratch, &barman, &bucket, Variant::Plugin));
+    let (barman, stage) = (require!(Barman::real()), require!(Stage::new()));
+    cycle::run(&stage.postgres, &stage.bucket, &stage.store(&barman, Variant::InTree));
 }
 
 #[test]
 fn exit_codes_of_barman() {
-    let barman = require!(Barman::real());
-    let (postgres, bucket) = (require!(Postgres::version(15)), require!(Bucket::versitygw()));
-    let scratch = Scratch::new();
-    exit_codes::run(&postgres, &bucket, &ObjectStore::new(&scratch, &barman, &bucket, Variant::InTree));
+    let (barman, stage) = (require!(Barman::real()), require!(Stage::new()));
+    exit_codes::run(&stage.postgres, &stage.bucket, &stage.store(&barman, Variant::InTree));
+}
+
+#[test]
+fn cycle_in_tree() {
+    let stage = require!(Stage::new());
+    cycle::run(&stage.postgres, &stage.bucket, &require!(stage.tested(Variant::InTree)));
+}
+
+/// The destination is a whole bucket, without a path.
+#[test]
+fn cycle_of_the_plugin() {
+    let stage = Stage { bucket: require!(Bucket::whole_versitygw()), ..require!(Stage::new()) };
+    cycle::run(&stage.postgres, &stage.bucket, &require!(stage.tested(Variant::Plugin)));
+}
+
+#[test]
+fn exit_codes() {
+    let stage = require!(Stage::new());
+    exit_codes::run(&stage.postgres, &stage.bucket, &require!(stage.tested(Variant::InTree)));
+}
+
+#[test]
+fn beside_barman() {
+    let (barman, stage) = (require!(Barman::real()), require!(Stage::new()));
+    let (ours, theirs) = (require!(stage.tested(Variant::Plugin)), stage.store(&barman, Variant::InTree));
+    crosswise::run(&stage.postgres, &stage.bucket, &ours, &theirs);
+}
+
+#[test]
+fn switchover() {
+    let stage = require!(Stage::new());
+    switchover::run(&stage.postgres, &stage.bucket, &require!(stage.tested(Variant::InTree)));
+}
+
+#[test]
+fn requests() {
+    let stage = require!(Stage::new());
+    requests::run(&stage.postgres, &require!(stage.tested(Variant::Plugin)));
+}
+
+#[test]
+fn user_without_a_name_on_a_root_that_is_read_only() {
+    let stage = Stage { scratch: require!(Scratch::confined()), ..require!(Stage::new()) };
+    Cluster::create(&Scratch::new(), &stage.postgres, "template", &[]);
+    confined::run(&stage.postgres, &require!(stage.tested(Variant::InTree)));
+}
+
+/// bzip2 for both.
+#[test]
+fn fixture_bzip2() {
+    let stage = require!(Stage::new());
+    fixtures::run(&stage.postgres, &stage.bucket, &require!(stage.tested(Variant::Plugin)), "bzip2");
+}
+
+/// A tablespace, tags; WAL by gzip.
+#[test]
+fn fixture_plain_tablespace() {
+    let stage = require!(Stage::new());
+    fixtures::run(
+        &stage.postgres,
+        &stage.bucket,
+        &require!(stage.tested(Variant::Plugin)),
+        "plain-tablespace",
+    );
+}
+
+#[test]
+fn fixture_snappy_zstd() {
+    let stage = require!(Stage::new());
+    fixtures::run(&stage.postgres, &stage.bucket, &require!(stage.tested(Variant::Plugin)), "snappy-zstd");
 }

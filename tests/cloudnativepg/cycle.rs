@@ -2,6 +2,7 @@
 //! another one, and backups deleted by a recovery window.
 
 use std::fs;
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
@@ -58,7 +59,7 @@ pub fn run(postgres: &Postgres, bucket: &Bucket, store: &ObjectStore<'_>) {
     let names = ["backup-20261118010000", "backup-20261119010000", "backup-20261120010000"];
     for name in names {
         add_rows(&source);
-        back_up(&store, &source, OLD, name);
+        while_old_ones_are_deleted(&store, OLD, || back_up(&store, &source, OLD, name));
     }
     let catalog = store.catalog(OLD);
     assert_eq!(column(&catalog, "backup_name"), names);
@@ -124,7 +125,7 @@ pub fn run(postgres: &Postgres, bucket: &Bucket, store: &ObjectStore<'_>) {
 /// A new cluster whose only way in is the socket, where the user of the instance is the server's postgres.
 pub fn instance<'a>(scratch: &'a Scratch, postgres: &Postgres, name: &str) -> Cluster<'a> {
     let cluster = Cluster::create(scratch, postgres, name, &["--data-checksums"]);
-    fs::write(cluster.data().join("pg_hba.conf"), "local all all peer map=local\n").unwrap();
+    fs::write(cluster.data().join("pg_hba.conf"), "local all,replication all peer map=local\n").unwrap();
     let map = format!("local {} postgres\n", scratch.user().name);
     fs::write(cluster.data().join("pg_ident.conf"), map).unwrap();
     cluster
@@ -139,6 +140,16 @@ fn content(cluster: &Cluster<'_>) -> String {
     cluster.sql(
         "SELECT count(*), sum(l.id), md5(string_agg(l.note || a.note, ',' ORDER BY id)) FROM ledger l JOIN apart a USING (id)",
     )
+}
+
+/// The operator deletes by policy when it wants to; nothing here is old enough.
+fn while_old_ones_are_deleted(store: &ObjectStore<'_>, server: &str, work: impl FnOnce() + Send) {
+    thread::scope(|scope| {
+        let work = scope.spawn(work);
+        while !work.is_finished() {
+            store.delete_by_policy(server, "RECOVERY WINDOW OF 7 DAYS").success();
+        }
+    });
 }
 
 /// A backup, and what the operator reads of it.

@@ -105,7 +105,7 @@ impl Case<'_> {
         *other.last_mut().unwrap() ^= 1;
         self.bucket.put(self.store.scratch, &key, &other);
         let run = self.archive(&path);
-        assert_eq!(run.code, Some(self.code(0, 1)), "{run}");
+        assert_eq!(run.code, Some(self.code(0, 4)), "{run}");
         if !self.store.barman.is_real() {
             run.stderr_has(SEGMENT);
             assert!(self.bucket.get(&key) == other);
@@ -118,10 +118,10 @@ impl Case<'_> {
         let fetched = fs::read(self.data.join("pg_wal/RECOVERYXLOG")).unwrap();
         assert!(fetched == fs::read(self.data.join("pg_wal").join(SEGMENT)).unwrap());
 
-        // The end of every recovery, over and over: one line.
+        // The end of every recovery, over and over: one line at most.
         for absent in [ABSENT, "00000002.history", "00000002000000000000000A.partial"] {
-            let run = self.restore(&self.store, absent).fails(1).stderr_has(absent);
-            assert_eq!(run.stderr.lines().count(), 1, "{run}");
+            let run = self.restore(&self.store, absent).fails(1);
+            assert!(run.stderr.lines().count() <= 1, "{run}");
         }
         self.restore(&self.store, "0000000100000000").fails(3);
         for (what, store, code) in self.unreachable() {

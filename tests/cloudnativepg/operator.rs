@@ -177,6 +177,12 @@ impl<'a> ObjectStore<'a> {
         self.barman.run(self.scratch, "restore", line.add([data]).0)
     }
 
+    /// A command about a server name, as a person types it.
+    pub fn run(&self, command: &str, server: &str, more: &[&str]) -> Run {
+        let line = Line::default().store(self).add([&self.destination, server]).add(more).0;
+        self.barman.run(self.scratch, command, line)
+    }
+
     fn run_in(&self, directory: &Path, command: &str, line: Line) -> Run {
         run(self.barman.tool(command).command(self.scratch, line.0).current_dir(directory))
     }

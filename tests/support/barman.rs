@@ -3,8 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use super::available::Missing;
@@ -24,19 +22,6 @@ pub struct Barman {
 /// All of them begin with it.
 const PREFIX: &str = "barman-cloud-";
 
-/// What follows [`PREFIX`].
-pub const COMMANDS: [&str; 9] = [
-    "backup",
-    "backup-delete",
-    "backup-keep",
-    "backup-list",
-    "backup-show",
-    "check-wal-archive",
-    "restore",
-    "wal-archive",
-    "wal-restore",
-];
-
 impl Barman {
     /// The real one.
     pub fn real() -> Result<Self, Missing> {
@@ -46,15 +31,20 @@ impl Barman {
         Ok(Self { directory: directory.into(), real: true, env: BTreeMap::new() })
     }
 
+    /// seawall, if `SEAWALL_TEST_BINARY=barman-cloud` does not say to try the test itself with the real one.
+    pub fn under_test(scratch: &Scratch) -> Result<Self, Missing> {
+        match std::env::var("SEAWALL_TEST_BINARY").as_deref() {
+            Ok("barman-cloud") => Self::real(),
+            _ => Ok(Self::seawall(scratch)),
+        }
+    }
+
     /// seawall by each of the names, in a directory of its own.
     pub fn seawall(scratch: &Scratch) -> Self {
-        let directory = scratch.absent("barman-cloud");
+        let directory = scratch.absent("links");
         if !directory.exists() {
-            let program = Tool::seawall(scratch);
-            fs::create_dir(&directory).unwrap();
-            for command in COMMANDS {
-                symlink(program.path(), directory.join(format!("{PREFIX}{command}"))).unwrap();
-            }
+            let directory = scratch.dir("links");
+            Tool::seawall(scratch).run(scratch, ["install-links", directory.to_str().unwrap()]).success();
         }
         Self { directory, real: false, env: BTreeMap::new() }
     }
@@ -91,7 +81,7 @@ impl Barman {
         &self.env
     }
 
-    /// One of the [`COMMANDS`].
+    /// One of the commands, without what all their names begin with.
     pub fn tool(&self, command: &str) -> Tool {
         let env = self.env.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         Tool::at(self.directory.join(format!("{PREFIX}{command}"))).with_all(env)

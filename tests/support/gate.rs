@@ -1,9 +1,10 @@
-//! The way to a storage service, which a test can shut: for the service it is a network that failed.
+//! The way to a storage service, which a test can shut: for the service it is a network that failed. What passes is noted.
 
-use std::io;
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 /// Passes connections on to a service. It ends with the process.
@@ -11,6 +12,37 @@ pub struct Gate {
     port: u16,
     /// Connections that may still pass.
     open_for: Arc<AtomicU32>,
+    passed: Arc<Mutex<Vec<RequestHead>>>,
+}
+
+/// A request without its body.
+#[derive(Clone, Debug)]
+pub struct RequestHead {
+    pub method: String,
+    pub target: String,
+    /// By names in lower case.
+    pub headers: BTreeMap<String, String>,
+}
+
+impl RequestHead {
+    fn parse(head: &str) -> Self {
+        let mut lines = head.lines();
+        let mut words = lines.next().unwrap().split(' ').map(str::to_owned);
+        let header = |line: &str| {
+            let (name, value) = line.split_once(':').unwrap();
+            (name.to_ascii_lowercase(), value.trim().to_owned())
+        };
+        Self {
+            method: words.next().unwrap(),
+            target: words.next().unwrap(),
+            headers: lines.map(header).collect(),
+        }
+    }
+
+    /// Of the body.
+    pub fn length(&self) -> usize {
+        self.headers.get("content-length").map_or(0, |length| length.parse().unwrap())
+    }
 }
 
 impl Gate {
@@ -21,6 +53,8 @@ impl Gate {
         let port = listener.local_addr().unwrap().port();
         let open_for = Arc::new(AtomicU32::new(u32::MAX));
         let remaining = Arc::clone(&open_for);
+        let passed = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&passed);
         thread::spawn(move || {
             for client in listener.incoming() {
                 let pass = |open: u32| open.checked_sub(1);
@@ -28,11 +62,17 @@ impl Gate {
                     continue; // dropped: the client reads the end of the connection in place of an answer
                 }
                 let (Ok(client), Ok(server)) = (client, TcpStream::connect(&service)) else { continue };
-                forward(client.try_clone().unwrap(), server.try_clone().unwrap());
-                forward(server, client);
+                let notes = Notes { passed: Arc::clone(&noted), head: Vec::new(), body: 0 };
+                forward(client.try_clone().unwrap(), server.try_clone().unwrap(), Some(notes));
+                forward(server, client, None);
             }
         });
-        Self { port, open_for }
+        Self { port, open_for, passed }
+    }
+
+    /// The requests since the last call, in the order in which they came.
+    pub fn take_passed(&self) -> Vec<RequestHead> {
+        std::mem::take(&mut *self.passed.lock().unwrap())
     }
 
     /// What to use in place of the service's own address.
@@ -54,10 +94,48 @@ impl Gate {
     }
 }
 
-fn forward(mut from: TcpStream, mut to: TcpStream) {
+/// Finds the requests in what a client sends over one connection.
+struct Notes {
+    passed: Arc<Mutex<Vec<RequestHead>>>,
+    /// What is known of the next one.
+    head: Vec<u8>,
+    /// What is to come of the last one's body.
+    body: usize,
+}
+
+impl Notes {
+    fn note(&mut self, mut sent: &[u8]) {
+        while let Some((first, rest)) = sent.split_first() {
+            if self.body > 0 {
+                let skipped = self.body.min(sent.len());
+                self.body -= skipped;
+                sent = &sent[skipped..];
+                continue;
+            }
+            self.head.push(*first);
+            sent = rest;
+            if self.head.ends_with(b"\r\n\r\n") {
+                let head = String::from_utf8(std::mem::take(&mut self.head)).unwrap();
+                let request = RequestHead::parse(head.trim_end());
+                self.body = request.length();
+                self.passed.lock().unwrap().push(request);
+            }
+        }
+    }
+}
+
+/// Ends with the connection; one that breaks is the client's matter.
+fn forward(mut from: TcpStream, mut to: TcpStream, mut notes: Option<Notes>) {
     thread::spawn(move || {
-        // a connection that breaks is the client's matter
-        let _ = io::copy(&mut from, &mut to);
+        let mut buffer = vec![0; 64 << 10];
+        while let Ok(read @ 1..) = from.read(&mut buffer) {
+            if let Some(notes) = &mut notes {
+                notes.note(&buffer[..read]);
+            }
+            if to.write_all(&buffer[..read]).is_err() {
+                break;
+            }
+        }
         let _ = to.shutdown(Shutdown::Write);
     });
 }

@@ -27,12 +27,12 @@ mod site;
 mod tool;
 
 pub use available::{Missing, announce};
-pub use barman::{Barman, COMMANDS};
+pub use barman::Barman;
 pub use bucket::Bucket;
 pub use cluster::{Cluster, Postgres, wait_until_it_copies};
 pub use command::{Run, run};
 pub use fixture::{Fixture, FixtureBackup, RestorePoint};
-pub use gate::Gate;
+pub use gate::{Gate, RequestHead};
 pub use scratch::Scratch;
 pub use site::{Site, repository};
 pub use tool::Tool;

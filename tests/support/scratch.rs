@@ -6,21 +6,55 @@ use std::process::Command;
 
 use nix::unistd::{Uid, User};
 
+use super::available::Missing;
 use super::command::run;
 
 /// A directory that is gone when the test ends. All in it belongs to [`Scratch::user`].
 pub struct Scratch {
     dir: tempfile::TempDir,
     user: User,
+    confined: bool,
 }
+
+/// Nobody has it.
+const UNNAMED_USER: u32 = 54_321;
+
+/// Mounts all read-only but for the scratch directory and where memory is shared, then becomes the user, without a way to more
+/// rights. Runs in a mount namespace of its own, with the scratch directory as `$0` and the user as `$1`.
+const CONFINE: &str = r#"
+user=$1
+shift
+mount --bind "$0" "$0"
+while read -r _ at _; do
+    case $at in "$0" | /dev/shm | /proc | /sys) continue ;; esac
+    mount -o remount,bind,ro "$at" 2>/dev/null || true
+done </proc/self/mounts
+exec setpriv --pdeathsig INT --reuid="$user" --regid="$user" --clear-groups --no-new-privs "$@"
+"#;
 
 impl Scratch {
     /// A short path, because a socket's path has at most 107 bytes.
     pub fn new() -> Self {
-        let user = unprivileged_user();
+        Self::of(unprivileged_user(), false)
+    }
+
+    /// As a container on OpenShift: the user's id has no name and no HOME, and nothing can be written but the scratch directory.
+    /// There is no initdb for such a user; a test makes the template of its clusters before.
+    pub fn confined() -> Result<Self, Missing> {
+        let namespace = Uid::effective().is_root()
+            && run(Command::new("unshare").args(["--mount", "--propagation", "private", "true"])).code
+                == Some(0);
+        if !namespace {
+            return Err(Missing::optional("no root, or no mount namespaces, to confine a user"));
+        }
+        let user = User { uid: UNNAMED_USER.into(), gid: UNNAMED_USER.into(), ..unprivileged_user() };
+        Ok(Self::of(user, true))
+    }
+
+    fn of(user: User, confined: bool) -> Self {
         let dir = tempfile::Builder::new().prefix("sw").tempdir().unwrap();
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        let scratch = Self { dir, user };
+        let scratch = Self { dir, user, confined };
         scratch.own(scratch.path());
         scratch
     }
@@ -74,6 +108,9 @@ impl Scratch {
     ///
     /// It ends when the thread that started it does (a test that is stopped leaves no process behind).
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        if self.confined {
+            return self.confined_command(program);
+        }
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "INT"]);
         if Uid::effective().is_root() {
@@ -89,6 +126,15 @@ impl Scratch {
             .env("LC_ALL", "C.UTF-8")
             .env("TZ", "UTC");
         command.env("TMPDIR", self.path());
+        command
+    }
+
+    fn confined_command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "--", "sh", "-c", CONFINE]);
+        command.arg(self.path()).arg(UNNAMED_USER.to_string()).arg(program);
+        command.env_clear().current_dir("/").env("TMPDIR", self.path());
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command
     }
 }
