@@ -15,6 +15,7 @@ pub mod links;
 mod objects;
 pub mod output;
 mod place;
+mod profile;
 mod python_json;
 mod values;
 mod wal;
@@ -127,7 +128,7 @@ pub fn call(arguments: &[OsString]) -> Option<Call> {
 
 /// What the messages of the storage call by the names of wal-g's settings, in the words of this dialect. A longer name
 /// stands before those that it contains.
-const WORDS: [(&str, &str); 9] = [
+const WORDS: [(&str, &str); 11] = [
     ("AWS_CA_BUNDLE or WALG_S3_CA_CERT_FILE", "AWS_CA_BUNDLE"),
     ("WALG_S3_CA_CERT_FILE or AWS_CA_BUNDLE", "AWS_CA_BUNDLE"),
     ("AWS_S3_FORCE_PATH_STYLE", "--addressing-style path"),
@@ -136,6 +137,8 @@ const WORDS: [(&str, &str); 9] = [
     ("WALG_S3_MAX_PART_SIZE", "--min-chunk-size"),
     ("WALG_S3_PREFIX", "the URL"),
     ("WALG_FILE_PREFIX", "the URL"),
+    ("storage prefix", "server name"),
+    ("; SEAWALL_CHECK_WAL=false stores anything", ""),
     ("it is never created by itself", "only barman-cloud-check-wal-archive creates it"),
 ];
 

@@ -4,12 +4,12 @@
 //! | what | from |
 //! |---|---|
 //! | bucket and path | `s3://bucket/path`; below it one directory for each server. `file:///directory` is ours |
-//! | endpoint | `--endpoint-url`, `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL` |
+//! | endpoint | `--endpoint-url`, `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`, the profile |
 //! | keys | `--aws-profile`; else `AWS_ACCESS_KEY_ID` …; else `AWS_DEFAULT_PROFILE`, `AWS_PROFILE`, web identity, container, instance |
-//! | region | `AWS_DEFAULT_REGION` (never `AWS_REGION`, which is the cluster's and not the bucket's); else us-east-1 at an endpoint, else what the bucket says |
+//! | region | `AWS_DEFAULT_REGION` (never `AWS_REGION`, which is the cluster's and not the bucket's), the profile; else us-east-1 at an endpoint, else what the bucket says |
 //! | certificates | `AWS_CA_BUNDLE`, `REQUESTS_CA_BUNDLE`, besides the system's |
 //! | checksums | `AWS_REQUEST_CHECKSUM_CALCULATION`, `AWS_RESPONSE_CHECKSUM_VALIDATION`; `when_required` unless set, for services that know none |
-//! | attempts | `AWS_MAX_ATTEMPTS` |
+//! | attempts | `AWS_MAX_ATTEMPTS`; they wait as in boto's mode `standard`, whatever `AWS_RETRY_MODE` says |
 //!
 //! Source: botocore's `configprovider.py`, `credentials.py` and `args.py`.
 
@@ -28,6 +28,7 @@ use crate::storage::{Prefix, StorageConfig};
 use super::Error;
 use super::flags::{ADDRESSING_STYLE, AWS_PROFILE, ENDPOINT_URL, READ_TIMEOUT};
 use super::grammar::{Grammar, Line};
+use super::profile::Profile;
 use super::values;
 use crate::cli;
 
@@ -120,9 +121,11 @@ pub fn repository(
         }
         Root::Bucket(bucket) => bucket,
     };
-    let profile = line.value(&AWS_PROFILE);
-    let mut config = S3Config::new(bucket, place.prefix, credentials(profile, environment)?);
-    config.endpoint = endpoint(line, environment)?;
+    let flagged = line.value(&AWS_PROFILE);
+    let named = profile_name(flagged, environment)?;
+    let profile = Profile::of(named, environment)?;
+    let mut config = S3Config::new(bucket, place.prefix, credentials(flagged, named, environment)?);
+    config.endpoint = endpoint(line, environment, profile.endpoint.as_deref())?;
     if config.endpoint.is_none() {
         config.max_parts = AWS_MAX_PARTS;
         config.create_only = CreateOnly::Put;
@@ -131,7 +134,7 @@ pub fn repository(
         (Some("path"), _) | (None | Some("auto"), Some(_)) => Addressing::Path,
         _ => Addressing::VirtualHost,
     };
-    config.region = owned(environment.text("AWS_DEFAULT_REGION")?);
+    config.region = owned(environment.text("AWS_DEFAULT_REGION")?).or(profile.region);
     let bundle = match environment.text("AWS_CA_BUNDLE")? {
         None => environment.text("REQUESTS_CA_BUNDLE")?,
         bundle => bundle,
@@ -224,7 +227,11 @@ fn retry_policy(
     Ok(policy)
 }
 
-fn endpoint(line: &Line, environment: &Environment) -> Result<Option<Endpoint>, cli::Error> {
+fn endpoint(
+    line: &Line,
+    environment: &Environment,
+    of_profile: Option<&str>,
+) -> Result<Option<Endpoint>, cli::Error> {
     let parse = |text: &str, name: &'static str| {
         let parsed = Endpoint::parse(text.trim());
         parsed.map(|(endpoint, _)| Some(endpoint)).map_err(|source| Error::Endpoint { name, source }.into())
@@ -241,13 +248,28 @@ fn endpoint(line: &Line, environment: &Environment) -> Result<Option<Endpoint>, 
             return parse(text, name);
         }
     }
-    Ok(None)
+    of_profile.map_or(Ok(None), |text| parse(text, "endpoint_url of the profile"))
 }
 
-fn credentials(profile: Option<&str>, environment: &Environment) -> Result<Credentials, cli::Error> {
+fn profile_name<'a>(
+    flagged: Option<&'a str>,
+    environment: &'a Environment,
+) -> Result<Option<&'a str>, cli::Error> {
+    Ok(match (flagged, environment.text("AWS_DEFAULT_PROFILE")?) {
+        (Some(name), _) | (None, Some(name)) => Some(name),
+        (None, None) => environment.text("AWS_PROFILE")?,
+    })
+}
+
+/// The keys of the environment, if no profile is asked for by a flag.
+fn credentials(
+    flagged: Option<&str>,
+    profile: Option<&str>,
+    environment: &Environment,
+) -> Result<Credentials, cli::Error> {
     let access_key = environment.text("AWS_ACCESS_KEY_ID")?;
     let secret_key = environment.text("AWS_SECRET_ACCESS_KEY")?;
-    match (profile, access_key, secret_key) {
+    match (flagged, access_key, secret_key) {
         (None, Some(access_key), Some(secret_key)) => Ok(Credentials::Static {
             access_key: access_key.to_owned(),
             secret_key: SecretString::from(secret_key),
@@ -259,21 +281,15 @@ fn credentials(profile: Option<&str>, environment: &Environment) -> Result<Crede
         (None, None, Some(_)) => {
             Err(Error::HalfAKey { set: "AWS_SECRET_ACCESS_KEY", unset: "AWS_ACCESS_KEY_ID" }.into())
         }
-        _ => {
-            let by_variable = match environment.text("AWS_DEFAULT_PROFILE")? {
-                None => environment.text("AWS_PROFILE")?,
-                profile => profile,
-            };
-            Ok(Credentials::Chain(Chain {
-                profile: owned(profile.or(by_variable)),
-                credentials_file: environment.text("AWS_SHARED_CREDENTIALS_FILE")?.map(PathBuf::from),
-                config_file: environment.text("AWS_CONFIG_FILE")?.map(PathBuf::from),
-                web_identity: match profile {
-                    Some(_) => None,
-                    None => web_identity(environment)?,
-                },
-            }))
-        }
+        _ => Ok(Credentials::Chain(Chain {
+            profile: owned(profile),
+            credentials_file: environment.text("AWS_SHARED_CREDENTIALS_FILE")?.map(PathBuf::from),
+            config_file: environment.text("AWS_CONFIG_FILE")?.map(PathBuf::from),
+            web_identity: match flagged {
+                Some(_) => None,
+                None => web_identity(environment)?,
+            },
+        })),
     }
 }
 
@@ -427,6 +443,23 @@ mod tests {
         };
         assert_eq!(chain(s3("s3://b srv", web)).as_deref(), Some("arn:x"));
         assert_eq!(chain(s3("s3://b srv -P q", web)), None);
+    }
+
+    #[test]
+    fn a_profile_names_endpoint_and_region() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let text = "[default]\nregion = eu-west-1\n[profile p]\nendpoint_url = http://profile:9000\n";
+        std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
+        let path = ("AWS_CONFIG_FILE", file.path().to_str().unwrap());
+        let shown = |config: S3Config| (config.endpoint.map(|endpoint| endpoint.to_string()), config.region);
+        let (endpoint, region) = (Some("http://profile:9000".to_owned()), Some("eu-west-1".to_owned()));
+        assert_eq!(shown(s3("s3://b srv", [path])), (None, region.clone()));
+        assert_eq!(shown(s3("s3://b srv -P p", [path])), (endpoint.clone(), None));
+        assert_eq!(shown(s3("s3://b srv", [path, ("AWS_PROFILE", "p")])), (endpoint, None));
+        let set = [path, ("AWS_ENDPOINT_URL", "http://set"), ("AWS_DEFAULT_REGION", "r")];
+        assert_eq!(shown(s3("s3://b srv -P p", set)), (Some("http://set".to_owned()), Some("r".to_owned())));
+        let ignored = [path, ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")];
+        assert_eq!(shown(s3("s3://b srv -P p", ignored)).0, None);
     }
 
     #[test]

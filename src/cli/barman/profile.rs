@@ -1,0 +1,146 @@
+//! What counts of a profile besides its keys: where the service is, and the region.
+//!
+//! `~/.aws/config` has a section for each profile, `[default]` or `[profile NAME]`, and `[services NAME]` for those that
+//! profiles refer to. A line is `name = value`; indented ones belong to the name above them. Source: botocore
+//! `configloader.py`, `configprovider.py`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use crate::cli;
+use crate::settings::Environment;
+
+/// A profile, as far as it says something.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Profile {
+    /// `endpoint_url` of S3, else of all services.
+    pub endpoint: Option<String>,
+    /// `region`
+    pub region: Option<String>,
+}
+
+/// The profile without which none is named.
+const DEFAULT: &str = "default";
+
+impl Profile {
+    /// The profile of this name, or the default one, from the file that the environment names. A file that cannot be read
+    /// counts for nothing, as in boto.
+    pub fn of(name: Option<&str>, environment: &Environment) -> Result<Profile, cli::Error> {
+        let path = match environment.text("AWS_CONFIG_FILE")? {
+            Some(path) => Some(PathBuf::from(path)),
+            None => environment.text("HOME")?.map(|home| PathBuf::from(home).join(".aws/config")),
+        };
+        let text = path.and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
+        Ok(Profile::parse(&text, name.unwrap_or(DEFAULT)))
+    }
+
+    fn parse(text: &str, name: &str) -> Profile {
+        let values = values(text);
+        let value = |section: &str, name: &str, nested: &str| {
+            let place = (section.to_owned(), name.to_owned(), nested.to_owned());
+            values.get(&place).filter(|value| !value.is_empty()).cloned()
+        };
+        let profile = format!("profile {name}");
+        let own = |name| value(&profile, name, "");
+        let services = own("services").map(|name| format!("services {name}"));
+        let of_s3 = services.and_then(|services| value(&services, "s3", "endpoint_url"));
+        let ignored = own("ignore_configured_endpoint_urls");
+        let endpoint = match ignored.is_some_and(|ignored| ignored.eq_ignore_ascii_case("true")) {
+            true => None,
+            false => of_s3.or_else(|| own("endpoint_url")),
+        };
+        Profile { endpoint, region: own("region") }
+    }
+}
+
+/// All values by section, name, and the name of an indented line below it. What is none of these is passed over.
+fn values(text: &str) -> BTreeMap<(String, String, String), String> {
+    let mut values = BTreeMap::new();
+    let (mut section, mut above) = (String::new(), String::new());
+    for line in text.lines().filter(|line| !line.trim_start().starts_with(['#', ';'])) {
+        let content = line.trim();
+        if let Some(header) = content.strip_prefix('[').and_then(|header| header.strip_suffix(']')) {
+            section = section_name(header);
+            above.clear();
+        } else if let Some((name, value)) = content.split_once(['=', ':']) {
+            let (name, value) = (name.trim().to_owned(), value.trim().to_owned());
+            let place = match line.starts_with(char::is_whitespace) && !above.is_empty() {
+                true => (section.clone(), above.clone(), name),
+                false => {
+                    above.clone_from(&name);
+                    (section.clone(), name, String::new())
+                }
+            };
+            values.insert(place, value);
+        }
+    }
+    values
+}
+
+/// `profile NAME` or `services NAME`; a name with blanks stands in quotes.
+fn section_name(header: &str) -> String {
+    match header.trim().split_once(char::is_whitespace) {
+        Some((kind, name)) => format!("{kind} {}", name.trim().trim_matches(['"', '\''])),
+        None if header.trim() == DEFAULT => format!("profile {DEFAULT}"),
+        None => header.trim().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = r#"
+[default]
+region = eu-west-1
+endpoint_url = http://default:1
+
+[profile work]
+endpoint_url: http://work:2
+services = mine
+# region = nowhere
+[services mine]
+s3 =
+  endpoint_url = http://s3:3
+  other = x
+dynamodb =
+  endpoint_url = http://dynamo:4
+
+[profile "two words"]
+endpoint_url = http://two:5
+
+[profile ignoring]
+endpoint_url = http://ignored:6
+ignore_configured_endpoint_urls = true
+[plain]
+endpoint_url = http://plain:7
+"#;
+
+    /// As boto3 1.44 reads the same file.
+    #[test]
+    fn endpoint_and_region_of_a_profile() {
+        for (name, endpoint, region) in [
+            ("default", Some("http://default:1"), Some("eu-west-1")),
+            ("work", Some("http://s3:3"), None),
+            ("two words", Some("http://two:5"), None),
+            ("ignoring", None, None),
+            ("plain", None, None),
+            ("absent", None, None),
+        ] {
+            let profile = Profile::parse(FILE, name);
+            assert_eq!(
+                (profile.endpoint.as_deref(), profile.region.as_deref()),
+                (endpoint, region),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_in_a_file_is_an_error() {
+        for text in ["", "x", "=", "[", "[]", "  a = b", "[profile]\nregion=x", "\u{0}\n[default]\n = \n:"] {
+            assert_eq!(Profile::parse(text, DEFAULT), Profile::default(), "{text:?}");
+        }
+    }
+}
