@@ -13,6 +13,7 @@ use jiff::tz::TimeZone;
 
 use crate::pg::{Lsn, Oid, PgVersion, SegmentName, SystemIdentifier, TimelineId, WalSegmentSize};
 
+use super::field_value::FieldValue;
 use super::literal::quote;
 use super::{BackupId, BackupTime, Literal};
 
@@ -176,21 +177,6 @@ pub enum InfoError {
     },
 }
 
-/// The value of a field, as it is written and printed.
-#[derive(Debug, Clone, PartialEq)]
-pub enum FieldValue<'a> {
-    /// Not set: `None`.
-    Unset,
-    /// As it is.
-    Text(Cow<'a, str>),
-    /// A number.
-    Integer(u64),
-    /// A time.
-    Time(BackupTime),
-    /// A Python literal.
-    Literal(Cow<'a, Literal>),
-}
-
 impl BackupInfo {
     /// Sets where the backup begins: address, segment and offset, and the timeline.
     pub fn set_begin(&mut self, timeline: TimelineId, lsn: Lsn) {
@@ -221,6 +207,12 @@ impl BackupInfo {
             info.set(name.trim(), value, local)?;
         }
         Ok(info)
+    }
+
+    /// Whether a `backup.info` with this content is that of a complete backup.
+    pub fn says_done(content: &[u8]) -> bool {
+        // Which moment its times mean makes no difference.
+        BackupInfo::parse(content, &TimeZone::UTC).is_ok_and(|info| info.status == Status::Done)
     }
 
     fn set(&mut self, name: &str, value: Option<&str>, local: &TimeZone) -> Result<(), InfoError> {
@@ -336,55 +328,6 @@ impl fmt::Display for BackupInfo {
             writeln!(f, "{name}={value}")?;
         }
         Ok(())
-    }
-}
-
-impl fmt::Display for FieldValue<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            FieldValue::Unset => f.write_str("None"),
-            FieldValue::Text(text) => f.write_str(&text.replace(['\n', '\r'], " ")),
-            FieldValue::Integer(number) => number.fmt(f),
-            FieldValue::Time(time) => time.fmt(f),
-            FieldValue::Literal(literal) => literal.fmt(f),
-        }
-    }
-}
-
-impl<'a> From<&'a str> for FieldValue<'a> {
-    fn from(text: &'a str) -> FieldValue<'a> {
-        FieldValue::Text(Cow::Borrowed(text))
-    }
-}
-
-impl From<String> for FieldValue<'_> {
-    fn from(text: String) -> Self {
-        FieldValue::Text(Cow::Owned(text))
-    }
-}
-
-impl From<u64> for FieldValue<'_> {
-    fn from(number: u64) -> Self {
-        FieldValue::Integer(number)
-    }
-}
-
-impl From<BackupTime> for FieldValue<'_> {
-    fn from(time: BackupTime) -> Self {
-        FieldValue::Time(time)
-    }
-}
-
-impl<'a> From<Cow<'a, Literal>> for FieldValue<'a> {
-    /// What Python takes for false is written as if it were not set.
-    fn from(literal: Cow<'a, Literal>) -> FieldValue<'a> {
-        if literal.is_empty() { FieldValue::Unset } else { FieldValue::Literal(literal) }
-    }
-}
-
-impl<'a, T: Into<FieldValue<'a>>> From<Option<T>> for FieldValue<'a> {
-    fn from(value: Option<T>) -> FieldValue<'a> {
-        value.map_or(FieldValue::Unset, Into::into)
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod backup_id;
 mod backup_info;
+mod field_value;
 mod keep;
 mod layout;
 mod literal;
@@ -14,7 +15,8 @@ mod recovery_target;
 mod time;
 
 pub use backup_id::{BackupId, InvalidBackupId};
-pub use backup_info::{BackupInfo, FieldValue, InfoError, SERVER_NAME, Status, Tablespace};
+pub use backup_info::{BackupInfo, InfoError, SERVER_NAME, Status, Tablespace};
+pub use field_value::FieldValue;
 pub use keep::Keep;
 pub use layout::{Barman, Partials};
 pub use literal::{InvalidLiteral, Literal, quote};

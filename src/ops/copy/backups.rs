@@ -6,11 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Arc;
 
-use jiff::tz::TimeZone;
-
 use crate::catalog::barman::Annotations;
 use crate::layout::Name;
-use crate::layout::barman::{BackupInfo, Keep, Status};
+use crate::layout::barman::{BackupInfo, Keep};
 use crate::ops::backup_fetch::{self, SyncFiles};
 use crate::ops::error::RequestError;
 use crate::ops::{Context, Error};
@@ -82,9 +80,7 @@ async fn is_there(to: &Context, facts: &Facts) -> Result<bool, Error> {
     let marker = storage::get_bytes(to.storage.as_ref(), &facts.marker()).await?;
     Ok(marker.is_some_and(|(_, content)| match &facts.source {
         Source::Barman { .. } => true,
-        Source::WalG(_) => {
-            BackupInfo::parse(&content, &TimeZone::system()).is_ok_and(|info| info.status == Status::Done)
-        }
+        Source::WalG(_) => BackupInfo::says_done(&content),
     }))
 }
 
