@@ -254,6 +254,9 @@ pub enum RequestError {
         /// What it builds on.
         parent: BackupName,
     },
+    /// A backup was deleted before it was complete.
+    #[error("backup `{0}` cannot be completed: somebody deleted it meanwhile")]
+    DeletedMeanwhile(Name),
     /// The source of a copy has no such backup, or it was not finished.
     #[error("there is no finished backup `{name}` to copy")]
     NoBackupToCopy {
@@ -481,7 +484,7 @@ impl Error {
                 "seawall checks names and headers of WAL; SEAWALL_CHECK_WAL=false stores anything".to_owned(),
             ),
             Error::AlreadyArchived { .. } => Some(
-                "two clusters may be archiving to the same prefix, or the server was restored and went another way"
+                "another cluster archives here, or this one was restored and went another way: give it a storage prefix of its own"
                     .to_owned(),
             ),
             Error::Server(_) => {

@@ -207,6 +207,7 @@ impl Taker<'_> {
             false => None,
         };
         self.check_parent().await?;
+        self.check_not_deleted().await?;
         let documents = self.backup.documents(&Taken {
             stopped: &stopped,
             finish_time,
@@ -265,6 +266,15 @@ impl Taker<'_> {
         match self.options.format.is_permanent() {
             true => backup_mark::mark_all(self.ctx, &chain, Mark::Permanent).await.map(drop),
             false => Ok(()),
+        }
+    }
+
+    /// A backup that is listed while it is taken can be deleted like any other, and its tars are gone then.
+    async fn check_not_deleted(&self) -> Result<(), Error> {
+        let Some(opening) = self.backup.opening() else { return Ok(()) };
+        match self.ctx.until_cancelled(self.ctx.storage.head(&opening.key)).await? {
+            Some(_) => Ok(()),
+            None => Err(RequestError::DeletedMeanwhile(self.backup.name()).into()),
         }
     }
 
