@@ -120,11 +120,33 @@ fn lines_end_as_barman_s_do() {
 }
 
 #[test]
-fn the_version_is_the_last_word_of_one_line() {
+fn each_command_tells_its_version_and_its_help() {
     let place = Place::new();
-    let output = ended(place.barman("wal-archive --version"), 0);
-    assert_eq!(output.stdout, b"barman-cloud-wal-archive 3.19.1\n");
-    assert!(output.stderr.is_empty());
+    for command in [
+        "backup",
+        "backup-delete",
+        "backup-keep",
+        "backup-list",
+        "backup-show",
+        "check-wal-archive",
+        "restore",
+        "wal-archive",
+        "wal-restore",
+    ] {
+        let program = format!("barman-cloud-{command}");
+        let version = ended(place.barman(&format!("{command} --version")), 0);
+        // The last word of one line.
+        assert_eq!(String::from_utf8(version.stdout).unwrap(), format!("{program} 3.19.1\n"));
+        let help = ended(place.barman(&format!("{command} --help")), 0);
+        assert!(
+            String::from_utf8(help.stdout).unwrap().starts_with(&format!("usage: {program} ")),
+            "{command}"
+        );
+        assert!(version.stderr.is_empty() && help.stderr.is_empty(), "{command}");
+        // It is --host, or nothing.
+        let usage = ended(place.barman(&format!("{command} -h")), 3);
+        assert!(usage.stdout.is_empty() && stderr(&usage).starts_with("usage: "), "{command}");
+    }
 }
 
 #[test]
@@ -183,6 +205,13 @@ fn what_is_not_supported_is_refused() {
         ("backup --snapshot-disk d URL srv", 3, "--snapshot-disk is not supported\nhint: "),
         ("wal-archive --kms-key-name k URL srv x", 3, "--kms-key-name is not supported\nhint: for S3"),
         ("backup-list --cloud-provider azure-blob-storage URL srv", 3, "azure-blob-storage is not supported"),
+        ("restore --snapshot-recovery-instance i URL srv id d", 3, "-instance is not supported\nhint: "),
+        (
+            "backup-delete --check-object-lock -b id URL srv",
+            3,
+            "--check-object-lock is not supported\nhint: ",
+        ),
+        ("backup --encryption-scope s URL srv", 3, "--encryption-scope is not supported\nhint: for S3"),
     ] {
         let text = stderr(&ended(place.barman(line), expected));
         assert!(text.contains(says), "{line}: {text}");
@@ -288,6 +317,7 @@ fn wal_goes_up_and_comes_down() {
     fs::write(work.join("pg_wal").join(SEGMENT), other).unwrap();
     let text = stderr(&ended(place.barman(&format!("wal-archive URL srv pg_wal/{SEGMENT}")), 4));
     assert!(text.contains("already archived") && text.contains(" ERROR: "), "{text}");
+    assert!(text.contains("hint: ") && text.contains("give it a server name of its own"), "{text}");
     assert_eq!(fs::read_dir(place.path("archive/srv/wals/0000000100000000")).unwrap().count(), 1);
 }
 

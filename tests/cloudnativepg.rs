@@ -11,10 +11,14 @@ mod confined;
 mod crosswise;
 #[path = "cloudnativepg/cycle.rs"]
 mod cycle;
+#[path = "cloudnativepg/deleted.rs"]
+mod deleted;
 #[path = "cloudnativepg/exit_codes.rs"]
 mod exit_codes;
 #[path = "cloudnativepg/fixtures.rs"]
 mod fixtures;
+#[path = "cloudnativepg/library.rs"]
+mod library;
 #[path = "cloudnativepg/operator.rs"]
 mod operator;
 #[path = "cloudnativepg/requests.rs"]
@@ -24,7 +28,7 @@ mod support;
 mod switchover;
 
 use operator::{ObjectStore, Variant};
-use support::{Barman, Bucket, Cluster, Missing, Postgres, Scratch};
+use support::{Barman, Bucket, CERTIFICATE, Cluster, Front, Missing, Postgres, RequestHead, Scratch};
 
 /// What a scenario is played on.
 struct Stage {
@@ -60,17 +64,36 @@ fn exit_codes_of_barman() {
     exit_codes::run(&stage.postgres, &stage.bucket, &stage.store(&barman, Variant::InTree));
 }
 
+/// The token has a right to the objects of one bucket, and to nothing else.
 #[test]
 fn cycle_in_tree() {
     let stage = require!(Stage::new());
-    cycle::run(&stage.postgres, &stage.bucket, &require!(stage.tested(Variant::InTree)));
+    let store = require!(stage.tested(Variant::InTree));
+    // The real one needs to look for the bucket.
+    let may_look = store.barman.is_real();
+    let front = Front::refusing(store.endpoint.as_ref().unwrap(), move |request: &RequestHead| {
+        let is_of_objects = request.target.trim_matches('/').contains(['/', '?']);
+        !is_of_objects && !(may_look && request.method == "HEAD")
+    });
+    let store = ObjectStore { endpoint: Some(front.endpoint()), ..store };
+    cycle::run(&stage.postgres, &stage.bucket, &store);
 }
 
-/// The destination is a whole bucket, without a path.
+/// The destination is a whole bucket, without a path; the service has a certificate of its own (`endpointCA`).
 #[test]
 fn cycle_of_the_plugin() {
     let stage = Stage { bucket: require!(Bucket::whole_versitygw()), ..require!(Stage::new()) };
-    cycle::run(&stage.postgres, &stage.bucket, &require!(stage.tested(Variant::Plugin)));
+    let store = require!(stage.tested(Variant::Plugin));
+    let front = Front::tls(store.endpoint.as_ref().unwrap());
+    let certificate = stage.scratch.file("ca.crt", &std::fs::read_to_string(CERTIFICATE).unwrap());
+    let barman = store.barman.clone().with("AWS_CA_BUNDLE", certificate.to_str().unwrap());
+    // By default the real one sends bodies of unknown length over TLS, which the front does not take.
+    let barman = barman.with("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required");
+    cycle::run(
+        &stage.postgres,
+        &stage.bucket,
+        &ObjectStore { endpoint: Some(front.endpoint()), barman, ..store },
+    );
 }
 
 #[test]
@@ -90,6 +113,19 @@ fn beside_barman() {
 fn switchover() {
     let stage = require!(Stage::new());
     switchover::run(&stage.postgres, &stage.bucket, &require!(stage.tested(Variant::InTree)));
+}
+
+#[test]
+fn backup_that_is_deleted_while_it_is_taken() {
+    let stage = require!(Stage::new());
+    let store = stage.store(&Barman::seawall(&stage.scratch), Variant::InTree);
+    deleted::run(&stage.postgres, &stage.bucket, &store);
+}
+
+#[test]
+fn library_of_the_operator() {
+    let (program, stage) = (require!(library::program()), require!(Stage::new()));
+    library::run(&stage.postgres, &stage.bucket, &require!(stage.tested(Variant::Plugin)), program);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -12,13 +12,15 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use md5::{Digest, Md5};
-use rustls_pki_types::pem::PemObject;
 use seawall::storage::retry::RetryPolicy;
 use seawall::storage::s3::{Addressing, Checksums, Credentials, Encryption, Endpoint, S3, S3Config, Tag};
 use seawall::storage::{
     Depth, Error, ErrorKind, Key, Part, Prefix, PutMode, SharedStorage, Storage, StorageConfig, get_bytes,
     list_all, open,
 };
+
+#[path = "tls/mod.rs"]
+mod tls;
 
 /// A listener on loopback that answers as the test says.
 struct Service {
@@ -74,7 +76,9 @@ impl Service {
                 match wire {
                     Wire::Deaf => kept.push(connection),
                     Wire::Plain => drop(std::thread::spawn(move || serve(connection, &seen, &script))),
-                    Wire::Tls => drop(std::thread::spawn(move || serve(tls(connection), &seen, &script))),
+                    Wire::Tls => {
+                        drop(std::thread::spawn(move || serve(tls::accept(connection), &seen, &script)))
+                    }
                 }
             }
         });
@@ -104,20 +108,6 @@ impl Service {
     fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap().clone()
     }
-}
-
-fn tls(connection: TcpStream) -> impl Read + Write {
-    let at = |name: &str| format!("{}/tests/tls/{name}", env!("CARGO_MANIFEST_DIR"));
-    let certificate = rustls_pki_types::CertificateDer::from_pem_file(at("server.pem")).unwrap();
-    let key = rustls_pki_types::PrivateKeyDer::from_pem_file(at("server.key")).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)
-        .unwrap();
-    rustls::StreamOwned::new(rustls::ServerConnection::new(Arc::new(config)).unwrap(), connection)
 }
 
 /// Answers the requests of one connection until it ends.
@@ -838,7 +828,7 @@ fn certificates_are_checked() {
     );
 
     let mut trusting = config(&endpoint);
-    trusting.ca_bundle = Some(format!("{}/tests/tls/server.pem", env!("CARGO_MANIFEST_DIR")).into());
+    trusting.ca_bundle = Some(tls::CERTIFICATE.into());
     run(retrying(trusting).put(&segment(), Bytes::from_static(b"x"), PutMode::Overwrite)).unwrap();
     let put = service.requests().pop().unwrap();
     assert_eq!(put.header("x-amz-content-sha256"), Some("UNSIGNED-PAYLOAD"));

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 
 use crate::operator::ObjectStore;
-use crate::support::{Bucket, Cluster, Postgres, Run};
+use crate::support::{Bucket, Cluster, Front, Postgres, Run};
 
 const SERVER: &str = "cluster";
 const SEGMENT: &str = "000000010000000000000001";
@@ -54,11 +54,18 @@ impl Case<'_> {
     }
 
     /// The ways not to reach the store, what each is, and barman's code for it.
-    fn unreachable(&self) -> [(&'static str, ObjectStore<'_>, i32); 4] {
-        let store = &self.store;
+    fn unreachable(&self) -> [(&'static str, ObjectStore<'_>, i32); 5] {
+        // Both try for long.
+        let barman = self.store.barman.clone().with("AWS_MAX_ATTEMPTS", "2");
+        let store = ObjectStore { barman: barman.clone(), ..self.store.clone() };
         let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let barman = &store.barman;
+        let distrusted = Front::tls(store.endpoint.as_ref().unwrap());
         [
+            (
+                "a certificate that nobody vouches for",
+                ObjectStore { endpoint: Some(distrusted.endpoint()), ..store.clone() },
+                4,
+            ),
             (
                 "nothing listens",
                 ObjectStore { endpoint: Some(format!("http://{closed}")), ..store.clone() },
@@ -76,10 +83,7 @@ impl Case<'_> {
             ),
             (
                 "wrong secret",
-                ObjectStore {
-                    barman: barman.clone().with("AWS_SECRET_ACCESS_KEY", "wrong"),
-                    ..store.clone()
-                },
+                ObjectStore { barman: barman.with("AWS_SECRET_ACCESS_KEY", "wrong"), ..store },
                 4,
             ),
         ]
@@ -139,6 +143,16 @@ impl Case<'_> {
                 assert_eq!(run.code, Some(code), "{what}: {run}");
             }
         }
+
+        // It makes a missing bucket, and nothing else does.
+        let bucket = Bucket::versitygw().unwrap();
+        bucket.remove();
+        let destination = bucket.setting("WALG_S3_PREFIX").to_owned();
+        let store = ObjectStore { destination, ..self.store.clone() };
+        let path = format!("pg_wal/{SEGMENT}");
+        store.wal_archive(&self.data, SERVER, &path).fails(4);
+        store.check_wal_archive(SERVER).fails(0);
+        store.wal_archive(&self.data, SERVER, &path).fails(0);
     }
 
     /// A list that could not be made is no empty one: the operator would take each of its backups for deleted.

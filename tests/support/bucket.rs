@@ -99,6 +99,13 @@ impl Bucket {
         Ok(Self { place: Place::S3(bucket), env: env.into() })
     }
 
+    /// Deletes the bucket itself; something has to make it again before the test ends.
+    pub fn remove(&self) {
+        if let Place::S3(bucket) = &self.place {
+            bucket.remove();
+        }
+    }
+
     /// The settings that lead the tool here.
     pub fn env(&self) -> impl Iterator<Item = (&str, &str)> {
         self.env.iter().map(|(name, value)| (name.as_str(), value.as_str()))
@@ -198,6 +205,10 @@ impl S3Bucket {
         self.wait(self.client.delete_object().bucket(&self.name).key(key).send()).unwrap();
     }
 
+    fn remove(&self) {
+        self.wait(self.client.delete_bucket().bucket(&self.name).send()).unwrap();
+    }
+
     fn abort_uploads(&self) {
         let uploads = self.wait(self.client.list_multipart_uploads().bucket(&self.name).send()).unwrap();
         for upload in uploads.uploads() {
@@ -217,7 +228,7 @@ impl Drop for S3Bucket {
         for key in self.keys() {
             self.delete(&key);
         }
-        self.wait(self.client.delete_bucket().bucket(&self.name).send()).unwrap();
+        self.remove();
     }
 }
 

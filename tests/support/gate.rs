@@ -25,7 +25,7 @@ pub struct RequestHead {
 }
 
 impl RequestHead {
-    fn parse(head: &str) -> Self {
+    pub(super) fn parse(head: &str) -> Self {
         let mut lines = head.lines();
         let mut words = lines.next().unwrap().split(' ').map(str::to_owned);
         let header = |line: &str| {
