@@ -11,8 +11,6 @@ mod confined;
 mod crosswise;
 #[path = "cloudnativepg/cycle.rs"]
 mod cycle;
-#[path = "cloudnativepg/deleted.rs"]
-mod deleted;
 #[path = "cloudnativepg/exit_codes.rs"]
 mod exit_codes;
 #[path = "cloudnativepg/fixtures.rs"]
@@ -26,6 +24,8 @@ mod requests;
 mod support;
 #[path = "cloudnativepg/switchover.rs"]
 mod switchover;
+#[path = "cloudnativepg/unfinished.rs"]
+mod unfinished;
 
 use operator::{ObjectStore, Variant};
 use support::{Barman, Bucket, CERTIFICATE, Cluster, Front, Missing, Postgres, RequestHead, Scratch};
@@ -116,10 +116,10 @@ fn switchover() {
 }
 
 #[test]
-fn backup_that_is_deleted_while_it_is_taken() {
+fn backup_that_does_not_come_to_its_end() {
     let stage = require!(Stage::new());
     let store = stage.store(&Barman::seawall(&stage.scratch), Variant::InTree);
-    deleted::run(&stage.postgres, &stage.bucket, &store);
+    unfinished::run(&stage.postgres, &stage.bucket, &store);
 }
 
 #[test]

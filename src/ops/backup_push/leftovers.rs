@@ -29,7 +29,12 @@ pub(super) async fn remove_leftovers(ctx: &Context, backup: &dyn NewBackup, reas
     });
     if !matches!(removed.await, Ok(Ok(()))) {
         let name = backup.name();
-        tracing::warn!("could not remove everything that backup {name} had stored; `delete garbage` will");
+        // Where the layout has an opening document the backup is listed, as one that failed.
+        let way = match backup.opening() {
+            Some(_) => "delete the backup",
+            None => "`delete garbage` will",
+        };
+        tracing::warn!("could not remove everything that backup {name} had stored; {way}");
     }
 }
 
