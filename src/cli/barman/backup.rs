@@ -1,6 +1,5 @@
 //! `backup` and `restore`.
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -190,7 +189,6 @@ static METHODS: [(&Flag, Method); 4] =
 pub fn compression(session: &Session) -> Result<Compression, cli::Error> {
     let method = METHODS.into_iter().find(|(flag, _)| session.line.has(flag));
     let method = method.map_or(Method::None, |(_, method)| method);
-    // Each of the workers has a thread already.
-    Compression::of_barman_backup(method, NonZeroUsize::MIN)
-        .map_err(|error| settings::Error::from(error).into())
+    // Each tar may use all cores: the last one, often that of the largest table, has them alone.
+    Compression::of_barman_backup(method, cores()).map_err(|error| settings::Error::from(error).into())
 }
