@@ -8,7 +8,7 @@
 //! | lz4 | `lz4` | one frame, 4 MiB independent blocks, content checksum | frames |
 //! | zstd | `zst` | one frame with content checksum | frames |
 //! | brotli | `br` | one stream | one stream |
-//! | lzma | `lzma` | `.lzma` ("lzma alone"), 8 MiB dictionary, end marker | one stream |
+//! | lzma | `lzma` | `.lzma` ("lzma alone"), 2 MiB dictionary, end marker | one stream |
 //! | none | (none) | the bytes as they are | the bytes as they are |
 //! | gzip | `gz` | one member | members |
 //! | bzip2 | `bz2` | one stream, on several threads | streams |

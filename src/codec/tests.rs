@@ -141,7 +141,7 @@ fn the_first_bytes_are_walgs() {
     assert_eq!(lz4[..7], [0x04, 0x22, 0x4d, 0x18, 0x64, 0x70, 0xb9]);
     assert_eq!(lz4[..7], golden("lz4-plain-tablespace/backup_label.tar.lz4")[..7]);
     let lzma = stored(b"x", Compression::Lzma, &Cipher::None);
-    assert_eq!(lzma[..13], [0x5d, 0, 0, 0x80, 0, 255, 255, 255, 255, 255, 255, 255, 255]);
+    assert_eq!(lzma[..13], [0x5d, 0, 0, 0x20, 0, 255, 255, 255, 255, 255, 255, 255, 255]);
     let zstd = stored(b"x", Compression::Zstd(ZstdLevel::default()), &Cipher::None);
     assert_eq!(zstd[..4], [0x28, 0xb5, 0x2f, 0xfd]);
     assert_eq!(zstd[4] & 0b100, 0b100, "content checksum flag");
