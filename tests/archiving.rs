@@ -20,8 +20,7 @@ use support::{Bucket, Cluster, Postgres, Run, Scratch, Site, Tool, repository, r
 /// A stopped cluster with at least five segments of 1 MiB that wait to be archived.
 fn with_unarchived_segments<'a>(scratch: &'a Scratch, postgres: &Postgres) -> (Cluster<'a>, Vec<PathBuf>) {
     let mut cluster = Cluster::create(scratch, postgres, "source", &["--wal-segsize=1"]);
-    cluster.configure("archive_mode", "on");
-    cluster.configure("archive_command", "false");
+    cluster.archive_in_vain();
     cluster.start();
     cluster.sql("CREATE TABLE t AS SELECT md5(i::text) FROM generate_series(1, 50000) i");
     cluster.stop();

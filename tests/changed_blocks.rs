@@ -664,8 +664,7 @@ fn a_standby_and_what_it_writes_when_it_was_promoted() {
 /// A stopped cluster with some 70 segments of 1 MiB that wait to be archived, and wal-push is told of one at a time.
 fn unarchived<'a>(scratch: &'a Scratch, postgres: &Postgres) -> (Cluster<'a>, Vec<String>) {
     let mut source = Cluster::create(scratch, postgres, "source", &["--wal-segsize=1"]);
-    source.configure("archive_mode", "on");
-    source.configure("archive_command", "false");
+    source.archive_in_vain();
     source.start();
     source.sql("CREATE TABLE filled AS SELECT g AS id, md5(g::text) AS t FROM generate_series(1, 400000) g");
     source.sql("UPDATE filled SET t = upper(t) WHERE id % 3 = 0");

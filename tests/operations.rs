@@ -523,9 +523,7 @@ fn backup_push_is_cancelled() {
     let postgres = require!(Postgres::version(15));
     let scratch = Scratch::new();
     let mut cluster = Cluster::create(&scratch, &postgres, "data", &[]);
-    // The end of the backup waits for an archive that never succeeds.
-    cluster.configure("archive_mode", "on");
-    cluster.configure("archive_command", "false");
+    cluster.archive_in_vain();
     cluster.start();
     for hanging in [Some(1), Some(3), None] {
         let (memory, cancel) = (Memory::new(), CancellationToken::new());

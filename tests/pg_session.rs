@@ -242,8 +242,7 @@ fn a_stop_that_takes_too_long_ends() {
     let postgres = require!(Postgres::version(15));
     let scratch = Scratch::new();
     let mut cluster = Cluster::create(&scratch, &postgres, "data", &[]);
-    cluster.configure("archive_mode", "on");
-    cluster.configure("archive_command", "false");
+    cluster.archive_in_vain();
     cluster.start();
     run(async {
         let session = Session::connect(&conninfo(&cluster.libpq_env())).await.unwrap();

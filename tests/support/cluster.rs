@@ -137,6 +137,12 @@ impl<'a> Cluster<'a> {
         self.configure("archive_command", &format!("{} wal-push %p", tool.path()));
     }
 
+    /// Archives nothing from the next start on: all segments stay and wait, and the end of a backup waits for them.
+    pub fn archive_in_vain(&self) {
+        self.configure("archive_mode", "on");
+        self.configure("archive_command", "false");
+    }
+
     /// Makes the next start an archive recovery by `tool wal-fetch`, of a cluster that archives nothing itself.
     pub fn recover_with(&mut self, tool: &Tool) {
         self.set_env(tool.env());

@@ -272,6 +272,30 @@ impl Metadata {
 }
 
 impl Backup {
+    /// A full backup that is empty and ends where it starts.
+    #[cfg(test)]
+    pub(crate) fn for_test(name: BackupName, start: Lsn) -> Backup {
+        Backup {
+            name,
+            delta: None,
+            start_lsn: Some(start),
+            finish_lsn: Some(start),
+            pg_version: PgVersion::new(150_018),
+            system_identifier: None,
+            start_time: Timestamp::UNIX_EPOCH,
+            finish_time: Timestamp::UNIX_EPOCH,
+            hostname: "host".to_owned(),
+            data_dir: "/pgdata".into(),
+            is_permanent: false,
+            uncompressed_size: 0,
+            compressed_size: 0,
+            data_catalog_size: 0,
+            tablespaces: None,
+            user_data: None,
+            files_metadata_disabled: false,
+        }
+    }
+
     /// Reads the backup `name` from its documents. What `metadata.json` says of permanence and user data wins over
     /// the sentinel, which is never rewritten; an old backup may have no `metadata.json`.
     pub fn from_documents(

@@ -381,7 +381,6 @@ async fn history(ctx: &Context, data_dir: &Path, timeline: TimelineId) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pg::PgVersion;
 
     const CLUSTER: SystemIdentifier = SystemIdentifier::new(7);
 
@@ -396,23 +395,9 @@ mod tests {
 
     fn full(name: &str, start: u64) -> Backup {
         Backup {
-            name: name.parse().unwrap(),
-            delta: None,
-            start_lsn: Some(Lsn::new(start)),
             finish_lsn: Some(Lsn::new(start + 0x100)),
-            pg_version: PgVersion::new(150_000),
             system_identifier: Some(CLUSTER),
-            start_time: Timestamp::UNIX_EPOCH,
-            finish_time: Timestamp::UNIX_EPOCH,
-            hostname: String::new(),
-            data_dir: "/data".into(),
-            is_permanent: false,
-            uncompressed_size: 0,
-            compressed_size: 0,
-            data_catalog_size: 0,
-            tablespaces: None,
-            user_data: None,
-            files_metadata_disabled: false,
+            ..Backup::for_test(name.parse().unwrap(), Lsn::new(start))
         }
     }
 

@@ -20,7 +20,7 @@ use crate::layout::walg::{Backup, BackupName, DeltaOrigin, FilesMetadata, WalG};
 use crate::ops::backup_choice::BackupChoice;
 use crate::ops::backup_fetch::{self, Options, Plan, SyncFiles};
 use crate::ops::{Context, Error};
-use crate::pg::{Lsn, PgVersion};
+use crate::pg::Lsn;
 use crate::progress::Progress;
 use crate::storage::memory::Memory;
 use crate::storage::{Key, SharedStorage};
@@ -177,25 +177,7 @@ fn backup(step: usize, files_metadata_disabled: bool) -> Backup {
         lsn: Lsn::new(0x0200_0028 * step as u64),
         source: None,
     });
-    Backup {
-        name: name(step),
-        delta,
-        start_lsn: Some(lsn),
-        finish_lsn: Some(lsn),
-        pg_version: PgVersion::new(150_018),
-        system_identifier: None,
-        start_time: Timestamp::UNIX_EPOCH,
-        finish_time: Timestamp::UNIX_EPOCH,
-        hostname: "host".to_owned(),
-        data_dir: "/pgdata".into(),
-        is_permanent: false,
-        uncompressed_size: 0,
-        compressed_size: 0,
-        data_catalog_size: 0,
-        tablespaces: None,
-        user_data: None,
-        files_metadata_disabled,
-    }
+    Backup { delta, files_metadata_disabled, ..Backup::for_test(name(step), lsn) }
 }
 
 /// Files by their paths, each with its mode.
