@@ -38,12 +38,14 @@ pub(super) async fn provider(config: &S3Config, region: Region) -> SharedCredent
         Credentials::Chain(chain) => SharedCredentialsProvider::new(providers(chain, http(), region.clone())),
     };
     let Some(role) = &config.assume_role else { return base };
-    let sdk = SdkConfig::builder()
+    let mut sdk = SdkConfig::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .http_client(http())
         .region(region)
-        .time_source(aws_smithy_async::time::SystemTimeSource::new())
-        .build();
+        .time_source(aws_smithy_async::time::SystemTimeSource::new());
+    // The SDK's own providers read it from the environment, too.
+    sdk.set_endpoint_url(std::env::var("AWS_ENDPOINT_URL_STS").ok());
+    let sdk = sdk.build();
     let session = role.session_name.as_deref().unwrap_or(SESSION_NAME);
     let role = AssumeRoleProvider::builder(&role.role_arn).session_name(session).configure(&sdk);
     SharedCredentialsProvider::new(role.build_from_provider(base).await)
