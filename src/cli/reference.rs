@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use clap_complete::Shell;
+use clap_mangen::Man;
 
 use crate::settings::value::Kind;
 use crate::settings::{Key, Status, Visibility, keys};
@@ -17,11 +18,57 @@ pub fn completion(shell: Shell) -> String {
     String::from_utf8_lossy(&script).into_owned()
 }
 
-/// The manual page, in roff.
+/// The manual page, in roff: the program, then each command below its own heading.
 pub fn manual() -> Result<String, Error> {
-    let mut page = Vec::new();
-    clap_mangen::Man::new(arguments::command("seawall")).render(&mut page).map_err(Error::Output)?;
-    Ok(String::from_utf8_lossy(&page).into_owned())
+    let program = arguments::command("seawall");
+    let commands = described(&program, program.get_name());
+    let after = program.get_after_help().map(ToString::to_string).unwrap_or_default();
+    let page = Man::new(program.subcommand_value_name("command"));
+    let mut text = Vec::new();
+    page.render_title(&mut text)
+        .and_then(|()| page.render_name_section(&mut text))
+        .and_then(|()| page.render_synopsis_section(&mut text))
+        .and_then(|()| page.render_description_section(&mut text))
+        .map_err(Error::Output)?;
+    let mut manual = String::from_utf8_lossy(&text).into_owned();
+    // What stands after the help is plain text.
+    let _ = writeln!(manual, "{after}");
+    text = Vec::new();
+    page.render_options_section(&mut text).map_err(Error::Output)?;
+    manual += &String::from_utf8_lossy(&text);
+    manual += ".SH COMMANDS\n";
+    for (name, command) in commands {
+        let (mut synopsis, mut rest) = (Vec::new(), Vec::new());
+        let command = Man::new(command);
+        command
+            .render_synopsis_section(&mut synopsis)
+            .and_then(|()| command.render_description_section(&mut rest))
+            .and_then(|()| command.render_options_section(&mut rest))
+            .map_err(Error::Output)?;
+        for section in [synopsis, rest] {
+            // These are parts of a section of the page, and no sections themselves.
+            let text = String::from_utf8_lossy(&section).into_owned();
+            let heading = format!(".SS {}\n", name.replace('-', "\\-"));
+            let text = text.replace(".SH SYNOPSIS\n", &heading);
+            manual += &text.replace(".SH DESCRIPTION\n", ".PP\n").replace(".SH OPTIONS\n", "");
+        }
+    }
+    Ok(manual)
+}
+
+/// The commands below `parent` that do something, each with its whole name.
+fn described(parent: &clap::Command, name: &str) -> Vec<(String, clap::Command)> {
+    let mut commands = Vec::new();
+    for command in parent.get_subcommands().filter(|command| !command.is_hide_set()) {
+        let name = format!("{name} {}", command.get_name());
+        if command.has_subcommands() {
+            commands.extend(described(command, &name));
+        } else {
+            let command = command.clone().bin_name(&name).disable_help_flag(true);
+            commands.push((name, command));
+        }
+    }
+    commands
 }
 
 /// One line for each setting flag.
@@ -110,7 +157,13 @@ mod tests {
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
             assert!(completion(shell).contains("config"), "{shell}");
         }
-        assert!(manual().unwrap().contains("seawall"));
+        let manual = manual().unwrap();
+        for line in
+            [".SH COMMANDS", ".SS seawall wal\\-push", ".SS seawall delete retain", ".SS seawall config show"]
+        {
+            assert!(manual.lines().any(|known| known == line), "{line}\n{manual}");
+        }
+        assert!(!manual.contains("(1)\n") && !manual.contains("prefetch"), "{manual}");
         assert!(flags().contains("--walg-file-prefix path"));
     }
 }
