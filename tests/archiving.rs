@@ -180,6 +180,57 @@ fn files_that_wait_are_pushed_along() {
     }
 }
 
+/// PostgreSQL does not ask for what went up beside another segment.
+#[test]
+fn files_that_were_pushed_along_are_done() {
+    let postgres = require!(Postgres::version(15));
+    let scratch = Scratch::new();
+    let (bucket, seawall) = repository(&scratch);
+    let (mut cluster, segments) = with_unarchived_segments(&scratch, &postgres);
+    cluster.archive_with(&seawall);
+    cluster.configure("archive_command", &format!("{} wal-push %p --pg-ready-rename=true", seawall.path()));
+    cluster.start();
+    cluster.wait_until("SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'", "0");
+    let calls: usize = cluster.sql("SELECT archived_count FROM pg_stat_archiver").parse().unwrap();
+    assert!(calls < segments.len(), "{calls} calls for {} segments", segments.len());
+    let keys = bucket.keys();
+    for segment in &segments {
+        let key = format!("wal_005/{}.lz4", segment.file_name().unwrap().to_str().unwrap());
+        assert!(keys.contains(&key), "{key} in {keys:?}");
+    }
+}
+
+/// Segments fetched ahead wait where they are told to, whatever the segment that was asked for is to be called.
+#[test]
+fn segments_are_fetched_ahead_to_a_place_of_their_own() {
+    let postgres = require!(Postgres::version(15));
+    let scratch = Scratch::new();
+    let (bucket, seawall) = repository(&scratch);
+    let (_cluster, segments) = with_unarchived_segments(&scratch, &postgres);
+    let names: Vec<&str> =
+        segments[..3].iter().map(|segment| segment.file_name().unwrap().to_str().unwrap()).collect();
+    for segment in &segments[..3] {
+        push(&scratch, &seawall, segment).success();
+    }
+    let place = scratch.dir("ahead");
+    let fetch = |tool: &Tool, name: &str| {
+        tool.run(&scratch, ["wal-fetch", name, scratch.absent(name).to_str().unwrap()])
+    };
+    fetch(&seawall, names[2]).success();
+    assert!(!scratch.path().join(".wal-g").exists(), "that may have been pg_rewind");
+
+    let ahead = seawall.clone().with("WALG_PREFETCH_DIR", place.to_str().unwrap());
+    fetch(&ahead, names[0]).success();
+    let begin = Instant::now();
+    while !place.join(".wal-g/prefetch").join(names[1]).exists() {
+        assert!(begin.elapsed() < Duration::from_secs(60), "{} is not fetched ahead", names[1]);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    bucket.delete(&format!("wal_005/{}.lz4", names[1]));
+    fetch(&ahead, names[1]).success().stderr_has("restored a prefetched segment");
+    assert!(fs::read(scratch.absent(names[1])).unwrap() == fs::read(&segments[1]).unwrap());
+}
+
 /// A primary with about 40 MB of data.
 fn busy_primary(site: &Site) -> Cluster<'_> {
     let source = site.primary(&[]);

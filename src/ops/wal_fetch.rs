@@ -67,7 +67,7 @@ pub async fn run(ctx: &Context, name: &str, destination: &Path, options: Options
     }
     durable::remove_leftovers(durable::parent(destination), LEFTOVER_AGE);
     let segment = file.and_then(WalFileName::segment);
-    let prefetch = options.prefetch.as_ref().filter(|_| wants_prefetch(name, destination));
+    let prefetch = options.prefetch.as_ref().filter(|prefetch| prefetch.is_wanted(name, destination));
     let directory = prefetch.map(|prefetch| PrefetchDir::of(destination, prefetch.parent.as_deref()));
 
     let check = match options.check {
@@ -95,9 +95,12 @@ pub async fn run(ctx: &Context, name: &str, destination: &Path, options: Options
     fetched
 }
 
-/// Recovery fetches into `RECOVERYXLOG` and goes forwards. pg_rewind keeps the segment's own name and goes backwards.
-fn wants_prefetch(name: &str, destination: &Path) -> bool {
-    destination.file_name().is_none_or(|file| file != name)
+impl Prefetch {
+    /// Recovery fetches into `RECOVERYXLOG` and goes forwards. pg_rewind keeps the segment's own name and goes backwards;
+    /// who has set a place for segments fetched ahead gets them all the same.
+    fn is_wanted(&self, name: &str, destination: &Path) -> bool {
+        self.parent.is_some() || destination.file_name().is_none_or(|file| file != name)
+    }
 }
 
 /// Moves a prefetched segment into place; whether there was a valid one.
