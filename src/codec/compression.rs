@@ -43,7 +43,7 @@ impl Compression {
     /// [`Error::UnknownMethod`], [`Error::ZstdLevel`], and [`Error::ZstdLevelUnused`] for a level with another method.
     pub fn parse(method: &str, zstd_level: Option<&str>) -> Result<Compression, Error> {
         let compression = match method {
-            "lz4" => Compression::Lz4(Lz4Level::LOWEST),
+            "lz4" => Compression::Lz4(LZ4_OF_WALG),
             "zstd" => Compression::Zstd(zstd_level.map_or(Ok(ZstdLevel::default()), ZstdLevel::parse)?),
             "brotli" => Compression::Brotli,
             "lzma" => Compression::Lzma,
@@ -73,12 +73,15 @@ impl Compression {
     }
 }
 
-/// wal-g's default is lz4 at its fastest level.
+/// wal-g's default is lz4.
 impl Default for Compression {
     fn default() -> Self {
-        Compression::Lz4(Lz4Level::LOWEST)
+        Compression::Lz4(LZ4_OF_WALG)
     }
 }
+
+/// The fastest that stores no more than wal-g's lz4, see `docs/benchmarks/codecs.md`.
+pub(super) const LZ4_OF_WALG: Lz4Level = Level(2);
 
 /// A level of a compression library, as that library counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +93,8 @@ pub type GzipLevel = Level<1, 9>;
 pub type Bzip2Level = Level<1, 9>;
 /// A preset of liblzma; it has a 0 too, which barman-cloud does not offer.
 pub type XzLevel = Level<1, 9>;
-/// A level of lz4: up to 2 the fast compressor, from 3 on the slow one, which has no more than 12 of its own.
+/// A level of lz4: 0 and 1 are the fast compressor, 2 one between, from 3 on the slow one, which has no more than 12 of
+/// its own.
 pub type Lz4Level = Level<0, 16>;
 
 impl<const LOWEST: u8, const HIGHEST: u8> Level<LOWEST, HIGHEST> {
@@ -117,16 +121,33 @@ impl<const LOWEST: u8, const HIGHEST: u8> Level<LOWEST, HIGHEST> {
 /// From 20 to 22 windows of up to 128 MiB cost as much memory in every reader. wal-g's settings leave these out, see
 /// [`ZstdLevel::parse`]; barman-cloud's have them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ZstdLevel(i8);
+pub struct ZstdLevel {
+    number: i8,
+    search: ZstdSearch,
+}
+
+/// How the zstd library looks for matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ZstdSearch {
+    /// As the level says.
+    OfLevel,
+    /// By the strategy of the levels 18 and 19 (`btultra`), matches of 3 bytes too, with smaller tables: 10 MiB in place of
+    /// 32 for the whole encoder at level 16.
+    Thorough,
+}
 
 impl ZstdLevel {
     // Chosen by what wal-g stores at its level of that name, see `docs/benchmarks/codecs.md`.
-    const FASTEST: ZstdLevel = ZstdLevel(1);
-    pub(super) const DEFAULT: ZstdLevel = ZstdLevel(3);
-    const BETTER: ZstdLevel = ZstdLevel(6);
-    const BEST: ZstdLevel = ZstdLevel(16);
+    const FASTEST: ZstdLevel = ZstdLevel::of(1);
+    pub(super) const DEFAULT: ZstdLevel = ZstdLevel::of(3);
+    const BETTER: ZstdLevel = ZstdLevel::of(6);
+    pub(super) const BEST: ZstdLevel = ZstdLevel { number: 16, search: ZstdSearch::Thorough };
     const HIGHEST_OF_WALG: i8 = 19;
     const FURTHEST: i8 = 22;
+
+    const fn of(number: i8) -> ZstdLevel {
+        ZstdLevel { number, search: ZstdSearch::OfLevel }
+    }
 
     /// Understands wal-g's four names in any case, and a number from 1 to 19 as the library's own level.
     ///
@@ -139,7 +160,7 @@ impl ZstdLevel {
             "better" => Ok(ZstdLevel::BETTER),
             "best" => Ok(ZstdLevel::BEST),
             number => match number.parse() {
-                Ok(level @ 1..=ZstdLevel::HIGHEST_OF_WALG) => Ok(ZstdLevel(level)),
+                Ok(level @ 1..=ZstdLevel::HIGHEST_OF_WALG) => Ok(ZstdLevel::of(level)),
                 _ => Err(Error::ZstdLevel(text.to_owned())),
             },
         }
@@ -149,13 +170,17 @@ impl ZstdLevel {
     #[must_use]
     pub fn nearest(level: i64) -> ZstdLevel {
         let furthest = i64::from(ZstdLevel::FURTHEST);
-        ZstdLevel(i8::try_from(level.clamp(-furthest, furthest)).unwrap_or_default())
+        ZstdLevel::of(i8::try_from(level.clamp(-furthest, furthest)).unwrap_or_default())
     }
 
     /// The level as the zstd library counts.
     #[must_use]
     pub fn get(self) -> i32 {
-        i32::from(self.0)
+        i32::from(self.number)
+    }
+
+    pub(super) fn search(self) -> ZstdSearch {
+        self.search
     }
 }
 
@@ -172,12 +197,13 @@ mod tests {
     #[test]
     fn compression_settings() {
         let cases = [
-            ("lz4", None, Ok(Compression::Lz4(Level(0)))),
-            ("zstd", None, Ok(Compression::Zstd(ZstdLevel(3)))),
-            ("zstd", Some("Fastest"), Ok(Compression::Zstd(ZstdLevel(1)))),
-            ("zstd", Some("BETTER"), Ok(Compression::Zstd(ZstdLevel(6)))),
-            ("zstd", Some("best"), Ok(Compression::Zstd(ZstdLevel(16)))),
-            ("zstd", Some("19"), Ok(Compression::Zstd(ZstdLevel(19)))),
+            ("lz4", None, Ok(Compression::Lz4(Level(2)))),
+            ("zstd", None, Ok(Compression::Zstd(ZstdLevel::of(3)))),
+            ("zstd", Some("Fastest"), Ok(Compression::Zstd(ZstdLevel::of(1)))),
+            ("zstd", Some("BETTER"), Ok(Compression::Zstd(ZstdLevel::of(6)))),
+            ("zstd", Some("best"), Ok(Compression::Zstd(ZstdLevel::BEST))),
+            ("zstd", Some("16"), Ok(Compression::Zstd(ZstdLevel::of(16)))),
+            ("zstd", Some("19"), Ok(Compression::Zstd(ZstdLevel::of(19)))),
             (
                 "zstd",
                 Some("20"),

@@ -5,7 +5,7 @@
 //!
 //! | method | extension | written as | read |
 //! |---|---|---|---|
-//! | lz4 | `lz4` | one frame, 4 MiB independent blocks, content checksum | frames |
+//! | lz4 | `lz4` | one frame, linked blocks of 256 KiB, content checksum | frames |
 //! | zstd | `zst` | one frame with content checksum | frames |
 //! | brotli | `br` | one stream | one stream |
 //! | lzma | `lzma` | `.lzma` ("lzma alone"), 2 MiB dictionary, end marker | one stream |

@@ -5,8 +5,9 @@
 use std::io;
 
 use zstd::stream::raw::{CParameter, Decoder, Encoder, InBuffer, Operation, OutBuffer};
+use zstd::zstd_safe::Strategy;
 
-use super::compression::ZstdLevel;
+use super::compression::{ZstdLevel, ZstdSearch};
 use super::method::Method;
 use super::step::{self, Another, End, Input, Step};
 
@@ -17,6 +18,15 @@ impl Deflate {
     pub fn new(level: ZstdLevel) -> io::Result<Self> {
         let mut encoder = Encoder::new(level.get())?;
         encoder.set_parameter(CParameter::ChecksumFlag(true))?;
+        if level.search() == ZstdSearch::Thorough {
+            let thorough = [
+                CParameter::Strategy(Strategy::ZSTD_btultra),
+                CParameter::MinMatch(3),
+                CParameter::ChainLog(21),
+                CParameter::HashLog(18),
+            ];
+            thorough.into_iter().try_for_each(|parameter| encoder.set_parameter(parameter))?;
+        }
         Ok(Deflate(encoder))
     }
 }
