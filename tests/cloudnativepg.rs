@@ -73,7 +73,7 @@ fn cycle_in_tree() {
     let may_look = store.barman.is_real();
     let front = Front::refusing(store.endpoint.as_ref().unwrap(), move |request: &RequestHead| {
         let is_of_objects = request.target.trim_matches('/').contains(['/', '?']);
-        !is_of_objects && !(may_look && request.method == "HEAD")
+        !(is_of_objects || may_look && request.method == "HEAD")
     });
     let store = ObjectStore { endpoint: Some(front.endpoint()), ..store };
     cycle::run(&stage.postgres, &stage.bucket, &store);

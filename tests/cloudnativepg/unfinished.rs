@@ -18,7 +18,8 @@ pub fn run(postgres: &Postgres, bucket: &Bucket, store: &ObjectStore<'_>) {
     let mut source = instance(store.scratch, postgres, "source");
     store.archive_by_manager(&mut source, SERVER);
     source.start();
-    let (backup, id) = start(store, &source);
+    let backup = start(store, &source);
+    let id = id_of_next(store, 0);
     let place = ["--endpoint-url", store.endpoint.as_ref().unwrap(), &store.destination, SERVER];
     let delete = ["--backup-id", &id].into_iter().chain(place);
     store.barman.run(store.scratch, "backup-delete", delete).fails(0).stderr_has("may still be running");
@@ -33,7 +34,8 @@ pub fn run(postgres: &Postgres, bucket: &Bucket, store: &ObjectStore<'_>) {
     );
     has_failed(store, bucket, &id);
 
-    let (backup, id) = start(store, &source);
+    let backup = start(store, &source);
+    let id = id_of_next(store, 1);
     kill_process(Pid::from_child(&backup), Signal::TERM).unwrap();
     let ended = backup.wait_with_output().unwrap();
     assert_eq!(ended.status.signal(), Some(Signal::TERM.as_raw()), "{ended:?}");
@@ -41,17 +43,19 @@ pub fn run(postgres: &Postgres, bucket: &Bucket, store: &ObjectStore<'_>) {
     source.stop();
 }
 
-/// A slow backup that is listed already; its id.
-fn start(store: &ObjectStore<'_>, source: &Cluster<'_>) -> (Child, String) {
-    let known = store.catalog(SERVER).len();
+/// A slow backup.
+fn start(store: &ObjectStore<'_>, source: &Cluster<'_>) -> Child {
     let mut command = store.backup_command(source, SERVER, "backup-20261121010000");
-    let backup = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// The id of the backup that is listed after so many others.
+fn id_of_next(store: &ObjectStore<'_>, others: usize) -> String {
     loop {
-        let mut catalog = store.catalog(SERVER);
-        if catalog.len() > known {
-            return (backup, catalog.pop().unwrap()["backup_id"].as_str().unwrap().to_owned());
+        match store.catalog(SERVER).get(others) {
+            Some(backup) => return backup["backup_id"].as_str().unwrap().to_owned(),
+            None => std::thread::sleep(Duration::from_millis(50)),
         }
-        std::thread::sleep(Duration::from_millis(50));
     }
 }
 
