@@ -164,7 +164,7 @@ mod tests {
         for (method, expected) in [
             (Method::Gzip, Ok(Compression::Gzip(GzipLevel::nearest(9)))),
             (Method::Bzip2, Ok(Compression::Bzip2 { level: Bzip2Level::nearest(9), threads: THREADS })),
-            (Method::Lz4, Ok(Compression::default())),
+            (Method::Lz4, Ok(Compression::Lz4(Lz4Level::LOWEST))),
             (Method::Snappy, Ok(Compression::Snappy)),
             (Method::None, Ok(Compression::None)),
             (Method::Zstd, Err("barman-cloud does not compress base backups with zstd".to_owned())),
