@@ -75,15 +75,23 @@ fn a_segment_may_be_pushed_again() {
     let segment = &segments[0];
     let careful = seawall.clone().with("WALG_PREVENT_WAL_OVERWRITE", "true");
 
-    for tool in [&seawall, &seawall, &careful, &careful] {
+    let careless = seawall.clone().with("WALG_PREVENT_WAL_OVERWRITE", "false");
+    for tool in [&seawall, &seawall, &careful, &careful, &careless] {
         push(&scratch, tool, segment).success();
     }
     assert_eq!(bucket.keys().len(), 1);
     let original = fs::read(segment).unwrap();
     change(segment);
-    push(&scratch, &careful, segment).fails(1).stderr_has("other content");
-    assert!(archived(&scratch, &seawall, segment) == original, "it was replaced");
-    push(&scratch, &seawall, segment).success();
+    for tool in [&seawall, &careful] {
+        let refused = push(&scratch, tool, segment).fails(1);
+        refused.stderr_has("other content").stderr_has("WALG_PREVENT_WAL_OVERWRITE=false");
+        assert!(archived(&scratch, &seawall, segment) == original, "it was replaced");
+    }
+    // In another compression only who looks finds it.
+    push(&scratch, &careful.with("WALG_COMPRESSION_METHOD", "zstd"), segment)
+        .fails(1)
+        .stderr_has("other content");
+    push(&scratch, &careless, segment).success();
     assert!(archived(&scratch, &seawall, segment) == fs::read(segment).unwrap(), "it was not replaced");
 }
 

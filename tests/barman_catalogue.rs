@@ -207,7 +207,7 @@ fn what_is_printed_of_backups() {
     server.put(&Key::parse("base/20261101T000099/data.tar").unwrap(), "");
 
     let ctx = server.context();
-    let listed = server.runtime.block_on(backup_list::run(&ctx, Some(&annotations))).unwrap();
+    let listed = server.runtime.block_on(backup_list::run(&ctx, Some(&annotations))).unwrap().backups;
     assert_eq!(listed.len(), descriptions.len());
     assert_eq!(output::list(&listed), server.barman("backup-list", &[]).success().stdout);
     let json = server.barman("backup-list", &["--format", "json"]).success().stdout;
@@ -240,7 +240,7 @@ fn what_is_written_is_read_by_barman() {
     for (number, text) in (1..).zip(&written) {
         server.put(&names::backup_info_key(id(number)), text);
     }
-    let listed = server.runtime.block_on(backup_list::run(&server.context(), None)).unwrap();
+    let listed = server.runtime.block_on(backup_list::run(&server.context(), None)).unwrap().backups;
     let json = server.barman("backup-list", &["--format", "json"]).success().stdout;
     assert_eq!(output::list_json(listed.iter().map(|backup| &backup.entry)), json);
 }

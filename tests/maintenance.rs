@@ -377,7 +377,7 @@ fn an_empty_repository_has_no_backups_and_says_whether_it_has_wal() {
         block_on(backup_list::run(&directory(&root), options))
     };
     let empty = list().unwrap();
-    assert!(empty.backups.is_empty() && !empty.wal_without_backups);
+    assert!(empty.backups.is_empty() && empty.wal_alone.is_none());
     for (format, printed) in [
         (ListFormat::Plain, ""),
         (ListFormat::Pretty, ""),
@@ -388,7 +388,8 @@ fn an_empty_repository_has_no_backups_and_says_whether_it_has_wal() {
     }
     fs::create_dir(root.join("wal_005")).unwrap();
     fs::write(root.join("wal_005/000000010000000000000001.br"), "w").unwrap();
-    assert!(list().unwrap().wal_without_backups);
+    let told = list().unwrap().wal_alone.unwrap().to_string();
+    assert_eq!(told, format!("no base backup under {}: WAL alone cannot be restored", root.display()));
     fs::remove_dir_all(&root).unwrap();
     assert!(list().is_err(), "a missing root is not an empty list");
 }
@@ -537,6 +538,8 @@ impl Synthetic {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, content).unwrap();
         }
+        // Ours, which wal-g passes over.
+        fs::write(root.join("basebackups_005/seawall_owner.json"), "{}").unwrap();
         for index in 0..self.backups.len() {
             let sentinel = format!("basebackups_005/{}_backup_stop_sentinel.json", self.name(index));
             let time: jiff::Timestamp = format!("2026-11-20T{index:02}:30:00Z").parse().unwrap();

@@ -26,6 +26,7 @@ use seawall::ops::backup_push::{
     DeltaOptions, Format, Origin, ParentRules, VerifyDelta, WalGFormat, WithoutMap,
 };
 use seawall::ops::changed_blocks::{Rules, Source};
+use seawall::ops::ownership::TakeOver;
 use seawall::ops::segment_check::SegmentCheck;
 use seawall::ops::wal_push::{ChangedBlocks, Overwrite, ReadMarks, ReadyFiles, WalMetadata};
 use seawall::ops::{Class, Context, Error, backup_fetch, backup_push, wal_fetch, wal_push};
@@ -130,6 +131,7 @@ fn push_options(overwrite: Overwrite) -> wal_push::Options {
         concurrency: 4,
         files_at_most: 32,
         check: SegmentCheck::Skip,
+        take_over: TakeOver::NEVER,
         marks: ReadMarks::Yes,
         ready_files: ReadyFiles::Keep,
         metadata: WalMetadata::None,
@@ -149,7 +151,7 @@ fn pg_wal(directory: &Path) {
 
 #[test]
 fn wal_push() {
-    for overwrite in [Overwrite::Allow, Overwrite::Prevent] {
+    for overwrite in [Overwrite::Allow, Overwrite::PreventByName, Overwrite::Prevent] {
         let clean = Memory::new();
         let directory = tempfile::tempdir().unwrap();
         pg_wal(directory.path());
@@ -404,6 +406,7 @@ fn push(
             with_files_metadata: true,
             with_relations: false,
         }),
+        take_over: TakeOver::NEVER,
         checkpoint: Checkpoint::Immediate,
         verify: backup_push::VerifyPages::No,
         tar_bytes: 8 << 20,

@@ -4,7 +4,8 @@ pub mod barman;
 pub mod walg;
 
 use crate::layout::new_backup::Document;
-use crate::storage::{self, PutMode, Storage};
+use crate::layout::{Entry, Layout};
+use crate::storage::{self, Depth, Key, PutMode, Storage};
 
 /// Documents of backups that are read at a time.
 pub const DOCUMENTS_AT_ONCE: usize = 8;
@@ -25,4 +26,15 @@ pub async fn commit(storage: &dyn Storage, documents: Vec<Document>) -> storage:
         }
     }
     Ok(())
+}
+
+/// The markers of all backups, newest first: by the time of the marker where a listing tells it, else by name.
+pub async fn markers(storage: &dyn Storage, layout: &dyn Layout) -> storage::Result<Vec<Key>> {
+    let listing = storage::list_all(storage, &layout.backups(), Depth::Children).await?;
+    let objects = listing.objects.iter().map(|object| (Some(object.modified), Entry::Object(&object.key)));
+    let folders = listing.prefixes.iter().map(|prefix| (None, Entry::Folder(prefix)));
+    let markers = objects.chain(folders).filter_map(|(time, entry)| Some((time, layout.marker(entry)?)));
+    let mut markers: Vec<_> = markers.collect();
+    markers.sort();
+    Ok(markers.into_iter().rev().map(|(_, key)| key).collect())
 }

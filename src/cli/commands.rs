@@ -209,7 +209,7 @@ fn tell_of_missing_backups(list: &backup_list::BackupList, format: ListFormat) {
     if matches!(format, ListFormat::Plain | ListFormat::Pretty) {
         tracing::info!("No backups found");
     }
-    if list.wal_without_backups {
-        tracing::warn!("there is WAL but no base backup: WAL alone cannot be restored, run backup-push");
+    if let Some(wal_alone) = &list.wal_alone {
+        tracing::warn!("{wal_alone}");
     }
 }

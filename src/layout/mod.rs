@@ -7,16 +7,18 @@ pub mod barman;
 mod keys;
 mod name;
 pub mod new_backup;
+mod owner;
 pub mod walg;
 
 use std::fmt;
 
 use crate::codec::Method;
-use crate::pg::WalFileName;
+use crate::pg::{SystemIdentifier, WalFileName};
 use crate::storage::{Key, Prefix};
 
 pub use name::Name;
 pub use new_backup::NewBackup;
+pub use owner::{InvalidOwner, Owner};
 
 /// The form of a repository: what lies where.
 pub trait Layout: fmt::Debug + Send + Sync {
@@ -32,6 +34,33 @@ pub trait Layout: fmt::Debug + Send + Sync {
 
     /// The archived file that an object is, and its compression; `None` when it is something else.
     fn archived_file(&self, key: &Key) -> Option<(WalFileName, Method)>;
+
+    /// The folder of all backups.
+    fn backups(&self) -> Prefix;
+
+    /// The marker that belongs to an entry of that folder; `None` when the entry is none of a backup's.
+    fn marker(&self, entry: Entry<'_>) -> Option<Key>;
+
+    /// What a marker says; `None` when it cannot be read.
+    fn read_marker(&self, content: &[u8]) -> Option<Marker>;
+}
+
+/// What a listing of a folder has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry<'a> {
+    /// An object.
+    Object(&'a Key),
+    /// A folder in it.
+    Folder(&'a Prefix),
+}
+
+/// What the object says that makes a backup exist, as far as every layout has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Marker {
+    /// The cluster; old tools did not write it down.
+    pub system_identifier: Option<SystemIdentifier>,
+    /// Whether the backup was finished.
+    pub is_complete: bool,
 }
 
 /// How to find an archived file, whatever its compression.

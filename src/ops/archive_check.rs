@@ -4,6 +4,7 @@
 //! benefit of the doubt: the listing tells.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use futures_util::TryStreamExt;
 
@@ -19,7 +20,7 @@ pub enum Archive {
     /// Nothing that is in the way.
     Usable,
     /// Files that were archived, and there must be none.
-    NotEmpty,
+    NotEmpty(Count),
     /// Files of this timeline or of later ones.
     Newer {
         /// How many.
@@ -28,6 +29,28 @@ pub enum Archive {
         timeline: TimelineId,
     },
 }
+
+/// How many files are archived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Count {
+    /// So many.
+    All(usize),
+    /// So many were seen before the counting was given up.
+    AtLeast(usize),
+}
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (prefix, files) = match self {
+            Count::All(files) => ("", *files),
+            Count::AtLeast(files) => ("at least ", *files),
+        };
+        write!(f, "{prefix}{files} archived file{}", if files == 1 { "" } else { "s" })
+    }
+}
+
+/// Pages of a listing that are counted.
+const PAGES_COUNTED: usize = 10;
 
 /// Looks for archived files: for any, or with `timeline` for those of this timeline and later ones. Base backups do not
 /// matter.
@@ -46,18 +69,22 @@ pub async fn run(ctx: &Context, timeline: Option<TimelineId>) -> Result<Archive,
     let prefix = names::wal_prefix();
     let mut pages = ctx.storage.list(&prefix, Depth::All);
     let mut found: BTreeSet<WalFileName> = BTreeSet::new();
+    let mut counted = 0;
     while let Some(page) = ctx.until_cancelled(pages.try_next()).await? {
+        counted += 1;
         let files = page.objects.iter().filter_map(|object| names::parse_wal_key(&object.key));
         found.extend(
             files.map(|(file, _)| file).filter(|file| timeline.is_none_or(|first| file.timeline() >= first)),
         );
-        if timeline.is_none() && !found.is_empty() {
-            return Ok(Archive::NotEmpty);
+        // What there is decides already; only the number would change.
+        if timeline.is_none() && !found.is_empty() && page.next.is_some() && counted >= PAGES_COUNTED {
+            return Ok(Archive::NotEmpty(Count::AtLeast(found.len())));
         }
     }
-    Ok(match timeline {
-        Some(timeline) if !found.is_empty() => Archive::Newer { files: found.len(), timeline },
-        _ => Archive::Usable,
+    Ok(match (found.len(), timeline) {
+        (0, _) => Archive::Usable,
+        (files, Some(timeline)) => Archive::Newer { files, timeline },
+        (files, None) => Archive::NotEmpty(Count::All(files)),
     })
 }
 
@@ -101,11 +128,31 @@ mod tests {
             "wals/0000000100000000/000000010000000000000001.00000028.backup",
             "wals/00000002.history.bz2",
         ] {
-            assert_eq!(checked(&[name], None), Archive::NotEmpty, "{name}");
+            assert_eq!(checked(&[name], None), Archive::NotEmpty(Count::All(1)), "{name}");
         }
-        let others = ["base/20261121T031643/backup.info", "wals/notes.txt", "wals/0000000100000000/x.gz"];
+        let others = [
+            "wals/seawall_owner.json",
+            "base/20261121T031643/backup.info",
+            "wals/notes.txt",
+            "wals/0000000100000000/x.gz",
+        ];
         assert_eq!(checked(&others, None), Archive::Usable);
         assert_eq!(checked(&[], None), Archive::Usable);
+    }
+
+    #[test]
+    fn files_are_counted_up_to_a_bound() {
+        let name = |log: u32| format!("wals/00000001{log:08X}/00000001{log:08X}00000001");
+        let names: Vec<String> = (0..2000).map(name).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let some = checked(&names[..11], None);
+        assert_eq!(some, Archive::NotEmpty(Count::All(11)));
+        let Archive::NotEmpty(many @ Count::AtLeast(seen)) = checked(&names, None) else {
+            panic!("{some:?}")
+        };
+        assert!((900..=1000).contains(&seen), "{seen}");
+        assert_eq!(many.to_string(), format!("at least {seen} archived files"));
+        assert_eq!(Count::All(1).to_string(), "1 archived file");
     }
 
     #[test]

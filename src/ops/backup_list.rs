@@ -6,9 +6,10 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
 use crate::catalog::{self, DOCUMENTS_AT_ONCE, walg::BackupEntry};
-use crate::layout::walg::{BackupName, Metadata, names};
-use crate::storage::{Depth, Storage};
+use crate::layout::walg::{BackupName, Metadata};
+use crate::storage::Storage;
 
+use super::base_backups::{self, WalAlone};
 use super::{Context, Error};
 
 /// What to list.
@@ -32,8 +33,8 @@ pub enum Detail {
 pub struct BackupList {
     /// Oldest first: by the time of the sentinel, with details by the start of the backup when all tell it.
     pub backups: Vec<ListedBackup>,
-    /// There is WAL but no backup, so nothing can be restored.
-    pub wal_without_backups: bool,
+    /// That there is WAL but no backup, so that nothing can be restored.
+    pub wal_alone: Option<WalAlone>,
 }
 
 /// A backup in a list.
@@ -52,13 +53,13 @@ pub async fn run(ctx: &Context, options: Options) -> Result<BackupList, Error> {
     let storage = ctx.storage.as_ref();
     let entries = catalog::walg::list(storage).await?;
     if entries.is_empty() {
-        return Ok(BackupList { backups: Vec::new(), wal_without_backups: any_wal(storage).await? });
+        return Ok(BackupList { backups: Vec::new(), wal_alone: base_backups::wal_alone(ctx).await? });
     }
     let backups = match options.detail {
         Detail::Names => entries.into_iter().map(ListedBackup::of_entry).collect(),
         Detail::Documents => with_parents(storage, with_documents(storage, entries).await?).await?,
     };
-    Ok(BackupList { backups, wal_without_backups: false })
+    Ok(BackupList { backups, wal_alone: None })
 }
 
 impl ListedBackup {
@@ -106,9 +107,4 @@ async fn with_parents(storage: &dyn Storage, backups: Vec<ListedBackup>) -> Resu
 /// When the backup was started; a document without that field reads as the epoch.
 fn start_time(backup: &ListedBackup) -> Option<Timestamp> {
     backup.metadata.as_ref().map(|metadata| metadata.start_time).filter(|time| *time > Timestamp::UNIX_EPOCH)
-}
-
-async fn any_wal(storage: &dyn Storage) -> Result<bool, Error> {
-    let first = storage.list_page(&names::wal_prefix(), Depth::Children, None).await?;
-    Ok(!first.objects.is_empty())
 }

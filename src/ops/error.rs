@@ -15,6 +15,7 @@ use crate::{catalog, codec, durable, pg, pipeline, retention, tarball};
 use super::backup_fetch::Incomplete;
 use super::backup_push::Unfit;
 use super::changed_blocks;
+use super::ownership::OwnershipError;
 
 /// Why an operation did not do what it was asked for. One line of text; what helps is in [`Error::hint`].
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +74,9 @@ pub enum Error {
         /// What the data directory says.
         expected: SystemIdentifier,
     },
+    /// The repository is another cluster's, or it could not be found out whose it is.
+    #[error(transparent)]
+    Ownership(#[from] OwnershipError),
     /// A name that PostgreSQL gives to no file it archives.
     #[error("`{name}` is not the name of a file that PostgreSQL archives")]
     NotAWalFile {
@@ -420,6 +424,10 @@ impl Error {
                 catalog::barman::Error::AmbiguousName { .. } => Class::Usage,
                 catalog::barman::Error::Info { .. } => Class::Integrity,
             },
+            Error::Ownership(error) => match error {
+                OwnershipError::Storage(_) => Class::Storage,
+                OwnershipError::AnotherCluster { .. } | OwnershipError::Record { .. } => Class::Integrity,
+            },
             Error::Content { source, .. } => match storage_error(source) {
                 Some(_) => Class::Storage,
                 None => Class::Integrity,
@@ -460,6 +468,7 @@ impl Error {
     pub fn storage_kind(&self) -> Option<storage::ErrorKind> {
         match self {
             Error::Storage(error)
+            | Error::Ownership(OwnershipError::Storage(error))
             | Error::Catalog(catalog::walg::Error::Storage(error))
             | Error::BarmanCatalog(catalog::barman::Error::Storage(error)) => Some(error.kind()),
             Error::Content { source, .. } => storage_error(source).map(storage::Error::kind),
@@ -473,6 +482,7 @@ impl Error {
             Error::Storage(error) => error.hint().map(str::to_owned),
             Error::Catalog(error) => error.hint(),
             Error::BarmanCatalog(error) => error.hint(),
+            Error::Ownership(error) => error.hint(),
             Error::Content { source, .. } => cause::<codec::Error>(source)
                 .and_then(codec::Error::hint)
                 .or_else(|| storage_error(source).and_then(storage::Error::hint))
@@ -577,6 +587,9 @@ impl From<pipeline::PutError> for Error {
     fn from(error: pipeline::PutError) -> Error {
         match error {
             pipeline::PutError::Storage(error) => Error::Storage(error),
+            pipeline::PutError::Exists(key) => {
+                Error::AlreadyArchived { file: key.file_name().to_owned(), key }
+            }
             pipeline::PutError::Cancelled => Error::Cancelled,
         }
     }

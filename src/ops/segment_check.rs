@@ -7,7 +7,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::pg::{SegmentHeader, SegmentName, SystemIdentifier, WalSegmentSize};
+use crate::pg::{SegmentHeader, SegmentName, SystemIdentifier};
 
 use super::{Error, control_file};
 
@@ -20,14 +20,14 @@ pub enum SegmentCheck {
     Skip,
 }
 
-/// Checks that `file` is the segment `name`; returns its segment size.
+/// Checks that `file` is the segment `name`; returns its header.
 ///
 /// With the `cluster` known its identifier must be the same.
 pub fn check_segment(
     file: &File,
     name: SegmentName,
     cluster: Option<SystemIdentifier>,
-) -> Result<WalSegmentSize, Error> {
+) -> Result<SegmentHeader, Error> {
     let read_failed = |source| Error::File { action: "read", path: name.to_string().into(), source };
     let length = file.metadata().map_err(read_failed)?.len();
     let mut head = [0; SegmentHeader::LEN];
@@ -39,7 +39,7 @@ pub fn check_segment(
         Some(expected) if expected != header.system_identifier => {
             Err(Error::ForeignSegment { file: name.to_string(), found: header.system_identifier, expected })
         }
-        _ => Ok(header.segment_size),
+        _ => Ok(header),
     }
 }
 
@@ -48,7 +48,7 @@ pub fn check_segment_file(
     path: &Path,
     name: SegmentName,
     cluster: Option<SystemIdentifier>,
-) -> Result<WalSegmentSize, Error> {
+) -> Result<SegmentHeader, Error> {
     check_segment(&File::open(path).map_err(Error::file("open", path))?, name, cluster)
 }
 

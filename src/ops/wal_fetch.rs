@@ -24,7 +24,7 @@ use crate::storage::Key;
 
 use super::prefetch_dir::PrefetchDir;
 use super::segment_check::{SegmentCheck, check_segment, check_segment_file, cluster_of_wal_file};
-use super::{Context, Error, archived};
+use super::{Context, Error, archived, ownership};
 
 /// How often a segment that is being prefetched is looked for.
 const PREFETCH_POLL: Duration = Duration::from_millis(5);
@@ -163,6 +163,10 @@ pub(super) async fn fetch(
     let (bytes, temporary) = written.map_err(Error::file("write", destination))?;
     if let (Some(segment), Some(cluster)) = (segment, check) {
         check_segment(temporary.file(), segment, cluster)?;
+    }
+    // A segment was held against the cluster; a history file does not say whose it is.
+    if let (None, Some(Some(cluster))) = (segment, check) {
+        ownership::warn_of_another(ctx, &format!("the data directory that asks for `{name}`"), cluster).await;
     }
     temporary.commit()?;
     tracing::info!(file = name, %key, bytes, took = ?started.elapsed(), "restored");

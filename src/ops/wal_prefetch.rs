@@ -43,7 +43,8 @@ pub async fn run(
     let Some(_lock) = directory.lock().map_err(Error::file("lock", directory.path()))? else { return Ok(()) };
     directory.remove_up_to(current);
 
-    let size = check_segment_file(destination, current, None).unwrap_or(options.segment_size);
+    let header = check_segment_file(destination, current, None);
+    let size = header.map_or(options.segment_size, |header| header.segment_size);
     let next = std::iter::successors(current.next(size), |segment| segment.next(size));
     let fetches = next
         .take(options.segments)

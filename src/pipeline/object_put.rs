@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::storage::{self, Key, Part, PutMode, SharedStorage, Upload};
+use crate::storage::{self, Key, Part, PutMode, PutOutcome, SharedStorage, Upload};
 
 use super::part_pool::{PartBuffer, PartPool};
 use super::rate::RateLimit;
@@ -40,6 +40,10 @@ pub enum PutError {
     /// The storage refused or could not be reached.
     #[error(transparent)]
     Storage(#[from] storage::Error),
+    /// An object of a [`ObjectWriter::start_new`] is there already. It may be this very content, stored by an attempt
+    /// whose answer was lost.
+    #[error("`{0}` exists already")]
+    Exists(Key),
     /// The process is ending, or the writer was dropped before its end.
     #[error("interrupted")]
     Cancelled,
@@ -68,12 +72,22 @@ impl ObjectWriter {
     /// Starts the object `key`. `runtime` runs the requests; the writer blocks the calling thread while it waits for
     /// a buffer, so it belongs on a codec thread.
     pub fn start(runtime: &Handle, settings: &UploadSettings, key: Key) -> ObjectWriter {
+        ObjectWriter::start_as(runtime, settings, key, PutMode::Overwrite)
+    }
+
+    /// The same for an object that must not replace another one, as surely as the storage can ([`storage::put_new`]);
+    /// one that does not fit into a part replaces it all the same.
+    pub fn start_new(runtime: &Handle, settings: &UploadSettings, key: Key) -> ObjectWriter {
+        ObjectWriter::start_as(runtime, settings, key, PutMode::CreateOnly)
+    }
+
+    fn start_as(runtime: &Handle, settings: &UploadSettings, key: Key, mode: PutMode) -> ObjectWriter {
         let (pieces, received) = mpsc::channel(1);
         let (report, outcome) = oneshot::channel();
         let task_settings = settings.clone();
         runtime.spawn(async move {
             // A dropped writer no longer wants to know.
-            let _ = report.send(put_object(&task_settings, &key, received).await);
+            let _ = report.send(put_object(&task_settings, &key, mode, received).await);
         });
         ObjectWriter {
             current: None,
@@ -90,6 +104,22 @@ impl ObjectWriter {
         // When the task has given up already, its outcome says why.
         let _ = self.pieces.blocking_send(Piece::Last(last));
         Stored { outcome: self.outcome }
+    }
+
+    /// Hands over the rest, in a task, and waits until the object is stored, durably; its size in bytes.
+    pub async fn store(mut self) -> Result<u64, PutError> {
+        let last = self.current.take().map_or_else(Bytes::new, PartBuffer::freeze);
+        // When the task has given up already, its outcome says why.
+        let _ = self.pieces.send(Piece::Last(last)).await;
+        self.outcome.await.unwrap_or(Err(PutError::Cancelled))
+    }
+
+    /// Gives the object up, in a task, and waits until the storage has been told, or did not answer.
+    pub async fn give_up(self) {
+        let ObjectWriter { pieces, outcome, .. } = self;
+        drop(pieces);
+        // That it was not stored is what was asked for.
+        let _ = outcome.await;
     }
 
     /// Gives the object up and blocks until the storage has been told, or did not answer.
@@ -120,11 +150,6 @@ impl Stored {
     /// Blocks the thread until the object is stored, durably; its size in bytes.
     pub fn wait(self) -> Result<u64, PutError> {
         self.outcome.blocking_recv().unwrap_or(Err(PutError::Cancelled))
-    }
-
-    /// Waits until the object is stored, durably; its size in bytes.
-    pub async fn stored(self) -> Result<u64, PutError> {
-        self.outcome.await.unwrap_or(Err(PutError::Cancelled))
     }
 }
 
@@ -161,6 +186,7 @@ impl Write for ObjectWriter {
 async fn put_object(
     settings: &UploadSettings,
     key: &Key,
+    mode: PutMode,
     mut pieces: mpsc::Receiver<Piece>,
 ) -> Result<u64, PutError> {
     let first = tokio::select! {
@@ -169,7 +195,7 @@ async fn put_object(
     };
     match first {
         None => Err(PutError::Cancelled),
-        Some(Piece::Last(body)) => put_whole(settings, key, body).await,
+        Some(Piece::Last(body)) => put_whole(settings, key, mode, body).await,
         Some(Piece::Part(body)) => {
             let upload = unless_cancelled(settings, settings.storage.start_upload(key)).await?;
             let stored = put_parts(settings, upload.as_ref(), body, &mut pieces).await;
@@ -182,15 +208,25 @@ async fn put_object(
     }
 }
 
-async fn put_whole(settings: &UploadSettings, key: &Key, body: Bytes) -> Result<u64, PutError> {
+async fn put_whole(
+    settings: &UploadSettings,
+    key: &Key,
+    mode: PutMode,
+    body: Bytes,
+) -> Result<u64, PutError> {
     let size = body.len() as u64;
-    unless_cancelled(settings, async {
+    let outcome = unless_cancelled(settings, async {
         let _permit = settings.in_flight.acquire().await;
         throttle(settings, body.len()).await;
-        settings.storage.put(key, body, PutMode::Overwrite).await
-    })
-    .await?;
-    Ok(size)
+        match mode {
+            PutMode::Overwrite => settings.storage.put(key, body, mode).await,
+            PutMode::CreateOnly => storage::put_new(settings.storage.as_ref(), key, body).await,
+        }
+    });
+    match outcome.await? {
+        PutOutcome::Stored => Ok(size),
+        PutOutcome::AlreadyExists => Err(PutError::Exists(key.clone())),
+    }
 }
 
 /// The answer to a request, unless the process is asked to end before.

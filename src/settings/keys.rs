@@ -363,8 +363,9 @@ keys! {
     DOWNLOAD_CONCURRENCY in Wal ["WALG_DOWNLOAD_CONCURRENCY"]: Integer, default("10");
     /// WAL files that one wal-push may upload, the named one included
     TOTAL_BG_UPLOADED_LIMIT in Wal ["TOTAL_BG_UPLOADED_LIMIT"]: Integer, default("32");
-    /// never replace a WAL file by one with other content (history files are never replaced)
-    PREVENT_WAL_OVERWRITE in Wal ["WALG_PREVENT_WAL_OVERWRITE"]: Bool, default("false");
+    /// `true`: before a WAL file is archived, look for it in every form, since one with other content is never replaced;
+    /// unset: only under the name that it gets; `false`: replace it, as wal-g does. History files are never replaced
+    PREVENT_WAL_OVERWRITE in Wal ["WALG_PREVENT_WAL_OVERWRITE"]: Bool;
     /// rename `.ready` to `.done` for WAL pushed ahead of PostgreSQL's request
     PG_READY_RENAME in Wal ["PG_READY_RENAME"]: Bool, default("false");
     /// a JSON object beside the WAL with its times: `NOMETADATA`, `INDIVIDUAL`, `BULK`
@@ -388,6 +389,9 @@ keys! {
         ignored("there is no daemon yet");
     /// check that WAL files have their names and headers before they are archived and after they were fetched
     CHECK_WAL in Wal ["SEAWALL_CHECK_WAL"]: Bool, default("true");
+    /// system identifier of the cluster whose repository this one takes over, after pg_upgrade for example; otherwise a push
+    /// of another cluster is refused
+    TAKE_OVER_FROM in Wal ["SEAWALL_TAKE_OVER_FROM"]: Text;
     /// stop recovery (exit code 126) instead of ending it when wal-fetch could not ask the storage
     RECOVERY_EXIT_126 in Wal ["SEAWALL_RECOVERY_EXIT_126"]: Bool, default("true");
 

@@ -66,6 +66,8 @@ pub enum Fault {
     CutBody(usize),
     /// No answer ever comes.
     Hang,
+    /// A `get` that does not see the object: it comes before the one that writes it. Elsewhere nothing.
+    TooEarly,
 }
 
 #[derive(Debug, Default)]
@@ -161,7 +163,7 @@ impl Memory {
     ) -> Result<T> {
         let error = |kind| Error::new(kind, operation.name(), key, &self.location, "scheduled fault");
         match fault {
-            None => effect(&mut self.state()),
+            None | Some(Fault::TooEarly) => effect(&mut self.state()),
             Some(Fault::Before(kind)) => Err(error(kind)),
             Some(Fault::After(kind)) => effect(&mut self.state()).and(Err(error(kind))),
             Some(Fault::CutBody(_)) => effect(&mut self.state()).and(Err(error(ErrorKind::Network))),
@@ -267,6 +269,7 @@ impl Storage for Memory {
             };
             let find = |state: &mut State| Ok(state.objects.get(key).cloned());
             let object = self.run(Operation::Get, Some(key), fault, find).await?;
+            let object = object.filter(|_| fault != Some(Fault::TooEarly));
             let Some(object) = object else { return Ok(None) };
             if if_match.is_some_and(|tag| *tag != object.etag) {
                 let detail = "the object was replaced while it was being read";

@@ -167,7 +167,8 @@ pub struct Body {
 pub enum PutMode {
     /// Replaces what is there.
     Overwrite,
-    /// Writes only when nothing is there; needs [`Limits::conditional_put`].
+    /// Writes only when nothing is there. [`ErrorKind::Invalid`] where the service knows no such condition; one that
+    /// ignores it replaces the object. See [`Limits::conditional_put`] and [`put_new`].
     CreateOnly,
 }
 
@@ -224,7 +225,7 @@ pub struct Limits {
     pub max_parts: u32,
     /// Keys of one delete request.
     pub delete_batch: usize,
-    /// Whether [`PutMode::CreateOnly`] works.
+    /// Whether [`PutMode::CreateOnly`] is known to work.
     pub conditional_put: bool,
 }
 
@@ -298,6 +299,19 @@ pub async fn get_bytes(storage: &dyn Storage, key: &Key) -> Result<Option<(Objec
         bytes.extend_from_slice(&chunk);
     }
     Ok(Some((body.meta, bytes.freeze())))
+}
+
+/// Creates an object unless there is one, as surely as the storage can. Durable on return.
+///
+/// Where the service knows no condition, or ignores it, what appeared since the caller looked is replaced.
+pub async fn put_new(storage: &dyn Storage, key: &Key, body: Bytes) -> Result<PutOutcome> {
+    match storage.put(key, body.clone(), PutMode::CreateOnly).await {
+        Err(error) if error.kind() == ErrorKind::Invalid => {
+            tracing::debug!("creating without a condition: {error}");
+            storage.put(key, body, PutMode::Overwrite).await
+        }
+        outcome => outcome,
+    }
 }
 
 /// A shared storage.

@@ -38,6 +38,8 @@ struct S3Bucket {
 /// Repositories lie below the bucket's root, so that nothing beside them may be touched, if a test does not say otherwise.
 const PREFIX: &str = "backups/demo/";
 
+const OWNER: &str = "/seawall_owner.json";
+
 impl Bucket {
     /// A directory, `WALG_FILE_PREFIX`.
     pub fn directory(scratch: &Scratch, name: &str) -> Self {
@@ -117,17 +119,28 @@ impl Bucket {
         self.env().find(|(setting, _)| *setting == name).unwrap().1
     }
 
-    /// All keys below the prefix, sorted.
+    /// All keys below the prefix, sorted, but for the record of [`Bucket::owner`], which comes with the first object.
     pub fn keys(&self) -> Vec<String> {
-        let mut keys = match &self.place {
+        let mut keys = self.every_key();
+        keys.retain(|key| !key.ends_with(OWNER));
+        keys.sort();
+        keys
+    }
+
+    /// What says whose repository this is.
+    pub fn owner(&self) -> Option<String> {
+        let key = self.every_key().into_iter().find(|key| key.ends_with(OWNER))?;
+        Some(String::from_utf8(self.get(&key)).unwrap())
+    }
+
+    fn every_key(&self) -> Vec<String> {
+        match &self.place {
             Place::Directory(root) => files_below(root, root),
             Place::S3(bucket) => {
                 let below = |key: &String| key.strip_prefix(bucket.prefix).map(str::to_owned);
                 bucket.keys().iter().filter_map(below).collect()
             }
-        };
-        keys.sort();
-        keys
+        }
     }
 
     /// The names of the backups, those with a sentinel.

@@ -27,7 +27,7 @@ use super::flags::{
 use super::grammar::Flag;
 use super::objects::{encryption, tags};
 use super::place::Objects;
-use super::wal::{cores, hook};
+use super::wal::{cores, hook, take_over};
 use super::{Error, WHOLE_FILES, catalogue, values};
 
 /// `--max-archive-size` where nothing is said.
@@ -68,6 +68,7 @@ pub fn backup(session: &Session) -> Result<(), cli::Error> {
         data_dir: None,
         conninfo: conninfo(session)?,
         format: Format::Barman { name },
+        take_over: take_over(session)?,
         checkpoint: match session.line.has(&IMMEDIATE_CHECKPOINT) {
             true => Checkpoint::Immediate,
             false => Checkpoint::Spread,

@@ -8,7 +8,8 @@ use crate::codec::Compression;
 use crate::layout::barman::Keep;
 use crate::ops::barman::backup_delete::{self, DeleteRequest};
 use crate::ops::barman::backup_keep::{self, Action};
-use crate::ops::barman::{backup_list, backup_show};
+use crate::ops::barman::backup_list::{self, BackupList};
+use crate::ops::barman::backup_show;
 use crate::ops::delete::Mode;
 use crate::retention::barman::RetentionPolicy;
 
@@ -28,9 +29,12 @@ pub fn list(session: &Session) -> Result<(), cli::Error> {
     let annotations = session.annotations()?;
     // JSON does not say what is kept.
     let format = format(session);
-    let backups = session::run(context, Threads::One, async |context| {
+    let BackupList { backups, wal_alone } = session::run(context, Threads::One, async |context| {
         backup_list::run(&context, (format == Format::Console).then_some(&annotations)).await
     })?;
+    if let Some(wal_alone) = wal_alone {
+        tracing::warn!("{wal_alone}");
+    }
     printer::print(&match format {
         Format::Console => output::list(&backups),
         Format::Json => output::list_json(backups.iter().map(|backup| &backup.entry)),

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::ops::archive_check::Count;
 use crate::pg::connection_string::InvalidConnectionString;
 use crate::storage;
 use crate::storage::s3::InvalidEndpoint;
@@ -106,8 +107,10 @@ pub enum Error {
     ArchiveInUse {
         /// The server.
         server: String,
-        /// What was found.
+        /// What was found, in barman's words.
         found: String,
+        /// How many files were.
+        files: Count,
     },
     /// A link would take the place of something else.
     #[error("`{path}` exists and is not a link to this program", path = .0.display())]
@@ -136,8 +139,11 @@ impl Error {
             Error::KeyWithoutKms => "leave it out, or encrypt with aws:kms",
             Error::BackupHook => "call barman-cloud-backup beside barman: it takes a backup of its own",
             Error::NoBucket(_) => "barman-cloud-check-wal-archive creates it",
-            Error::ArchiveInUse { .. } => {
-                "give the new server a name of its own: two that archive in one place destroy both"
+            Error::ArchiveInUse { server, files, .. } => {
+                return Some(format!(
+                    "`{server}` holds {files}: give a new cluster a server name that nobody has used; if it continues \
+                     the same cluster, --timeline N allows WAL of timelines before N"
+                ));
             }
             Error::NotOurLink(_) => "remove it, or give another directory",
             _ => return None,

@@ -10,12 +10,13 @@ use crate::cli;
 use crate::cli::session::{self, Threads};
 use crate::codec::{BarmanLevel, Compression, Method};
 use crate::layout::barman::{Barman, Partials};
-use crate::ops::archive_check::{self, Archive};
+use crate::ops::archive_check::{self, Archive, Count};
+use crate::ops::ownership::TakeOver;
 use crate::ops::segment_check::SegmentCheck;
 use crate::ops::wal_push::{ChangedBlocks, Overwrite, ReadMarks, ReadyFiles, WalMetadata};
 use crate::ops::{wal_fetch, wal_prefetch, wal_push};
 use crate::pg::{WalFileName, WalSegmentSize};
-use crate::settings::{self, Environment};
+use crate::settings::{self, Environment, keys};
 use crate::storage::s3::Tag;
 
 use super::commands::Session;
@@ -43,6 +44,7 @@ pub fn archive(session: &Session) -> Result<(), cli::Error> {
         concurrency: 1,
         files_at_most: 1,
         check: SegmentCheck::Verify,
+        take_over: take_over(session)?,
         marks: ReadMarks::No,
         ready_files: ReadyFiles::Keep,
         metadata: WalMetadata::None,
@@ -85,16 +87,19 @@ pub fn check(session: &Session) -> Result<(), cli::Error> {
     let context = session.context(WHOLE_FILES, Compression::None, Objects::default())?;
     let found =
         session::run(context, Threads::One, async |context| archive_check::run(&context, timeline).await)?;
-    let found = match found {
+    let (found, files) = match found {
         Archive::Usable => return Ok(()),
-        Archive::NotEmpty => "Expected empty archive".to_owned(),
+        Archive::NotEmpty(files) => ("Expected empty archive".to_owned(), files),
         Archive::Newer { files, timeline } => {
             let plural = if files > 1 { "s" } else { "" };
-            format!("Found {files} file{plural} in WAL archive equal to or newer than timeline {timeline}")
+            let found = format!(
+                "Found {files} file{plural} in WAL archive equal to or newer than timeline {timeline}"
+            );
+            (found, Count::All(files))
         }
     };
     let server = session.line.positional(1).unwrap_or_default().to_owned();
-    Err(Error::ArchiveInUse { server, found }.into())
+    Err(Error::ArchiveInUse { server, found, files }.into())
 }
 
 /// What `wal-restore --parallel` starts: the segments after the one that it brought, into the spool.
@@ -164,6 +169,16 @@ pub fn hook(environment: &Environment) -> Result<Option<Hook>, cli::Error> {
     Ok(match hook {
         (Some(name), Some(phase)) => Some(Hook { name: name.to_owned(), phase: phase.to_owned() }),
         _ => None,
+    })
+}
+
+/// From whom the repository may be taken over: a variable of ours, by the name of the setting in wal-g's dialect.
+pub fn take_over(session: &Session) -> Result<TakeOver, cli::Error> {
+    let name = keys::TAKE_OVER_FROM.name();
+    let Some(text) = session.environment.text(name)? else { return Ok(TakeOver::NEVER) };
+    TakeOver::parse(text).map_err(|_| {
+        let expected = "the system identifier of a cluster";
+        Error::Variable { name, value: text.to_owned(), expected }.into()
     })
 }
 

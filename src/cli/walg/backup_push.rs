@@ -15,7 +15,7 @@ use crate::pg::session::Checkpoint;
 use crate::settings::{Settings, keys};
 use crate::storage::StorageConfig;
 
-use super::wal::{cores, count};
+use super::wal::{cores, count, take_over};
 use super::{RateLimits, StorageArgs, user_data};
 
 /// Arguments of `backup-push`.
@@ -96,6 +96,7 @@ impl BackupPushArgs {
                 with_files_metadata,
                 with_relations: !settings.bool(&keys::DISABLE_PARTIAL_RESTORE)?,
             }),
+            take_over: take_over(settings)?,
             checkpoint: Checkpoint::Immediate,
             verify: self.verification(settings)?,
             tar_bytes: settings.bytes(&keys::TAR_SIZE_THRESHOLD)?.unwrap_or(u64::MAX),

@@ -8,6 +8,7 @@ use std::thread;
 use clap::{Args, ValueHint};
 
 use crate::cli::Error;
+use crate::ops::ownership::TakeOver;
 use crate::ops::segment_check::SegmentCheck;
 use crate::ops::wal_push::{ChangedBlocks, Overwrite, ReadMarks, ReadyFiles, WalMetadata};
 use crate::ops::{wal_fetch, wal_prefetch, wal_push};
@@ -57,13 +58,15 @@ impl WalPushArgs {
     pub fn options(&self, settings: &Settings) -> Result<wal_push::Options, Error> {
         self.storage.refuse_other(settings)?;
         Ok(wal_push::Options {
-            overwrite: match settings.bool(&keys::PREVENT_WAL_OVERWRITE)? {
-                true => Overwrite::Prevent,
-                false => Overwrite::Allow,
+            overwrite: match settings.parsed(&keys::PREVENT_WAL_OVERWRITE, settings::value::parse_bool)? {
+                Some(true) => Overwrite::Prevent,
+                Some(false) => Overwrite::Allow,
+                None => Overwrite::PreventByName,
             },
             concurrency: count(settings, &keys::UPLOAD_CONCURRENCY)?,
             files_at_most: count(settings, &keys::TOTAL_BG_UPLOADED_LIMIT)?,
             check: segment_check(settings)?,
+            take_over: take_over(settings)?,
             marks: ReadMarks::Yes,
             ready_files: match settings.bool(&keys::PG_READY_RENAME)? {
                 true => ReadyFiles::RenameToDone,
@@ -130,6 +133,11 @@ pub fn count(settings: &Settings, key: &settings::Key) -> Result<usize, settings
 /// The processors this process may use.
 pub fn cores() -> usize {
     thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+/// `SEAWALL_TAKE_OVER_FROM`.
+pub fn take_over(settings: &Settings) -> Result<TakeOver, settings::Error> {
+    Ok(settings.parsed(&keys::TAKE_OVER_FROM, TakeOver::parse)?.unwrap_or_default())
 }
 
 fn segment_check(settings: &Settings) -> Result<SegmentCheck, settings::Error> {

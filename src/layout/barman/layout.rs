@@ -1,11 +1,13 @@
 //! barman-cloud's layout, as the operations ask for it.
 
+use jiff::tz::TimeZone;
+
 use crate::codec::Method;
-use crate::layout::{FindWal, Layout};
+use crate::layout::{Entry, FindWal, Layout, Marker};
 use crate::pg::WalFileName;
 use crate::storage::{Key, Prefix};
 
-use super::names;
+use super::{BackupInfo, Status, names};
 
 /// barman-cloud's layout.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +65,23 @@ impl Layout for Barman {
 
     fn archived_file(&self, key: &Key) -> Option<(WalFileName, Method)> {
         names::parse_wal_key(key)
+    }
+
+    fn backups(&self) -> Prefix {
+        names::backups_prefix()
+    }
+
+    fn marker(&self, entry: Entry<'_>) -> Option<Key> {
+        match entry {
+            Entry::Object(_) => None,
+            Entry::Folder(prefix) => names::backup_of_prefix(prefix).map(names::backup_info_key),
+        }
+    }
+
+    fn read_marker(&self, content: &[u8]) -> Option<Marker> {
+        // No time is taken from it, so any zone will do.
+        let info = BackupInfo::parse(content, &TimeZone::UTC).ok()?;
+        Some(Marker { system_identifier: info.systemid, is_complete: info.status == Status::Done })
     }
 }
 

@@ -1,10 +1,11 @@
 //! wal-g's layout, as the operations ask for it.
 
 use crate::codec::Method;
-use crate::layout::{FindWal, Layout};
-use crate::pg::WalFileName;
+use crate::layout::{Entry, FindWal, Layout, Marker};
+use crate::pg::{SystemIdentifier, WalFileName};
 use crate::storage::{Key, Prefix};
 
+use super::Sentinel;
 use super::names::{self, StoredWal};
 
 /// wal-g's layout.
@@ -32,5 +33,21 @@ impl Layout for WalG {
             StoredWal::File(file, method) => Some((file, method)),
             StoredWal::Delta(_) => None,
         }
+    }
+    fn backups(&self) -> Prefix {
+        names::backups_prefix()
+    }
+
+    fn marker(&self, entry: Entry<'_>) -> Option<Key> {
+        match entry {
+            Entry::Object(key) => names::backup_of_sentinel(key).map(|_| key.clone()),
+            Entry::Folder(_) => None,
+        }
+    }
+
+    fn read_marker(&self, content: &[u8]) -> Option<Marker> {
+        let sentinel = Sentinel::from_json(content).ok()?;
+        let system_identifier = sentinel.system_identifier.map(SystemIdentifier::new);
+        Some(Marker { system_identifier, is_complete: true })
     }
 }

@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::pipeline::{RateLimit, open_object, run_blocking};
 use crate::storage::Key;
 
-use super::{Context, Error};
+use super::{Context, Error, ownership};
 
 pub use incomplete::{Incomplete, Missing};
 pub use plan::{MovedTablespace, Plan};
@@ -67,6 +67,9 @@ pub enum SyncFiles {
 /// [`Error::Incomplete`] when a tar turns out not to hold what it has to.
 pub async fn run(ctx: &Context, plan: Plan, options: Options) -> Result<(), Error> {
     tracing::info!("Restoring backup {} into {}", plan.backup.name, options.target.display());
+    if let Some(cluster) = plan.cluster {
+        ownership::warn_of_another(ctx, &format!("backup {}", plan.backup.name), cluster).await;
+    }
     let target = Arc::new(Target::prepare(&options.target, plan.tablespaces.clone())?);
     let restored = restore(ctx, &options, plan, &target).await;
     match &restored {

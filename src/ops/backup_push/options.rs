@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::ops::changed_blocks;
+use crate::ops::ownership::TakeOver;
 use crate::pg::ConnInfo;
 use crate::pg::session::Checkpoint;
 
@@ -22,6 +23,8 @@ pub struct Options {
     pub conninfo: ConnInfo,
     /// In what form the backup is stored.
     pub format: Format,
+    /// From whom the repository may be taken over (`SEAWALL_TAKE_OVER_FROM`).
+    pub take_over: TakeOver,
     /// How the server makes the checkpoint with which the backup starts.
     pub checkpoint: Checkpoint,
     /// Whether page checksums are verified while reading.

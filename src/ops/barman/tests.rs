@@ -178,10 +178,10 @@ async fn what_is_kept_is_told() {
         Err(Error::Request(RequestError::NotDone { status: Status::Started, .. }))
     ));
     assert!(matches!(act("20261121T000007", keep).await, Err(Error::BarmanCatalog(_))));
-    let listed = backup_list::run(&ctx, Some(&annotations)).await.unwrap();
+    let listed = backup_list::run(&ctx, Some(&annotations)).await.unwrap().backups;
     let keeps: Vec<_> = listed.iter().map(|backup| (backup.entry.id, backup.keep)).collect();
     assert_eq!(keeps, [(id(1), None), (id(2), Some(Keep::Standalone)), (id(3), None), (id(4), None)]);
-    assert!(backup_list::run(&ctx, None).await.unwrap().iter().all(|backup| backup.keep.is_none()));
+    assert!(backup_list::run(&ctx, None).await.unwrap().backups.iter().all(|backup| backup.keep.is_none()));
     assert_eq!(act("20261121T000002", backup_keep::Action::Release).await.unwrap(), None);
     assert_eq!(act("20261121T000002", backup_keep::Action::Status).await.unwrap(), None);
 

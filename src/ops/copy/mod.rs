@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use crate::layout::Name;
 
 use super::backup_push::Packing;
+use super::ownership::{self, Claimant, TakeOver};
 use super::{Context, Error};
 
 /// From which layout to which.
@@ -71,8 +72,13 @@ pub struct Copied {
     pub backups: Vec<(Name, Name)>,
 }
 
-/// Copies what `to` does not have from `from`. Durable on return.
+/// Copies what `to` does not have from `from`. Durable on return. `to` must be the same cluster's, or nobody's
+/// ([`ownership`]).
 pub async fn run(from: &Context, to: &Context, options: &Options) -> Result<Copied, Error> {
+    if let Some(system_identifier) = ownership::owner(from).await? {
+        let claimant = Claimant { system_identifier, timeline: None };
+        ownership::claim(to, claimant, TakeOver::NEVER).await?;
+    }
     let wal_files = wal::copy(from, to, options).await?;
     let backups = match &options.backups {
         Backups::None => Vec::new(),

@@ -78,7 +78,7 @@ async fn copy_file(
         };
         encode(writer, compression, &cipher, copy, Error::content(&source))
     });
-    encoded.await??.stored().await?;
+    encoded.await??.store().await?;
     Ok(())
 }
 

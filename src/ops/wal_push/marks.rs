@@ -69,6 +69,11 @@ impl Marks {
         mark.commit().map_err(io::Error::other)
     }
 
+    /// Whether they lie in a `pg_wal` that a server archives from.
+    pub fn are_in_pg_wal(&self) -> bool {
+        self.archive_status.is_dir()
+    }
+
     /// The directory for what else is kept between calls.
     pub fn directory(&self) -> &Path {
         &self.directory

@@ -6,6 +6,9 @@
 //! it, removes it and returns at once.
 //!
 //! For delta backups it is recorded which blocks the archived WAL changes (`recording`).
+//!
+//! Nothing is stored in the repository of another cluster ([`ownership`]): that is asked while the file is encoded, once
+//! for all files of a call.
 
 mod marks;
 mod recording;
@@ -21,13 +24,15 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 
 use crate::pg::{SystemIdentifier, WalFileName};
 use crate::pipeline::{ObjectWriter, PartPool, UploadSettings, run_blocking};
-use crate::storage::Key;
+use crate::storage::{Key, PutMode};
 
+use super::base_backups::{self, WalAlone};
 use super::encode::encode;
+use super::ownership::{self, Claimant, OwnershipError, TakeOver};
 use super::segment_check::{SegmentCheck, check_segment_file, cluster_of_wal_file};
 use super::{Context, Error, archived};
 
@@ -44,15 +49,17 @@ const READ_BYTES: usize = 256 << 10;
 /// How `wal-push` works.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Whether another content under an existing name is an error for segments too (`WALG_PREVENT_WAL_OVERWRITE`);
-    /// for history files it always is.
+    /// What happens to another content under an existing name (`WALG_PREVENT_WAL_OVERWRITE`); for history files it is
+    /// always prevented.
     pub overwrite: Overwrite,
     /// Uploads at once (`WALG_UPLOAD_CONCURRENCY`); 1 switches looking ahead off.
     pub concurrency: usize,
     /// Files pushed by one call at most (`TOTAL_BG_UPLOADED_LIMIT`); 1 switches looking ahead off.
     pub files_at_most: usize,
-    /// Whether names and headers are checked.
+    /// Whether names and headers are checked, and whose the repository is.
     pub check: SegmentCheck,
+    /// From whom the repository may be taken over (`SEAWALL_TAKE_OVER_FROM`).
+    pub take_over: TakeOver,
     /// Whether files that an earlier call archived ahead are known by their marks.
     pub marks: ReadMarks,
     /// Whether a neighbour's `.ready` becomes `.done` once it is archived (`PG_READY_RENAME`).
@@ -71,6 +78,8 @@ pub enum Overwrite {
     /// The object is replaced.
     Allow,
     /// Equal content is success, other content an error.
+    PreventByName,
+    /// The same, with the file looked for in every form that it can be archived in.
     Prevent,
 }
 
@@ -125,7 +134,14 @@ pub async fn run(ctx: &Context, path: &Path, options: Options) -> Result<Outcome
     }
     let pusher = Pusher::new(ctx, &options, path)?;
     let ahead = marks.ready_besides(&file.name);
-    let (outcome, ()) = tokio::join!(pusher.push_main(&file, &marks), pusher.push_ahead(ahead, path, &marks));
+    let (outcome, (), wal_alone) = tokio::join!(
+        pusher.push_main(&file, &marks),
+        pusher.push_ahead(ahead, path, &marks),
+        pusher.look_for_base_backups(&marks)
+    );
+    if let (Ok(_), Some(wal_alone)) = (&outcome, wal_alone) {
+        tracing::warn!("{wal_alone}");
+    }
     if let Some(recording) = &pusher.recording {
         recording.join_groups(&pusher).await;
     }
@@ -161,6 +177,8 @@ struct Pusher<'a> {
     ctx: &'a Context,
     options: &'a Options,
     cluster: Option<SystemIdentifier>,
+    /// Whose the repository is, once that was asked.
+    owner: OnceCell<Result<SystemIdentifier, OwnershipError>>,
     recording: Option<Recording>,
     uploads: UploadSettings,
     /// Bounds the threads that compress; the file that PostgreSQL waits for takes its place first.
@@ -180,6 +198,7 @@ impl<'a> Pusher<'a> {
             ctx,
             options,
             cluster: cluster_of_wal_file(path),
+            owner: OnceCell::new(),
             recording: (options.blocks == ChangedBlocks::Record).then(|| Recording::beside(path)),
             uploads: UploadSettings {
                 storage: Arc::clone(&ctx.storage),
@@ -238,33 +257,113 @@ impl<'a> Pusher<'a> {
     }
 
     async fn archive(&self, file: &WalFile) -> Result<Outcome, Error> {
-        if let (Some(WalFileName::Segment(name) | WalFileName::Partial(name)), SegmentCheck::Verify) =
-            (file.kind, self.options.check)
-        {
-            check_segment_file(&file.path, name, self.cluster)?;
-        }
-        if (self.options.overwrite == Overwrite::Prevent || file.is_history())
-            && let Some(existing) = archived::open(self.ctx, &file.name).await?
-        {
-            let key = existing.key.clone();
-            if !existing.equals(self.ctx, &file.path).await? {
-                return Err(Error::AlreadyArchived { file: file.name.clone(), key });
-            }
-            tracing::info!(file = file.name, "already archived with equal content, skipping");
+        let claimant = self.claimant(file)?;
+        let overwrite = if file.is_history() { Overwrite::Prevent } else { self.options.overwrite };
+        if overwrite == Overwrite::Prevent && self.is_archived(file, claimant).await? {
             return Ok(Outcome::AlreadyThere);
         }
         let started = std::time::Instant::now();
-        let stored = self.upload(file).await?;
-        tracing::info!(file = file.name, bytes = stored, took = ?started.elapsed(), "archived");
-        Ok(Outcome::Pushed)
+        match self.upload(file, overwrite, claimant).await {
+            Ok(stored) => {
+                tracing::info!(file = file.name, bytes = stored, took = ?started.elapsed(), "archived");
+                Ok(Outcome::Pushed)
+            }
+            // It was found just now, or it was stored since we looked: by another process, or by an attempt whose answer
+            // was lost.
+            Err(exists @ Error::AlreadyArchived { .. }) => match self.is_archived(file, claimant).await? {
+                true => Ok(Outcome::AlreadyThere),
+                false => Err(exists),
+            },
+            Err(error) => Err(error),
+        }
     }
 
-    async fn upload(&self, file: &WalFile) -> Result<u64, Error> {
+    /// The cluster that a file is of: what the header of a segment says, which is checked, else whose directory it lies
+    /// in. `None` when nothing tells, or nothing is to be checked.
+    fn claimant(&self, file: &WalFile) -> Result<Option<Claimant>, Error> {
+        let (Some(kind), SegmentCheck::Verify) = (file.kind, self.options.check) else { return Ok(None) };
+        let cluster = match kind {
+            WalFileName::Segment(name) | WalFileName::Partial(name) => {
+                Some(check_segment_file(&file.path, name, self.cluster)?.system_identifier)
+            }
+            WalFileName::History(_) | WalFileName::BackupHistory(..) => self.cluster,
+        };
+        Ok(cluster.map(|system_identifier| Claimant { system_identifier, timeline: Some(kind.timeline()) }))
+    }
+
+    /// Whether the file is archived, in whatever form; [`Error::AlreadyArchived`] when with other content, and not by
+    /// another cluster.
+    async fn is_archived(&self, file: &WalFile, claimant: Option<Claimant>) -> Result<bool, Error> {
+        let Some(existing) = archived::open(self.ctx, &file.name).await? else { return Ok(false) };
+        let key = existing.key.clone();
+        if !existing.equals(self.ctx, &file.path).await? {
+            self.check_owner(claimant).await?;
+            return Err(Error::AlreadyArchived { file: file.name.clone(), key });
+        }
+        tracing::info!(file = file.name, "already archived with equal content, skipping");
+        Ok(true)
+    }
+
+    /// Refuses what is not of the cluster that the repository belongs to.
+    async fn check_owner(&self, claimant: Option<Claimant>) -> Result<(), Error> {
+        let Some(claimant) = claimant else { return Ok(()) };
+        let ask = || ownership::owner_for(self.ctx, claimant, self.options.take_over);
+        let owner = self.owner.get_or_init(ask).await.clone()?;
+        Ok(ownership::check(self.ctx, owner, claimant.system_identifier)?)
+    }
+
+    /// Refuses the name of an object that is there.
+    async fn check_name(&self, file: &WalFile) -> Result<(), Error> {
+        let key = self.ctx.layout.wal_key(&file.name, self.ctx.compression.method());
+        match self.ctx.storage.head(&key).await? {
+            None => Ok(()),
+            Some(_) => Err(Error::AlreadyArchived { file: file.name.clone(), key }),
+        }
+    }
+
+    /// For a server's own archiving: that all this WAL is worth nothing yet.
+    async fn look_for_base_backups(&self, marks: &Marks) -> Option<WalAlone> {
+        match marks.are_in_pg_wal() {
+            true => base_backups::check_now_and_then(self.ctx, marks.directory()).await,
+            false => None,
+        }
+    }
+
+    /// Stores a file. [`Error::AlreadyArchived`] when there is an object of its name and it is not to be replaced,
+    /// whatever it holds.
+    async fn upload(
+        &self,
+        file: &WalFile,
+        overwrite: Overwrite,
+        claimant: Option<Claimant>,
+    ) -> Result<u64, Error> {
+        let mode = match overwrite {
+            Overwrite::Prevent => PutMode::CreateOnly,
+            Overwrite::PreventByName | Overwrite::Allow => PutMode::Overwrite,
+        };
         let local = File::open(&file.path).map_err(Error::file("open", &file.path))?;
         // io::copy takes the reader's buffer, and would take one of 8 KiB.
         let mut local = BufReader::with_capacity(READ_BYTES, local);
         let copy = move |mut encoder: &mut dyn Write| io::copy(&mut local, &mut encoder).map(drop);
-        self.store(&file.name, &file.path, copy).await
+        let encoded = self.encode(&file.name, mode, &file.path, copy);
+        // The look comes second: on the connection that the first request has made, which also showed that the bucket is
+        // there, so that a missing object is just that.
+        let allowed = async {
+            self.check_owner(claimant).await?;
+            match overwrite {
+                Overwrite::PreventByName => self.check_name(file).await,
+                Overwrite::Prevent | Overwrite::Allow => Ok(()),
+            }
+        };
+        let (encoded, allowed) = tokio::join!(encoded, allowed);
+        let encoded = encoded?;
+        match allowed {
+            Ok(()) => Ok(encoded.store().await?),
+            Err(error) => {
+                encoded.give_up().await;
+                Err(error)
+            }
+        }
     }
 
     /// Stores what `write` writes as the archived file `name`, compressed and encrypted. Durable on return; its size
@@ -275,17 +374,29 @@ impl<'a> Pusher<'a> {
         origin: &Path,
         write: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
     ) -> Result<u64, Error> {
+        Ok(self.encode(name, PutMode::Overwrite, origin, write).await?.store().await?)
+    }
+
+    /// The same, but for the last step: the object does not exist yet.
+    async fn encode(
+        &self,
+        name: &str,
+        mode: PutMode,
+        origin: &Path,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
+    ) -> Result<ObjectWriter, Error> {
         // The semaphore is never closed.
-        let permit = self.codecs.acquire().await;
+        let _permit = self.codecs.acquire().await;
         let key = self.ctx.layout.wal_key(name, self.ctx.compression.method());
-        let writer = ObjectWriter::start(&Handle::current(), &self.uploads, key);
+        let writer = match mode {
+            PutMode::Overwrite => ObjectWriter::start(&Handle::current(), &self.uploads, key),
+            PutMode::CreateOnly => ObjectWriter::start_new(&Handle::current(), &self.uploads, key),
+        };
         let (origin, compression, cipher) =
             (origin.to_owned(), self.ctx.compression, self.ctx.cipher.clone());
-        let encoded = run_blocking("seawall-codec-0".to_owned(), move || {
+        run_blocking("seawall-codec-0".to_owned(), move || {
             encode(writer, compression, &cipher, write, Error::file("read", &origin))
         })
-        .await?;
-        drop(permit);
-        Ok(encoded?.stored().await?)
+        .await?
     }
 }

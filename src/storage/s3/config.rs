@@ -195,8 +195,9 @@ pub enum ListVersion {
 /// How an object is created only when it is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CreateOnly {
-    /// The service cannot, or it is not known whether it can: some ignore the condition.
-    Unsupported,
+    /// It is not known which way the service takes: the first one, and where that is refused the other. Some services
+    /// ignore the condition.
+    Find,
     /// PutObject with `If-None-Match: *` (AWS, MinIO, versitygw, R2).
     Put,
     /// An upload of one part, completed with `If-None-Match: *` (Swift refuses the condition on a put).
@@ -225,7 +226,7 @@ impl S3Config {
             max_parts: 1000,
             delete_batch: 1000,
             list_version: ListVersion::V2,
-            create_only: CreateOnly::Unsupported,
+            create_only: CreateOnly::Find,
             headers: Vec::new(),
         }
     }

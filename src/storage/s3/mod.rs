@@ -7,7 +7,7 @@
 //! | trailing checksums, aws-chunked bodies (Swift: 501) | never sent; over http the body is signed, over https TLS protects it |
 //! | DeleteObjects without Content-MD5 (Swift: 400) | Content-MD5 always, no other checksum |
 //! | storage class, SSE headers (Swift: 400, 501) | only when configured |
-//! | PutObject with If-None-Match (Swift: 501; others ignore it) | only when [`CreateOnly`] says so |
+//! | PutObject with If-None-Match (Swift: 501; others ignore it) | only for what must not replace anything; where it is refused, an upload of one part, completed with that condition ([`CreateOnly`]) |
 //! | ListObjectsV2 unknown, or its token ignored | falls back to ListObjects V1 |
 //! | a missing key and a missing bucket look alike to HEAD | the first time, a GET of one byte tells |
 //! | versioned buckets | a delete adds a marker, as any plain delete does; older versions stay |
@@ -79,6 +79,8 @@ struct Place {
     client: OnceCell<Client>,
     /// The service does not know ListObjectsV2.
     list_v1: AtomicBool,
+    /// The service refuses a condition on a put.
+    refuses_conditional_put: AtomicBool,
     /// An answer has shown that the bucket exists, so a missing key is just that.
     bucket_seen: AtomicBool,
     /// Headers of requests that create an object.
@@ -104,6 +106,7 @@ impl S3 {
             policy,
             client: OnceCell::new(),
             list_v1: AtomicBool::new(config.list_version == ListVersion::V1),
+            refuses_conditional_put: AtomicBool::new(config.create_only == CreateOnly::Upload),
             bucket_seen: AtomicBool::new(false),
             create_headers: ExtraHeaders(create_headers(&config, &content_headers)),
             content_headers: ExtraHeaders(content_headers),
@@ -332,6 +335,21 @@ impl Place {
     }
 }
 
+impl Place {
+    /// Creates an object unless there is one, by a put where the service may take the condition there, else by an upload.
+    async fn create_only(self: &Arc<Self>, key: &Key, body: Bytes) -> Result<PutOutcome> {
+        if !self.refuses_conditional_put.load(Ordering::Relaxed) {
+            match self.put(key, body.clone(), PutMode::CreateOnly).await {
+                Err(error) if error.kind() == ErrorKind::Invalid => {
+                    self.refuses_conditional_put.store(true, Ordering::Relaxed);
+                }
+                outcome => return outcome,
+            }
+        }
+        upload::create_only(self, key, body).await
+    }
+}
+
 /// Which bytes a get asks for.
 enum GetRange {
     From(u64),
@@ -379,7 +397,7 @@ impl Storage for S3 {
             part_bytes: config.part_bytes.clamp(MIN_PART_BYTES, MAX_PART_BYTES),
             max_parts: config.max_parts,
             delete_batch: config.delete_batch.clamp(1, delete::MAX_KEYS),
-            conditional_put: config.create_only != CreateOnly::Unsupported,
+            conditional_put: config.create_only != CreateOnly::Find,
         }
     }
 
@@ -429,12 +447,8 @@ impl Storage for S3 {
                 (PutMode::Overwrite, _) | (PutMode::CreateOnly, CreateOnly::Put) => {
                     self.place.put(key, body, mode).await
                 }
-                (PutMode::CreateOnly, CreateOnly::Upload) => {
-                    upload::create_only(&self.place, key, body).await
-                }
-                (PutMode::CreateOnly, CreateOnly::Unsupported) => {
-                    let detail = "this service is not known to create an object only when it is missing";
-                    Err(self.place.call("put", Some(key)).error(ErrorKind::Invalid, detail))
+                (PutMode::CreateOnly, CreateOnly::Upload | CreateOnly::Find) => {
+                    self.place.create_only(key, body).await
                 }
             }
         }

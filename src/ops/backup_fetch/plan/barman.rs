@@ -74,6 +74,7 @@ impl Plan {
         });
         Ok(Plan {
             backup: source,
+            cluster: info.systemid,
             tablespaces,
             takes_tablespace_map: false,
             tars: tars.collect::<Result<_, Error>>()?,

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::codec::Method;
 use crate::layout::Name;
+use crate::pg::SystemIdentifier;
 use crate::storage::{Key, Prefix};
 
 pub use barman::MovedTablespace;
@@ -26,6 +27,8 @@ use super::shared_files::{Holder, SharedFiles};
 pub struct Plan {
     /// The backup to restore.
     pub(super) backup: Source,
+    /// The cluster that it is of, as far as its documents say.
+    pub(super) cluster: Option<SystemIdentifier>,
     /// Where its tablespaces go, by OID.
     pub(super) tablespaces: BTreeMap<String, PathBuf>,
     /// Whether `tablespace_map` is restored. With it the server would link the tablespaces to where they were.

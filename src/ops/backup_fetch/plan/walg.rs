@@ -72,6 +72,7 @@ impl Plan {
         }
         Ok(Plan {
             backup,
+            cluster: chain.backup.system_identifier,
             tablespaces: locations(&chain.backup, restore_spec)?,
             takes_tablespace_map: restore_spec.is_none(),
             tars: planning.tars,
