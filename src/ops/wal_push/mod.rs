@@ -142,7 +142,9 @@ pub async fn run(ctx: &Context, path: &Path, options: Options) -> Result<Outcome
     if let (Ok(_), Some(wal_alone)) = (&outcome, wal_alone) {
         tracing::warn!("{wal_alone}");
     }
-    if let Some(recording) = &pusher.recording {
+    if let Some(recording) = &pusher.recording
+        && !matches!(outcome, Err(Error::Ownership(_)))
+    {
         recording.join_groups(&pusher).await;
     }
     outcome
@@ -337,10 +339,8 @@ impl<'a> Pusher<'a> {
         overwrite: Overwrite,
         claimant: Option<Claimant>,
     ) -> Result<u64, Error> {
-        let mode = match overwrite {
-            Overwrite::Prevent => PutMode::CreateOnly,
-            Overwrite::PreventByName | Overwrite::Allow => PutMode::Overwrite,
-        };
+        // For a segment that would be dear: where the condition is refused, its whole body was sent in vain.
+        let mode = if file.is_history() { PutMode::CreateOnly } else { PutMode::Overwrite };
         let local = File::open(&file.path).map_err(Error::file("open", &file.path))?;
         // io::copy takes the reader's buffer, and would take one of 8 KiB.
         let mut local = BufReader::with_capacity(READ_BYTES, local);
