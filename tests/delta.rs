@@ -475,7 +475,11 @@ fn a_parent_of_another_cluster() {
     }
     let reason = "not of the cluster with system identifier";
     repository.push(tool, &foreign, &["--delta-from-name", &full]).fails(1).stderr_has(reason);
-    repository.expect(&foreign, tool, &[], &Taken::Full, reason);
+    let refused = repository.push(tool, &foreign, &[]).fails(1);
+    refused.stderr_has(reason).stderr_has("belongs to the cluster with system identifier");
+    let owner = source.sql("SELECT system_identifier FROM pg_control_system()");
+    let heir = tool.clone().with("SEAWALL_TAKE_OVER_FROM", &owner);
+    repository.expect(&foreign, &heir, &[], &Taken::Full, reason);
 }
 
 /// The name that the next backup would get is another one's, which has to be another cluster's.

@@ -1,7 +1,7 @@
 //! `backup-push`: a base backup of a running server's data directory, whole or as a delta to an earlier one.
 //!
-//! 1. Ask the server who it is; the directory given must be its own, and so must the repository ([`ownership`]). Choose the
-//!    parent of a delta (`parent`).
+//! 1. Ask the server who it is; the directory given must be its own. Choose the parent of a delta (`parent`). The repository
+//!    must be its own as well ([`ownership`]).
 //! 2. Start a backup over SQL and hold that session: should it drop, the server forgets the backup and so do we.
 //! 3. For a delta, find out which blocks changed since the parent's start (`changed_blocks`).
 //! 4. Workers walk the data directory and its tablespaces and fill tars, each straight into an object (`pack`); what a
@@ -75,8 +75,6 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Name, Error> {
     let server = ctx.until_cancelled(session.identify()).await?;
     let data_dir = check_data_dir(options.data_dir.as_deref(), &server.data_directory)?;
     let verify = check_verification(options.verify, &server);
-    let claimant = Claimant { system_identifier: server.system_identifier, timeline: Some(server.timeline) };
-    ctx.until_cancelled(ownership::claim(ctx, claimant, options.take_over)).await?;
     if !server.in_recovery && !server.archives() {
         tracing::warn!(
             "the server does not archive (archive_mode, archive_command): this backup needs WAL that nobody keeps"
@@ -95,6 +93,8 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Name, Error> {
         }
         None => None,
     };
+    let claimant = Claimant { system_identifier: server.system_identifier, timeline: Some(server.timeline) };
+    ctx.until_cancelled(ownership::claim(ctx, claimant, options.take_over)).await?;
 
     let time = Timestamp::now();
     tracing::info!("Calling pg_backup_start()");
