@@ -140,7 +140,7 @@ fn lists_are_byte_for_byte_those_of_walg() {
             let printed = backup_output::list(&list.backups, detail, format).unwrap();
             let printed = without_parents(&list.backups, format, &printed);
             assert_eq!(listed.normal(&printed), listed.golden(golden), "{fixture} {golden}");
-            assert!(!list.wal_without_backups);
+            assert!(list.wal_alone.is_none());
         }
     }
 }

@@ -309,6 +309,11 @@ fn a_repository_of_walg_is_adopted() {
         require!(Tool::walg(&scratch)).with_all(seawall.env().iter().map(|(a, b)| (a.as_str(), b.as_str())));
     let (mut ours, other) = two(&scratch, &postgres);
     ours.push(&scratch, &walg).success();
+    // The server is going to recycle it.
+    let kept = scratch.dir("kept").join(ours.segment.file_name().unwrap());
+    fs::copy(&ours.segment, &kept).unwrap();
+    scratch.own(&kept);
+    ours.segment = kept;
     ours.cluster.archive_with(&walg);
     ours.cluster.start();
     ours.cluster.push_backup(&walg);
@@ -427,8 +432,12 @@ fn wal_without_a_base_backup_is_told() {
             .filter(|line| line.contains("WARNING: ") && line.contains("no base backup under"))
             .count()
     };
-    source.switch_wal();
-    source.switch_wal();
+    let archive_one = |source: &Cluster<'_>| {
+        source.sql("SELECT pg_create_restore_point('here')");
+        source.switch_wal();
+    };
+    archive_one(&source);
+    archive_one(&source);
     assert_eq!(told(&source), 1, "once in ten minutes\n{}", source.log());
     let mark = source.data().join("pg_wal/walg_data/walg_archive_status/seawall_base_backup_check");
     let let_time_pass = || {
@@ -443,7 +452,7 @@ fn wal_without_a_base_backup_is_told() {
 
     source.push_backup(&site.seawall);
     let_time_pass();
-    source.switch_wal();
+    archive_one(&source);
     assert_eq!(told(&source), 1, "{}", source.log());
     let list = site.seawall.run(&site.scratch, ["backup-list"]).success();
     assert!(!list.stderr.contains("no base backup"), "{list}");
@@ -452,7 +461,7 @@ fn wal_without_a_base_backup_is_told() {
         site.bucket.delete(key);
     }
     let_time_pass();
-    source.switch_wal();
+    archive_one(&source);
     assert_eq!(told(&source), 2, "{}", source.log());
     source.push_backup(&site.seawall);
     site.seawall.run(&site.scratch, ["backup-list"]).success().stdout_has("base_");
