@@ -180,7 +180,8 @@ fn files_that_wait_are_pushed_along() {
 
     // a mark tells of the file as it was
     change(&segments[2]);
-    let run = push(&scratch, &alone, &segments[2]).success();
+    push(&scratch, &alone, &segments[2]).fails(1).stderr_has("other content");
+    let run = push(&scratch, &alone.with("WALG_PREVENT_WAL_OVERWRITE", "false"), &segments[2]).success();
     assert!(!run.stderr.contains("already archived"), "{run}");
     assert!(!has_mark(&segments[2]));
     for segment in &segments[..3] {
