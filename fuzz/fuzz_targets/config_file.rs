@@ -1,18 +1,3 @@
-//! Configuration files, in each of their formats.
-
 #![no_main]
 
-use std::fs;
-
-use libfuzzer_sys::fuzz_target;
-use seawall::settings::file;
-
-fuzz_target!(|bytes: &[u8]| {
-    let directory = std::env::temp_dir().join(format!("seawall-fuzz-{}", std::process::id()));
-    fs::create_dir_all(&directory).unwrap();
-    for extension in ["json", "yaml", "toml", "env"] {
-        let path = directory.join("walg").with_extension(extension);
-        fs::write(&path, bytes).unwrap();
-        let _ = file::read(&path);
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| seawall_fuzz::config_file::run(bytes));

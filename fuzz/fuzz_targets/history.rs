@@ -1,16 +1,3 @@
-//! A timeline history file.
-
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use seawall::pg::{TimelineHistory, TimelineId};
-
-fuzz_target!(|bytes: &[u8]| {
-    let timeline = TimelineId::new(3).unwrap();
-    if let Ok(history) = TimelineHistory::parse(timeline, bytes) {
-        assert_eq!(history.timeline(), timeline);
-        for entry in history.entries() {
-            assert!(history.is_ancestor(entry.timeline));
-        }
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| seawall_fuzz::history::run(bytes));

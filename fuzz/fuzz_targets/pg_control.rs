@@ -1,10 +1,3 @@
-//! The control file of a cluster.
-
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use seawall::pg::ControlFile;
-
-fuzz_target!(|bytes: &[u8]| {
-    let _ = ControlFile::parse(bytes);
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| seawall_fuzz::pg_control::run(bytes));

@@ -1,14 +1,3 @@
-//! The first page header of a WAL segment.
-
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use seawall::pg::{SegmentHeader, SegmentName};
-
-fuzz_target!(|bytes: &[u8]| {
-    if let Ok(header) = SegmentHeader::parse(bytes) {
-        let name: SegmentName = "000000010000000000000001".parse().unwrap();
-        let _ = header.check(name, bytes.len() as u64);
-        let _ = header.check(name, 16 << 20);
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| seawall_fuzz::segment_header::run(bytes));

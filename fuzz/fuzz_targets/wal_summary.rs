@@ -1,14 +1,3 @@
-//! Names and contents of PostgreSQL's WAL summaries.
-
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use seawall::pg::BlockMap;
-use seawall::pg::wal_summary::{self, SummaryName};
-
-fuzz_target!(|bytes: &[u8]| {
-    let _ = wal_summary::read(bytes, &mut BlockMap::default());
-    if let Ok(name) = String::from_utf8_lossy(bytes).parse::<SummaryName>() {
-        assert_eq!(name.to_string().parse(), Ok(name));
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| seawall_fuzz::wal_summary::run(bytes));

@@ -1,0 +1,13 @@
+//! A timeline history file.
+
+use seawall::pg::{TimelineHistory, TimelineId};
+
+pub fn run(bytes: &[u8]) {
+    let timeline = TimelineId::new(3).unwrap();
+    if let Ok(history) = TimelineHistory::parse(timeline, bytes) {
+        assert_eq!(history.timeline(), timeline);
+        for entry in history.entries() {
+            assert!(history.is_ancestor(entry.timeline));
+        }
+    }
+}
