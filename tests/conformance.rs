@@ -1,12 +1,14 @@
 //! One contract, every storage: memory, a directory, OpenStack Swift, versitygw.
 //!
 //! Each chapter is run on each storage; the S3 ones are named by `SEAWALL_TEST_SWIFT` and
-//! `SEAWALL_TEST_VERSITYGW` (`docs/testing.md`). Behind them come the ways in which a real service refuses us.
+//! `SEAWALL_TEST_VERSITYGW` (`docs/testing.md`). Behind them come the ways in which a real service refuses us, and `storage
+//! check`, which asks a service what it can do.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,7 +21,7 @@ use seawall::storage::{
     Depth, ErrorKind, Key, Part, Prefix, PutMode, PutOutcome, SharedStorage, Storage, StorageConfig,
     get_bytes, list_all, open,
 };
-use support::{Bucket, Missing};
+use support::{Bucket, Missing, Scratch, Tool};
 
 /// One storage under test, and what cannot be asked of it.
 struct Candidate {
@@ -430,4 +432,88 @@ fn versitygw_wants_its_region() {
     assert_eq!(error.kind(), ErrorKind::Refused);
     assert!(error.to_string().contains("AuthorizationHeaderMalformed"), "{error}");
     assert!(error.hint().unwrap().contains("AWS_REGION"));
+}
+
+/// What `storage check` says of the storage, by the names of what it tries.
+fn checked(scratch: &Scratch, seawall: &Tool, exit: i32) -> (BTreeMap<String, String>, serde_json::Value) {
+    let run = seawall.run(scratch, ["storage", "check", "--json"]).exits(exit);
+    let document: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(document["ok"], exit == 0, "{run}");
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    let checks = document["checks"].as_array().unwrap().iter();
+    (checks.map(|check| (text(&check["name"]), text(&check["result"]))).collect(), document)
+}
+
+/// Everything is "ok" but for these.
+#[track_caller]
+fn all_ok_but(results: &BTreeMap<String, String>, others: &[(&str, &str)]) {
+    let found: Vec<_> = results.iter().filter(|(_, result)| *result != "ok").collect();
+    let found: Vec<_> = found.iter().map(|(name, result)| (name.as_str(), result.as_str())).collect();
+    assert_eq!(found, others);
+}
+
+#[test]
+fn a_directory_is_checked() {
+    let scratch = Scratch::new();
+    let bucket = Bucket::directory(&scratch, "storage");
+    let seawall = Tool::seawall(&scratch).with_all(bucket.env());
+    let (results, document) = checked(&scratch, &seawall, 0);
+    all_ok_but(&results, &[]);
+    assert_eq!(results.len(), 7, "{results:?}");
+    assert!(document.get("service").is_none());
+    let root = std::path::Path::new(bucket.setting("WALG_FILE_PREFIX"));
+    assert_eq!(std::fs::read_dir(root).unwrap().count(), 0, "nothing is left, no directory either");
+    let run = seawall.run(&scratch, ["storage", "check"]).success();
+    run.stdout_has("| fsync ").stdout_has("| free space ");
+    let gone = seawall.with("WALG_FILE_PREFIX", "/nowhere/at/all");
+    let (results, _) = checked(&scratch, &gone, 1);
+    assert_eq!((results["place"].as_str(), results["write"].as_str()), ("failed", "not tried"));
+}
+
+fn service_is_checked(bucket: &Bucket, service: &str, others: &[(&str, &str)]) {
+    let scratch = Scratch::new();
+    let seawall = Tool::seawall(&scratch).with_all(bucket.env());
+    let (results, document) = checked(&scratch, &seawall, 0);
+    all_ok_but(&results, others);
+    assert_eq!(
+        (&document["service"]["name"], &document["service"]["known_by"]),
+        (&service.into(), &"answers".into())
+    );
+    assert_eq!(bucket.keys(), [""; 0]);
+    assert_eq!(bucket.open_uploads(), 0);
+
+    let refused = seawall.clone().with("AWS_SECRET_ACCESS_KEY", "wrong");
+    let run = refused.run(&scratch, ["storage", "check"]).exits(1).stderr_has("the storage failed the check");
+    assert!(!run.stdout.contains("wrong"), "{run}");
+    let (results, _) = checked(&scratch, &refused, 1);
+    for (name, result) in
+        [("clock", "ok"), ("signed_put", "failed"), ("list_v2", "failed"), ("read", "not tried")]
+    {
+        assert_eq!(results[name], result, "{name}");
+    }
+}
+
+#[test]
+fn swift_is_checked() {
+    let others = [("create_by_put", "no")];
+    service_is_checked(&require!(Bucket::swift()), "OpenStack Swift", &others);
+}
+
+#[test]
+fn versitygw_is_checked() {
+    service_is_checked(&require!(Bucket::versitygw()), "versitygw", &[]);
+}
+
+#[test]
+fn nobody_is_checked() {
+    let scratch = Scratch::new();
+    let seawall = Tool::seawall(&scratch)
+        .with("WALG_S3_PREFIX", "s3://bucket/x")
+        .with("AWS_ENDPOINT", "http://127.0.0.1:1")
+        .with("AWS_ACCESS_KEY_ID", "key")
+        .with("AWS_SECRET_ACCESS_KEY", "secret");
+    let (results, document) = checked(&scratch, &seawall, 1);
+    assert_eq!(results["place"], "failed");
+    assert!(results.iter().all(|(name, result)| name == "place" || result == "not tried"), "{results:?}");
+    assert!(document["checks"][0]["hint"].as_str().unwrap().contains("AWS_ENDPOINT"), "{document}");
 }

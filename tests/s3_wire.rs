@@ -15,6 +15,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use md5::{Digest, Md5};
+use seawall::storage::check::{Ability, Check, Verdict};
 use seawall::storage::retry::RetryPolicy;
 use seawall::storage::s3::{Addressing, Checksums, Credentials, Encryption, Endpoint, S3, S3Config, Tag};
 use seawall::storage::{
@@ -852,4 +853,87 @@ fn certificates_that_cannot_be_used_are_refused_at_once() {
         assert!(error.to_string().contains(words), "{error}");
         assert!(error.hint().unwrap().contains("AWS_CA_BUNDLE"));
     }
+}
+
+/// `storage check`, first the trial, then the removal.
+fn checked(config: S3Config) -> (seawall::storage::check::Findings, Option<seawall::storage::check::Row>) {
+    let folder = Prefix::parse("wal_005/check").unwrap();
+    let check = Check::new(StorageConfig::S3(Box::new(config)), quick(), folder).unwrap();
+    run(async { (check.run().await, check.clean_up().await) })
+}
+
+#[test]
+fn a_check_removes_what_it_wrote_from_a_service_that_fails_half_way() {
+    const CREATED: &str =
+        "<InitiateMultipartUploadResult><UploadId>u1</UploadId></InitiateMultipartUploadResult>";
+    let service = Service::start(|request| {
+        let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
+        match request.method.as_str() {
+            "PUT" => stored(),
+            "POST" if query.contains("uploads") => ok(&[], CREATED),
+            "POST" => error(501, "NotImplemented", "no"),
+            "DELETE" => Answer::Http(204, Vec::new(), Vec::new()),
+            "GET" if query.contains("uploads") => ok(
+                &[],
+                "<ListMultipartUploadsResult><Upload><Key>spilo/demo/wal/15/wal_005/check/left</Key>\
+                 <UploadId>u2</UploadId></Upload></ListMultipartUploadsResult>",
+            ),
+            _ if path == "/bucket" || path == "/bucket/" => error(501, "NotImplemented", "no"),
+            _ => error(404, "NoSuchKey", "no"),
+        }
+    });
+    let (findings, left) = checked(service.config());
+    assert_eq!(left, None);
+    assert!(!findings.all_needed_works());
+    let verdict = |ability| findings.rows.iter().find(|row| row.ability == ability).unwrap().verdict;
+    for (ability, expected) in [
+        (Ability::SignedPut, Verdict::Works),
+        (Ability::ListV2, Verdict::Failed),
+        (Ability::ListV1, Verdict::Failed),
+        (Ability::Read, Verdict::Failed),
+        // A condition that is ignored.
+        (Ability::CreateByPut, Verdict::Without),
+        (Ability::Checksum, Verdict::Without),
+        (Ability::EqualParts, Verdict::Failed),
+        (Ability::Throughput, Verdict::NotTried),
+        (Ability::BatchDelete, Verdict::Failed),
+    ] {
+        assert_eq!(verdict(ability), expected, "{ability:?}");
+    }
+    let requests = service.requests();
+    let path = |request: &Request| request.target.split('?').next().unwrap().to_owned();
+    let puts =
+        requests.iter().filter(|request| request.method == "PUT" && !request.target.contains("uploadId"));
+    let mut written: Vec<String> = puts.map(path).collect();
+    written.sort();
+    written.dedup();
+    for name in &written {
+        assert!(name.starts_with("/bucket/spilo/demo/wal/15/wal_005/check/"), "{name}");
+        let deleted = |request: &Request| {
+            request.method == "DELETE" && path(request) == *name && !request.target.contains("uploadId")
+        };
+        assert!(requests.iter().any(deleted), "{name} is not deleted by itself");
+    }
+    assert!(written.len() >= 5, "{written:?}");
+    for upload in ["uploadId=u1", "uploadId=u2"] {
+        let aborted = |request: &Request| request.method == "DELETE" && request.target.contains(upload);
+        assert!(requests.iter().any(aborted), "{upload} is not given up");
+    }
+}
+
+#[test]
+fn a_check_names_what_it_could_not_remove() {
+    let service = Service::start(|request| match request.method.as_str() {
+        "PUT" => stored(),
+        "HEAD" if request.target == "/bucket" || request.target == "/bucket/" => ok(&[], ""),
+        _ => error(403, "AccessDenied", "no"),
+    });
+    let (findings, left) = checked(service.config());
+    let delete = findings.rows.iter().find(|row| row.ability == Ability::BatchDelete).unwrap();
+    assert_eq!(delete.verdict, Verdict::Failed);
+    assert!(delete.detail.contains("AccessDenied"), "{delete:?}");
+    let left = left.unwrap();
+    assert_eq!((left.ability, left.verdict), (Ability::Removal, Verdict::Failed));
+    assert!(left.detail.contains("`spilo/demo/wal/15/wal_005/check/signed`"), "{left:?}");
+    assert!(left.hint.unwrap().contains("policy"));
 }

@@ -6,17 +6,17 @@ use indicatif::MultiProgress;
 use secrecy::ExposeSecret;
 
 use crate::ops::{
-    backup_fetch, backup_list, backup_mark, backup_push, backup_show, delete, wal_fetch, wal_prefetch,
-    wal_push, wal_show, wal_verify,
+    backup_fetch, backup_list, backup_mark, backup_push, backup_show, delete, storage_check, wal_fetch,
+    wal_prefetch, wal_push, wal_show, wal_verify,
 };
 use crate::settings::{Environment, Section, Settings, Sources, keys};
 
 use super::arguments::Invocation;
 use super::backup_output::{self, ListFormat};
 use super::exit::{Codes, Recovery};
-use super::session::{Content, Session, Threads};
-use super::walg::{Arguments, Command, ConfigCommand, RateLimits};
-use super::{Error, barman, log, printer, reference, show, wal_output};
+use super::session::{self, Content, Session, Threads};
+use super::walg::{Arguments, Command, ConfigCommand, RateLimits, StorageCommand};
+use super::{Error, barman, log, printer, reference, show, storage_output, wal_output};
 
 /// Settings that concern every command which uses the storage.
 const STORAGE: [Section; 3] = [Section::Storage, Section::S3, Section::Program];
@@ -177,6 +177,23 @@ pub fn run(invocation: Invocation, set_codes: impl FnOnce(Codes)) -> Result<(), 
             match deletion.removal.failed.len() {
                 0 => Ok(()),
                 failed => Err(Error::NotDeleted(failed)),
+            }
+        }
+        Command::Storage(StorageCommand::Check(arguments)) => {
+            session.warn(&STORAGE);
+            let (config, policy) = (session.settings.storage_config()?, session.settings.retry_policy()?);
+            let context = session.context(Content::Plain)?;
+            let location = context.storage.location().clone();
+            let findings = session::run(context, Threads::Two, async |context| {
+                Box::pin(storage_check::run(&context, config, policy)).await
+            })?;
+            printer::print(&match arguments.json {
+                true => storage_output::check_json(&location, &findings)?,
+                false => storage_output::check_table(&location, &findings),
+            })?;
+            match findings.all_needed_works() {
+                true => Ok(()),
+                false => Err(Error::StorageUnfit),
             }
         }
         Command::Config(ConfigCommand::Show(arguments)) => {

@@ -32,6 +32,9 @@ pub enum Error {
     /// `wal-verify` found what must not be.
     #[error("the archive failed the check")]
     VerificationFailed,
+    /// `storage check` found something that does not work and is needed.
+    #[error("the storage failed the check")]
+    StorageUnfit,
     /// Some objects could not be deleted; each has been reported.
     #[error("{0} objects could not be deleted")]
     NotDeleted(usize),

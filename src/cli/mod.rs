@@ -15,6 +15,7 @@ pub mod reference;
 mod session;
 mod show;
 pub mod signal;
+pub mod storage_output;
 pub mod table;
 pub mod wal_output;
 pub mod walg;

@@ -26,6 +26,7 @@ mod prefetch_dir;
 pub mod removal;
 pub mod segment_check;
 mod segment_size;
+pub mod storage_check;
 mod wal_archive;
 pub mod wal_fetch;
 pub mod wal_prefetch;

@@ -9,16 +9,13 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::storage::retry::RetryPolicy;
 use crate::storage::s3::{
-    Addressing, AssumeRole, Chain, CreateOnly, Credentials, Encryption, Endpoint, ListVersion, Network,
-    S3Config, WebIdentity,
+    Addressing, AssumeRole, Chain, Credentials, Encryption, Endpoint, ListVersion, Network, S3Config,
+    WebIdentity,
 };
 use crate::storage::{Prefix, StorageConfig};
 
 use super::keys::{self, Key, Section};
 use super::{Error, Settings, Source, value};
-
-/// Parts of one object that AWS takes; others may take less.
-const AWS_MAX_PARTS: u32 = 10_000;
 
 /// Keys of one batch delete that S3 takes.
 const MAX_DELETE_BATCH: u64 = 1000;
@@ -94,11 +91,8 @@ impl Settings {
 
         let mut config = S3Config::new(bucket, self.below(prefix)?, self.s3_credentials()?);
         let (endpoint, addressing) = self.s3_endpoint()?;
-        if endpoint.is_none() {
-            config.max_parts = AWS_MAX_PARTS;
-            config.create_only = CreateOnly::Put;
-        }
         config.endpoint = endpoint;
+        config.take_profile();
         config.addressing = addressing;
         config.region = self.trimmed(&keys::AWS_REGION);
         if self.bool(&keys::AWS_DUAL_STACK)? {

@@ -104,6 +104,11 @@ impl Error {
         self.0.kind
     }
 
+    /// The storage's own words, without what was done and where.
+    pub fn detail(&self) -> &str {
+        &self.0.detail
+    }
+
     /// What a person can do about it.
     pub fn hint(&self) -> Option<&str> {
         self.0.hint.as_deref()

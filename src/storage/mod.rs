@@ -7,6 +7,7 @@
 //! - An implementation makes one attempt; [`retry::Retry`] around it repeats what [`Error::retry`] allows and holds
 //!   the deadlines.
 
+pub mod check;
 mod error;
 pub mod fs;
 mod key;

@@ -10,6 +10,7 @@ use aws_sdk_s3::config::{
     BehaviorVersion, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
 };
 use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::MultipartUpload;
 
 use super::available::Missing;
 use super::scratch::Scratch;
@@ -152,6 +153,14 @@ impl Bucket {
         self.keys().iter().filter_map(name).collect()
     }
 
+    /// How many uploads were begun and neither completed nor given up; a directory has none.
+    pub fn open_uploads(&self) -> usize {
+        match &self.place {
+            Place::Directory(_) => 0,
+            Place::S3(bucket) => bucket.uploads().len(),
+        }
+    }
+
     #[track_caller]
     pub fn get(&self, key: &str) -> Vec<u8> {
         match &self.place {
@@ -222,11 +231,15 @@ impl S3Bucket {
         self.wait(self.client.delete_bucket().bucket(&self.name).send()).unwrap();
     }
 
-    fn abort_uploads(&self) {
+    fn uploads(&self) -> Vec<MultipartUpload> {
         let uploads = self.wait(self.client.list_multipart_uploads().bucket(&self.name).send()).unwrap();
-        for upload in uploads.uploads() {
+        uploads.uploads.unwrap_or_default()
+    }
+
+    fn abort_uploads(&self) {
+        for upload in self.uploads() {
             let abort = self.client.abort_multipart_upload().bucket(&self.name);
-            let abort = abort.set_key(upload.key.clone()).set_upload_id(upload.upload_id.clone());
+            let abort = abort.set_key(upload.key).set_upload_id(upload.upload_id);
             self.wait(abort.send()).unwrap();
         }
     }

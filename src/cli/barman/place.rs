@@ -21,7 +21,7 @@ use secrecy::SecretString;
 use crate::settings::Environment;
 use crate::storage::retry::RetryPolicy;
 use crate::storage::s3::{
-    Addressing, Chain, Checksums, CreateOnly, Credentials, Encryption, Endpoint, S3Config, Tag, WebIdentity,
+    Addressing, Chain, Checksums, Credentials, Encryption, Endpoint, S3Config, Tag, WebIdentity,
 };
 use crate::storage::{Prefix, StorageConfig};
 
@@ -31,9 +31,6 @@ use super::grammar::{Grammar, Line};
 use super::profile::Profile;
 use super::values;
 use crate::cli;
-
-/// Parts of one object that AWS takes; others may take less.
-const AWS_MAX_PARTS: u32 = 10_000;
 
 /// Objects that one request deletes, at most.
 const MAX_DELETE_BATCH: i64 = 1000;
@@ -126,10 +123,7 @@ pub fn repository(
     let profile = Profile::of(named, environment)?;
     let mut config = S3Config::new(bucket, place.prefix, credentials(flagged, named, environment)?);
     config.endpoint = endpoint(line, environment, profile.endpoint.as_deref())?;
-    if config.endpoint.is_none() {
-        config.max_parts = AWS_MAX_PARTS;
-        config.create_only = CreateOnly::Put;
-    }
+    config.take_profile();
     config.addressing = match (line.value(&ADDRESSING_STYLE), &config.endpoint) {
         (Some("path"), _) | (None | Some("auto"), Some(_)) => Addressing::Path,
         _ => Addressing::VirtualHost,

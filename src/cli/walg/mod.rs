@@ -79,6 +79,9 @@ pub enum Command {
     WalShow(WalShowArgs),
     /// Check that the archive holds all WAL that recovery needs; fails when it does not
     WalVerify(WalVerifyArgs),
+    /// Try the configured storage
+    #[command(subcommand)]
+    Storage(StorageCommand),
     /// Link this program under the names of barman-cloud
     InstallLinks(InstallLinksArgs),
     /// Show the settings
@@ -90,6 +93,21 @@ pub enum Command {
     Completion(CompletionArgs),
     /// Print the manual page
     Man,
+}
+
+/// What to do with the storage.
+#[derive(Debug, Subcommand)]
+pub enum StorageCommand {
+    /// Try what the storage can do, in a folder of its own that is removed again; fails when something needed does not work
+    Check(StorageCheckArgs),
+}
+
+/// Arguments of `storage check`.
+#[derive(Debug, Args)]
+pub struct StorageCheckArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What to do with the settings.

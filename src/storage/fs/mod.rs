@@ -14,6 +14,7 @@
 //! Deleting removes parent directories that became empty, up to the root. Blocking calls run on tokio's blocking
 //! threads.
 
+mod check;
 mod new_file;
 mod upload;
 
@@ -29,6 +30,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt};
 
+pub use self::check::DirectoryCheck;
 use self::new_file::{NewFile, is_temporary, sync_directory};
 use self::upload::FileUpload;
 use super::{

@@ -28,6 +28,25 @@ const HASH_INLINE_BYTES: usize = 256 * 1024;
 /// What the last bytes may take through the kernel's buffer.
 const DRAIN: Duration = Duration::from_secs(10);
 
+/// Whether the signature of a request covers its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Payload {
+    /// It does.
+    Signed,
+    /// It does not; TLS protects the body.
+    Unsigned,
+}
+
+impl Payload {
+    /// What is sent over this.
+    pub(super) fn over(scheme: Scheme) -> Payload {
+        match scheme {
+            Scheme::Http => Payload::Signed,
+            Scheme::Https => Payload::Unsigned,
+        }
+    }
+}
+
 /// The body of one request, with what its signature needs.
 pub(super) struct Signed {
     bytes: Bytes,
@@ -55,11 +74,11 @@ pub(super) enum Stalled {
 }
 
 impl Signed {
-    /// Hashes the body where its signature covers it: over http. Over https TLS protects it.
-    pub(super) async fn new(bytes: Bytes, scheme: Scheme) -> Signed {
-        let sha256 = match scheme {
-            Scheme::Https => None,
-            Scheme::Http => Some(sha256(bytes.clone()).await),
+    /// Hashes the body where the signature covers it.
+    pub(super) async fn new(bytes: Bytes, payload: Payload) -> Signed {
+        let sha256 = match payload {
+            Payload::Unsigned => None,
+            Payload::Signed => Some(sha256(bytes.clone()).await),
         };
         let stage = if bytes.is_empty() { Stage::Sent } else { Stage::Sending };
         let progress = Arc::new(Progress(Mutex::new((Instant::now(), stage))));

@@ -293,6 +293,15 @@ impl Endpoint {
     pub fn scheme(&self) -> Scheme {
         self.scheme
     }
+
+    /// The host, without port and path; an IPv6 address in its brackets.
+    pub fn host(&self) -> &str {
+        let authority = self.rest.split_once('/').map_or(self.rest.as_str(), |(authority, _)| authority);
+        match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => host,
+            _ => authority,
+        }
+    }
 }
 
 impl std::fmt::Display for Endpoint {
@@ -333,6 +342,18 @@ mod tests {
         ] {
             let parsed = Endpoint::parse(text).ok().map(|(endpoint, style)| (endpoint.to_string(), style));
             assert_eq!(parsed, expected.map(|(url, style)| (url.to_owned(), style)), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_host_of_an_endpoint() {
+        for (text, expected) in [
+            ("http://127.0.0.1:9000", "127.0.0.1"),
+            ("http://[::1]:1/x", "[::1]"),
+            ("https://[::1]", "[::1]"),
+            ("h/p:1", "h"),
+        ] {
+            assert_eq!(Endpoint::parse(text).unwrap().0.host(), expected);
         }
     }
 

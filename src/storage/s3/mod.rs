@@ -17,11 +17,13 @@
 
 mod answer;
 mod body;
+mod check;
 mod client;
 mod config;
 mod credentials;
 mod delete;
 mod list;
+mod profile;
 mod transport;
 mod upload;
 
@@ -46,12 +48,14 @@ use secrecy::ExposeSecret;
 use tokio::sync::OnceCell;
 
 use self::answer::Call;
-use self::body::Signed;
+use self::body::{Payload, Signed};
+pub use self::check::{KnownBy, Recognised, S3Check};
 use self::client::ExtraHeaders;
 pub use self::config::{
     Addressing, AssumeRole, Chain, Checksums, CreateOnly, Credentials, Encryption, Endpoint, InvalidEndpoint,
     ListVersion, Network, S3Config, Scheme, Tag, WebIdentity,
 };
+pub use self::profile::{PartSizes, Profile};
 use super::retry::RetryPolicy;
 use super::{
     Body, DeleteReport, Depth, ETag, Error, ErrorKind, Key, Limits, ListPage, Location, ObjectMeta,
@@ -305,11 +309,11 @@ impl Place {
         Ok((ObjectMeta { key: key.clone(), size, modified, etag: etag(answer.e_tag()) }, length))
     }
 
-    async fn put(&self, key: &Key, body: Bytes, mode: PutMode) -> Result<PutOutcome> {
+    async fn put(&self, key: &Key, body: Bytes, mode: PutMode, payload: Payload) -> Result<PutOutcome> {
         let call = self.call("put", Some(key));
         let client = self.client().await?;
         let checksum = checksum(&self.config, &body);
-        let signed = Signed::new(body, self.config.scheme()).await;
+        let signed = Signed::new(body, payload).await;
         let request = client
             .put_object()
             .set_checksum_crc32(checksum)
@@ -339,7 +343,8 @@ impl Place {
     /// Creates an object unless there is one, by a put where the service may take the condition there, else by an upload.
     async fn create_only(self: &Arc<Self>, key: &Key, body: Bytes) -> Result<PutOutcome> {
         if !self.refuses_conditional_put.load(Ordering::Relaxed) {
-            match self.put(key, body.clone(), PutMode::CreateOnly).await {
+            match self.put(key, body.clone(), PutMode::CreateOnly, Payload::over(self.config.scheme())).await
+            {
                 Err(error) if error.kind() == ErrorKind::Invalid => {
                     self.refuses_conditional_put.store(true, Ordering::Relaxed);
                 }
@@ -445,7 +450,7 @@ impl Storage for S3 {
         async move {
             match (mode, self.place.config.create_only) {
                 (PutMode::Overwrite, _) | (PutMode::CreateOnly, CreateOnly::Put) => {
-                    self.place.put(key, body, mode).await
+                    self.place.put(key, body, mode, Payload::over(self.place.config.scheme())).await
                 }
                 (PutMode::CreateOnly, CreateOnly::Upload | CreateOnly::Find) => {
                     self.place.create_only(key, body).await

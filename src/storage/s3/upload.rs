@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use md5::{Digest, Md5};
 
-use super::body::Signed;
+use super::body::{Payload, Signed};
 use super::{Checksums, Place, checksum, etag, protocol, status};
 use crate::storage::{ETag, ErrorKind, Key, Part, PartReceipt, PutMode, PutOutcome, Result, Upload};
 
@@ -72,7 +72,7 @@ impl S3Upload {
         let number = number.map_err(|_| call.error(ErrorKind::Invalid, "the part's number is too high"))?;
         let sent = Sent { bytes: part.body.len() as u64, checksum: checksum(&place.config, &part.body) };
         let client = place.client().await?;
-        let signed = Signed::new(part.body, place.config.scheme()).await;
+        let signed = Signed::new(part.body, Payload::over(place.config.scheme())).await;
         let request = client
             .upload_part()
             .bucket(&place.config.bucket)
