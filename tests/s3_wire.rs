@@ -17,7 +17,9 @@ use bytes::Bytes;
 use md5::{Digest, Md5};
 use seawall::storage::check::{Ability, Check, Verdict};
 use seawall::storage::retry::RetryPolicy;
-use seawall::storage::s3::{Addressing, Checksums, Credentials, Encryption, Endpoint, S3, S3Config, Tag};
+use seawall::storage::s3::{
+    Addressing, Checksums, Credentials, Encryption, Endpoint, EtagCheck, S3, S3Config, Tag,
+};
 use seawall::storage::{
     Depth, Error, ErrorKind, Key, Part, Prefix, PutMode, SharedStorage, Storage, StorageConfig, get_bytes,
     list_all, open,
@@ -225,6 +227,11 @@ fn ok(headers: &[(&'static str, &str)], body: impl Into<Vec<u8>>) -> Answer {
 
 fn stored() -> Answer {
     ok(&[("ETag", "\"tag\"")], "")
+}
+
+/// As a service says it that has stored these bytes.
+fn stored_as(content: &[u8]) -> Answer {
+    ok(&[("ETag", &format!("\"{}\"", hex::encode(Md5::digest(content))))], "")
 }
 
 fn error(status: u16, code: &str, message: &str) -> Answer {
@@ -822,7 +829,7 @@ fn a_put_that_nobody_reads() {
 
 #[test]
 fn certificates_are_checked() {
-    let service = Service::start_on(Wire::Tls, |_| stored());
+    let service = Service::start_on(Wire::Tls, |request| stored_as(&request.body));
     let endpoint = format!("https://{}", service.address);
     fails_quickly(
         config(&endpoint),
@@ -842,6 +849,62 @@ fn certificates_are_checked() {
     let plain = Service::saying(vec![stored()]);
     let config = config(&format!("https://{}", plain.address));
     fails_quickly(config, ErrorKind::Protocol, "TLS:", "scheme and port");
+}
+
+fn put_to(config: S3Config) -> Result<(), Error> {
+    run(retrying(config).put(&segment(), Bytes::from(vec![7; 400_000]), PutMode::Overwrite)).map(drop)
+}
+
+/// The service spoils what it gets, or something in front of it.
+#[test]
+fn a_put_of_which_the_service_stored_other_bytes_is_an_error() {
+    let service = Service::saying(vec![stored_as(b"other")]);
+    let error = put_to(service.config()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Network);
+    for md5 in [b"other".as_slice(), &[7; 400_000]].map(|bytes| hex::encode(Md5::digest(bytes))) {
+        assert!(error.to_string().contains(&md5), "{error}");
+    }
+    assert!(error.hint().unwrap().contains("SEAWALL_S3_CHECK_ETAG"));
+    assert_eq!(service.requests().len(), 3, "each attempt anew");
+
+    // It was a passing fault.
+    let service = Service::saying(vec![stored_as(b"other"), stored_as(&[7; 400_000])]);
+    put_to(service.config()).unwrap();
+    assert_eq!(service.requests().len(), 2);
+}
+
+/// Tags that are no MD5 say nothing, and the signature has covered the body.
+#[test]
+fn a_tag_of_another_kind_is_no_error() {
+    let kms = ("x-amz-server-side-encryption", "aws:kms");
+    let customer = ("x-amz-server-side-encryption-customer-algorithm", "AES256");
+    let etag = ("ETag", "\"0123456789abcdef0123456789abcdef\"");
+    for answer in [ok(&[etag, kms], ""), ok(&[etag, customer], ""), stored(), ok(&[], "")] {
+        let service = Service::saying(vec![answer]);
+        put_to(service.config()).unwrap();
+        assert_eq!(service.requests().len(), 1);
+    }
+    let service = Service::saying(vec![ok(&[etag], "")]);
+    let mut config = service.config();
+    config.etag_check = EtagCheck::Off;
+    put_to(config).unwrap();
+}
+
+/// Over https the body is not signed: where the tag says nothing, the service is asked for the size.
+#[test]
+fn without_a_signature_and_a_tag_the_size_is_asked_for() {
+    let time = ("Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT");
+    for (size, outcome) in [("400000", Ok(())), ("399999", Err(ErrorKind::Network))] {
+        let service = Service::start_on(Wire::Tls, move |request| match request.method.as_str() {
+            "HEAD" => ok(&[time, ("ETag", "\"tag\""), ("Content-Length", size)], ""),
+            _ => stored(),
+        });
+        let mut config = config(&format!("https://{}", service.address));
+        config.ca_bundle = Some(format!("{}/tests/tls/server.pem", env!("CARGO_MANIFEST_DIR")).into());
+        assert_eq!(put_to(config).map_err(|error| error.kind()), outcome);
+        let methods: Vec<_> = service.requests().into_iter().map(|request| request.method).take(2).collect();
+        assert_eq!(methods, ["PUT", "HEAD"]);
+    }
 }
 
 #[test]

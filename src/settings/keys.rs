@@ -283,6 +283,8 @@ keys! {
         ignored("WALG_S3_MAX_RETRIES counts for these as well");
     /// list with version 1 of the request
     S3_USE_LIST_OBJECTS_V1 in S3 {"S3_USE_LIST_OBJECTS_V1"}: Bool, default("false");
+    /// compare the ETag of an object that was put with its MD5; `false` for a service whose ETags look like MD5s and are none
+    S3_CHECK_ETAG in S3 ["SEAWALL_S3_CHECK_ETAG"]: Bool, default("true");
     /// whether the bucket keeps old versions: `enabled`, `disabled`
     S3_ENABLE_VERSIONING in S3 {"S3_ENABLE_VERSIONING"}: Text, default("auto"),
         ignored("only current versions are listed and deleted; old ones are left to the bucket's lifecycle rules");
@@ -442,7 +444,9 @@ keys! {
     SENTINEL_USER_DATA in Backup ["WALG_SENTINEL_USER_DATA"]: Json;
     /// how often to check that the server still answers during a backup
     ALIVE_CHECK_INTERVAL in Backup ["WALG_ALIVE_CHECK_INTERVAL"]: Duration, default("1m");
-    /// longest time the server may take to stop a backup; 0 is no limit
+    /// how long the WAL that a backup needs may take into the archive; 0 does not look for it
+    BACKUP_WAL_TIMEOUT in Backup ["SEAWALL_BACKUP_WAL_TIMEOUT"]: Duration, default("1h");
+    /// longest time the server may take to stop a backup, and so to archive its WAL; 0 is `SEAWALL_BACKUP_WAL_TIMEOUT`
     STOP_BACKUP_TIMEOUT in Backup ["WALG_STOP_BACKUP_TIMEOUT"]: Duration, default("0");
     /// size of a data page
     PG_BLOCK_SIZE in Backup ["WALG_PG_BLOCK_SIZE"]: Bytes, default("8192"),

@@ -9,8 +9,8 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::storage::retry::RetryPolicy;
 use crate::storage::s3::{
-    Addressing, AssumeRole, Chain, Credentials, Encryption, Endpoint, ListVersion, Network, S3Config,
-    WebIdentity,
+    Addressing, AssumeRole, Chain, Credentials, Encryption, Endpoint, EtagCheck, ListVersion, Network,
+    S3Config, WebIdentity,
 };
 use crate::storage::{Prefix, StorageConfig};
 
@@ -117,6 +117,9 @@ impl Settings {
         }
         if self.bool(&keys::S3_USE_LIST_OBJECTS_V1)? {
             config.list_version = ListVersion::V1;
+        }
+        if !self.bool(&keys::S3_CHECK_ETAG)? {
+            config.etag_check = EtagCheck::Off;
         }
         config.headers = self.parsed(&keys::S3_REQUEST_ADDITIONAL_HEADERS, headers)?.unwrap_or_default();
         Ok(config)

@@ -78,7 +78,7 @@ impl Signed {
     pub(super) async fn new(bytes: Bytes, payload: Payload) -> Signed {
         let sha256 = match payload {
             Payload::Unsigned => None,
-            Payload::Signed => Some(sha256(bytes.clone()).await),
+            Payload::Signed => Some(hash::<Sha256>(bytes.clone()).await),
         };
         let stage = if bytes.is_empty() { Stage::Sent } else { Stage::Sending };
         let progress = Arc::new(Progress(Mutex::new((Instant::now(), stage))));
@@ -127,16 +127,20 @@ impl Signed {
     }
 }
 
-async fn sha256(bytes: Bytes) -> String {
-    if bytes.len() <= HASH_INLINE_BYTES {
-        return hex::encode(Sha256::digest(&bytes));
-    }
-    let hashing = tokio::task::spawn_blocking({
+/// The hash of a body, in hexadecimal digits. A large one is being taken from now on, whenever it is waited for.
+pub(super) fn hash<D: Digest + 'static>(bytes: Bytes) -> impl Future<Output = String> + Send {
+    let hashing = (bytes.len() > HASH_INLINE_BYTES).then(|| {
         let bytes = bytes.clone();
-        move || hex::encode(Sha256::digest(&bytes))
+        tokio::task::spawn_blocking(move || hex::encode(D::digest(&bytes)))
     });
-    // A task that could not run: the runtime ends, so it does not matter where the time goes.
-    hashing.await.unwrap_or_else(|_| hex::encode(Sha256::digest(&bytes)))
+    async move {
+        let hashed = match hashing {
+            Some(hashing) => hashing.await.ok(),
+            None => None,
+        };
+        // A task that could not run: the runtime ends, so it does not matter where the time goes.
+        hashed.unwrap_or_else(|| hex::encode(D::digest(&bytes)))
+    }
 }
 
 impl Progress {

@@ -50,6 +50,8 @@ pub struct S3Config {
     pub list_version: ListVersion,
     /// How an object is created only when it is not there.
     pub create_only: CreateOnly,
+    /// What the ETag of a stored object is compared with (`SEAWALL_S3_CHECK_ETAG`).
+    pub etag_check: EtagCheck,
     /// `S3_REQUEST_ADDITIONAL_HEADERS`: sent with every request, and signed.
     pub headers: Vec<(String, String)>,
 }
@@ -192,6 +194,15 @@ pub enum ListVersion {
     V2,
 }
 
+/// What the ETag of an object that was put is compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EtagCheck {
+    /// With the MD5 of its bytes, if it looks like one.
+    Md5,
+    /// With nothing: the service's ETags look like MD5s and are none.
+    Off,
+}
+
 /// How an object is created only when it is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CreateOnly {
@@ -227,6 +238,7 @@ impl S3Config {
             delete_batch: 1000,
             list_version: ListVersion::V2,
             create_only: CreateOnly::Find,
+            etag_check: EtagCheck::Md5,
             headers: Vec::new(),
         }
     }
