@@ -13,6 +13,7 @@
 //! | [`storage`] | objects by key: S3, a directory, memory |
 //! | [`codec`], [`tarball`] | bytes to bytes: compression, encryption, tar |
 //! | [`pg`] | facts of PostgreSQL: LSNs, timelines, WAL pages, control file, labels, its SQL session |
+//! | [`checksum`] | size and SHA-256 of bytes that pass by |
 //! | [`durable`] | files that survive a power cut |
 //! | [`progress`] | counters of a running operation |
 
@@ -20,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 pub mod catalog;
+pub mod checksum;
 pub mod cli;
 pub mod codec;
 pub mod durable;

@@ -416,6 +416,7 @@ fn push(
         disk_rate: None,
         network_rate: None,
         stop_timeout: Duration::from_secs(60),
+        wal_timeout: Duration::ZERO,
         alive_check: Duration::from_secs(60),
         exclude: Vec::new(),
     };
@@ -442,7 +443,7 @@ fn assert_whole_or_nothing(memory: &Memory, case: &str) -> usize {
         assert!(left.is_empty(), "{case}: left {left:?}");
     }
     for backup in &backups {
-        let files = on_one_thread(catalog::walg::files_metadata(memory, backup.name)).unwrap();
+        let files = on_one_thread(catalog::walg::files_metadata(memory, backup.name, None)).unwrap();
         for tar in files.tar_file_sets.keys() {
             let key = names::tars_prefix(backup.name).key(tar).unwrap();
             decoded(&memory.content(&key).unwrap(), Method::Lz4, &Cipher::None);

@@ -86,7 +86,8 @@ fn ours(version: u32, packing: Packing) {
     let postgres = require!(Postgres::version(version));
     let scratch = Scratch::new();
     let bucket = Bucket::directory(&scratch, "storage");
-    let seawall = Tool::seawall(&scratch).with_all(bucket.env()).with_all(packing.iter().copied());
+    let seawall = Tool::seawall(&scratch).waiting_for_wal();
+    let seawall = seawall.with_all(bucket.env()).with_all(packing.iter().copied());
     roundtrip(&scratch, &postgres, &seawall, &seawall);
 }
 
@@ -98,9 +99,12 @@ fn with_walg(bucket: impl Fn(&Scratch, &str) -> Bucket, packing: Packing) {
         let bucket = bucket(&scratch, direction);
         let settings = |tool: Tool| tool.with_all(bucket.env()).with_all(packing.iter().copied());
         let walg = settings(require!(Tool::walg(&scratch)));
-        let seawall = settings(Tool::seawall(&scratch));
+        let seawall = settings(Tool::seawall(&scratch).waiting_for_wal());
         let (writer, reader) = if direction == "walg-to-us" { (walg, seawall) } else { (seawall, walg) };
         roundtrip(&scratch, &postgres, &writer, &reader);
+        // Of the two that seawall writes, wal-g has deleted the one with its backup.
+        let records = bucket.keys().iter().filter(|key| key.ends_with("/checksums.json")).count();
+        assert_eq!(records, usize::from(direction == "us-to-walg"));
     }
 }
 
@@ -108,7 +112,8 @@ fn with_walg(bucket: impl Fn(&Scratch, &str) -> Bucket, packing: Packing) {
 fn on_s3(bucket: &Bucket) {
     let postgres = require!(Postgres::version(15));
     let scratch = Scratch::new();
-    let seawall = Tool::seawall(&scratch).with_all(bucket.env()).with_all(BROTLI_BASE64.iter().copied());
+    let seawall = Tool::seawall(&scratch).waiting_for_wal();
+    let seawall = seawall.with_all(bucket.env()).with_all(BROTLI_BASE64.iter().copied());
     roundtrip(&scratch, &postgres, &seawall, &seawall);
 }
 

@@ -5,7 +5,10 @@
 
 use jiff::Timestamp;
 
-use crate::layout::walg::{Backup, BackupName, DocumentError, FilesMetadata, Metadata, Sentinel, names};
+use crate::checksum::{Checksum, Mismatch};
+use crate::layout::walg::{
+    Backup, BackupName, Checksums, DocumentError, FilesMetadata, Metadata, Sentinel, names,
+};
 use crate::storage::{self, Depth, Key, PutMode, Storage};
 
 /// A backup as the listing shows it: its name and when its sentinel was written.
@@ -30,6 +33,14 @@ pub enum Error {
         key: Key,
         /// What is wrong with it.
         source: DocumentError,
+    },
+    /// A document is not the one that was stored with the backup.
+    #[error("cannot use `{key}`: {source}")]
+    Spoiled {
+        /// The document.
+        key: Key,
+        /// What it should be.
+        source: Mismatch,
     },
     /// No backup has this name.
     #[error("backup `{name}` does not exist in {location}")]
@@ -77,6 +88,10 @@ impl Error {
             Error::NoSuchBackup { .. } => Some("`backup-list` shows the backups that exist".to_owned()),
             Error::NoBackups { .. } => {
                 Some("take one with `backup-push`, or check the storage prefix".to_owned())
+            }
+            Error::Spoiled { .. } => Some(Mismatch::HINT.to_owned()),
+            Error::Document { key, .. } if names::is_checksums_key(key) => {
+                Some("without this object the backup is restored as one that has no checksums".to_owned())
             }
             _ => None,
         }
@@ -191,13 +206,30 @@ pub async fn chain(storage: &dyn Storage, name: BackupName) -> Result<Vec<Backup
     Ok(backups)
 }
 
-/// The list of a backup's files. [`Error::MissingDocument`] when there is none.
-pub async fn files_metadata(storage: &dyn Storage, name: BackupName) -> Result<FilesMetadata, Error> {
-    let key = names::files_metadata_key(name);
+/// The sizes and hashes of a backup's objects; `None` when they were not recorded.
+pub async fn checksums(storage: &dyn Storage, name: BackupName) -> Result<Option<Checksums>, Error> {
+    let key = names::checksums_key(name);
     match storage::get_bytes(storage, &key).await? {
-        Some((_, json)) => FilesMetadata::from_json(&json).map_err(at(&key)),
-        None => Err(Error::MissingDocument { name, key }),
+        Some((_, json)) => Ok(Some(Checksums::from_json(&json).map_err(at(&key))?)),
+        None => Ok(None),
     }
+}
+
+/// The list of a backup's files, checked against what was recorded of it. [`Error::MissingDocument`] when there is none.
+pub async fn files_metadata(
+    storage: &dyn Storage,
+    name: BackupName,
+    checksums: Option<&Checksums>,
+) -> Result<FilesMetadata, Error> {
+    let key = names::files_metadata_key(name);
+    let Some((_, json)) = storage::get_bytes(storage, &key).await? else {
+        return Err(Error::MissingDocument { name, key });
+    };
+    if let Some(recorded) = checksums.and_then(|checksums| checksums.of(name, &key)) {
+        let checked = recorded.check(Checksum::of(&json));
+        checked.map_err(|source| Error::Spoiled { key: key.clone(), source })?;
+    }
+    FilesMetadata::from_json(&json).map_err(at(&key))
 }
 
 /// The `metadata.json` of a backup, `None` when it has none.

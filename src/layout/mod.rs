@@ -13,7 +13,7 @@ pub mod walg;
 use std::fmt;
 
 use crate::codec::Method;
-use crate::pg::{SystemIdentifier, WalFileName};
+use crate::pg::{SegmentName, SystemIdentifier, WalFileName};
 use crate::storage::{Key, Prefix};
 
 pub use name::Name;
@@ -31,6 +31,9 @@ pub trait Layout: fmt::Debug + Send + Sync {
 
     /// The folder of everything archived.
     fn archive(&self) -> Prefix;
+
+    /// What the keys of all segments begin with that have the timeline and the log file (16 digits) of this one.
+    fn wal_of_log(&self, segment: SegmentName) -> Prefix;
 
     /// The archived file that an object is, and its compression; `None` when it is something else.
     fn archived_file(&self, key: &Key) -> Option<(WalFileName, Method)>;

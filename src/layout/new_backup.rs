@@ -1,11 +1,13 @@
 //! A backup that is being taken, as its layout sees it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 
+use crate::checksum::Checksum;
 use crate::codec::Method;
 use crate::pg::data_dir::{Member, Tablespace};
 use crate::pg::session::{ServerIdentity, StartedBackup, StoppedBackup};
@@ -136,12 +138,19 @@ pub struct Taken<'a> {
     pub finish_time: Timestamp,
     /// Bytes of all files as stored in tars, before compression.
     pub data_bytes: u64,
-    /// Bytes handed to the storage.
-    pub stored_bytes: u64,
+    /// The tars, as they are stored.
+    pub tars: &'a BTreeMap<Key, Checksum>,
     /// Bytes of everything in the data directory.
     pub cluster_bytes: u64,
     /// What was found outside of the data directory.
     pub tablespaces: &'a [Tablespace],
     /// The list of the backup's files, where it is kept.
     pub files: Option<&'a FilesMetadata>,
+}
+
+impl Taken<'_> {
+    /// Bytes of all tars, as they are stored.
+    pub fn stored_bytes(&self) -> u64 {
+        self.tars.values().map(|tar| tar.size).sum()
+    }
 }

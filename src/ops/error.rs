@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::checksum::Mismatch;
 use crate::layout::Name;
 use crate::layout::barman::{BackupId, Status};
 use crate::layout::new_backup::EncodeError;
@@ -13,7 +14,7 @@ use crate::storage::{self, Key};
 use crate::{catalog, codec, durable, pg, pipeline, retention, tarball};
 
 use super::backup_fetch::Incomplete;
-use super::backup_push::Unfit;
+use super::backup_push::{Unconfirmed, Unfit};
 use super::changed_blocks;
 use super::ownership::OwnershipError;
 
@@ -143,6 +144,9 @@ pub enum Error {
         /// The tar.
         key: Key,
     },
+    /// It is not confirmed that a backup can be restored.
+    #[error(transparent)]
+    Unconfirmed(#[from] Unconfirmed),
     /// The map of changed blocks is not true.
     #[error(
         "block {block} of `{file}` changed at {lsn}, which the map of changed blocks from `{map}` does not say"
@@ -432,6 +436,7 @@ impl Error {
                 Some(_) => Class::Storage,
                 None => Class::Integrity,
             },
+            Error::Unconfirmed(error) => error.class(),
             Error::Segment { .. }
             | Error::ForeignSegment { .. }
             | Error::AlreadyArchived { .. }
@@ -485,6 +490,7 @@ impl Error {
             Error::Ownership(error) => error.hint(),
             Error::Content { source, .. } => cause::<codec::Error>(source)
                 .and_then(codec::Error::hint)
+                .or_else(|| cause::<Mismatch>(source).map(|_| Mismatch::HINT))
                 .or_else(|| storage_error(source).and_then(storage::Error::hint))
                 .map(str::to_owned),
             Error::ForeignSegment { .. } => {
@@ -507,6 +513,7 @@ impl Error {
                 "put back what is missing, a bucket with versions may still have it, or restore another backup: `backup-list` shows them"
                     .to_owned(),
             ),
+            Error::Unconfirmed(error) => Some(error.hint().to_owned()),
             Error::TargetNotEmpty { .. } => Some("restore into an empty or a new directory".to_owned()),
             Error::Request(RequestError::Retention(refusal)) => Some(refusal.hint().to_owned()),
             Error::Request(RequestError::BarmanRetention(refusal)) => Some(refusal.hint().to_owned()),

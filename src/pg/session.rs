@@ -411,6 +411,13 @@ fn describe(error: &tokio_postgres::Error) -> String {
     text.replace('\n', " ")
 }
 
+impl Error {
+    /// Whether a statement took longer than the server was told to let it (`query_canceled`).
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Error::Failed { sqlstate: Some(code), .. } if code == "57014")
+    }
+}
+
 /// Who a server is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerIdentity {

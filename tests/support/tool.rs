@@ -22,12 +22,24 @@ impl Tool {
     /// `SEAWALL_TEST_BINARY` names another program, to try a test itself with the real wal-g.
     pub fn seawall(scratch: &Scratch) -> Self {
         let built = std::env::var("SEAWALL_TEST_BINARY").unwrap_or(env!("CARGO_BIN_EXE_seawall").to_owned());
-        Self::linked(scratch, Path::new(&built), "seawall")
+        Self::linked(scratch, Path::new(&built), "seawall").without_wal()
     }
 
     /// seawall, called by wal-g's name.
     pub fn seawall_as_walg(scratch: &Scratch) -> Self {
-        Self::linked(scratch, Path::new(env!("CARGO_BIN_EXE_seawall")), "wal-g")
+        Self::linked(scratch, Path::new(env!("CARGO_BIN_EXE_seawall")), "wal-g").without_wal()
+    }
+
+    /// Most tests of backups have servers that archive nothing, so it is not asked whether the WAL is in the archive.
+    fn without_wal(self) -> Self {
+        self.with("SEAWALL_BACKUP_WAL_TIMEOUT", "0")
+    }
+
+    /// As it is without any settings: a backup waits for its WAL.
+    #[must_use]
+    pub fn waiting_for_wal(mut self) -> Self {
+        self.env.remove("SEAWALL_BACKUP_WAL_TIMEOUT");
+        self
     }
 
     /// The real wal-g.

@@ -80,6 +80,7 @@ pub fn backup(session: &Session) -> Result<(), cli::Error> {
         disk_rate: None,
         network_rate,
         stop_timeout: Duration::ZERO,
+        wal_timeout: Duration::ZERO,
         alive_check: ALIVE_CHECK,
         exclude: session.directory()?.into_iter().collect(),
     };

@@ -4,7 +4,7 @@ use jiff::tz::TimeZone;
 
 use crate::codec::Method;
 use crate::layout::{Entry, FindWal, Layout, Marker};
-use crate::pg::WalFileName;
+use crate::pg::{SegmentName, WalFileName};
 use crate::storage::{Key, Prefix};
 
 use super::{BackupInfo, Status, names};
@@ -61,6 +61,10 @@ impl Layout for Barman {
 
     fn archive(&self) -> Prefix {
         names::wal_prefix()
+    }
+
+    fn wal_of_log(&self, segment: SegmentName) -> Prefix {
+        names::HashDir::of(segment).prefix()
     }
 
     fn archived_file(&self, key: &Key) -> Option<(WalFileName, Method)> {

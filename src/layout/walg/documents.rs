@@ -11,11 +11,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::checksum::{Checksum, InvalidSha256};
 use crate::layout::new_backup::{Document, EncodeError};
 use crate::pg::{Lsn, PgVersion, SystemIdentifier};
 use crate::storage::Key;
 
-use super::{BackupName, FilesMetadata, go_json, names};
+use super::{BackupName, Checksums, FilesMetadata, go_json, names};
 
 /// wal-g's constant for `DateFmt` and `date_fmt`.
 const DATE_FORMAT: &str = "%Y-%m-%dT%H:%M:%S.%fZ";
@@ -89,6 +90,9 @@ pub enum DocumentError {
     /// The tablespace description contradicts itself.
     #[error("the tablespace description is not valid: {0}")]
     Tablespaces(&'static str),
+    /// A hash inside it is none.
+    #[error(transparent)]
+    Sha256(#[from] InvalidSha256),
     /// A delta was written by a tool that describes it in a way we can't follow.
     #[error("the delta's description is incomplete: `{0}` is missing")]
     Delta(&'static str),
@@ -325,12 +329,22 @@ impl Backup {
         })
     }
 
-    /// Its documents in the order in which to write them, the sentinel last.
-    pub fn documents(&self, files: Option<&FilesMetadata>) -> Result<Vec<Document>, EncodeError> {
-        let mut documents = Vec::new();
+    /// Its documents in the order in which to write them, the sentinel last. `tars` is what was stored before.
+    pub fn documents(
+        &self,
+        files: Option<&FilesMetadata>,
+        tars: &BTreeMap<Key, Checksum>,
+    ) -> Result<Vec<Document>, EncodeError> {
+        let (mut documents, mut checksums) = (Vec::new(), Checksums::default());
         if let Some(files) = files {
-            documents.push(document(names::files_metadata_key(self.name), files.to_json())?);
+            let list = document(names::files_metadata_key(self.name), files.to_json())?;
+            checksums.add(self.name, &list.key, Checksum::of(&list.body));
+            documents.push(list);
         }
+        for (key, checksum) in tars {
+            checksums.add(self.name, key, *checksum);
+        }
+        documents.push(document(names::checksums_key(self.name), checksums.to_json())?);
         // After the large list: to `delete`, a folder with this document but no sentinel is no running backup.
         documents.push(document(names::metadata_key(self.name), self.metadata().to_json())?);
         documents.push(document(names::sentinel_key(self.name), self.sentinel().to_json())?);

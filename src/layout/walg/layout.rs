@@ -2,7 +2,7 @@
 
 use crate::codec::Method;
 use crate::layout::{Entry, FindWal, Layout, Marker};
-use crate::pg::{SystemIdentifier, WalFileName};
+use crate::pg::{SegmentName, SystemIdentifier, WalFileName};
 use crate::storage::{Key, Prefix};
 
 use super::Sentinel;
@@ -26,6 +26,10 @@ impl Layout for WalG {
 
     fn archive(&self) -> Prefix {
         names::wal_prefix()
+    }
+
+    fn wal_of_log(&self, segment: SegmentName) -> Prefix {
+        names::wal_of_log(segment)
     }
 
     fn archived_file(&self, key: &Key) -> Option<(WalFileName, Method)> {

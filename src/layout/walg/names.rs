@@ -4,6 +4,7 @@
 //! basebackups_005/<backup>_backup_stop_sentinel.json   a backup exists if and only if this exists
 //! basebackups_005/<backup>/metadata.json
 //! basebackups_005/<backup>/files_metadata.json
+//! basebackups_005/<backup>/checksums.json                seawall's own
 //! basebackups_005/<backup>/tar_partitions/part_001.tar.<ext>, pg_control.tar.<ext>, backup_label.tar.<ext>
 //! wal_005/<segment, history, backup history or partial file>.<ext>
 //! wal_005/<first segment of 16>_delta.<ext>
@@ -23,6 +24,12 @@ const BACKUPS: &str = "basebackups_005/";
 const WAL: &str = "wal_005/";
 const SENTINEL_SUFFIX: &str = "_backup_stop_sentinel.json";
 const DELTA_SUFFIX: &str = "_delta";
+
+/// The record of a backup's objects.
+const CHECKSUMS: &str = "checksums.json";
+
+/// The folder of a backup's tars, below its own.
+pub(super) const TARS: &str = "tar_partitions/";
 
 /// Everything of all backups.
 pub fn backups_prefix() -> Prefix {
@@ -68,9 +75,19 @@ pub fn files_metadata_key(backup: BackupName) -> Key {
     key(format!("{BACKUPS}{backup}/files_metadata.json"))
 }
 
+/// The sizes and hashes of a backup's objects, which only seawall writes.
+pub fn checksums_key(backup: BackupName) -> Key {
+    key(format!("{BACKUPS}{backup}/{CHECKSUMS}"))
+}
+
+/// Whether a key is that of such a document.
+pub fn is_checksums_key(key: &Key) -> bool {
+    backup_of_object(key).is_some() && key.file_name() == CHECKSUMS
+}
+
 /// All tars of a backup.
 pub fn tars_prefix(backup: BackupName) -> Prefix {
-    prefix(&format!("{BACKUPS}{backup}/tar_partitions/"))
+    prefix(&format!("{BACKUPS}{backup}/{TARS}"))
 }
 
 /// Which of a backup's tars.
@@ -98,7 +115,7 @@ impl TarName {
 
 /// One tar of a backup.
 pub fn tar_key(backup: BackupName, tar: TarName, method: Method) -> Key {
-    key(format!("{BACKUPS}{backup}/tar_partitions/{}", tar.object_name(method)))
+    key(format!("{BACKUPS}{backup}/{TARS}{}", tar.object_name(method)))
 }
 
 /// What a tar holds, told from its name.
@@ -155,6 +172,13 @@ pub fn parse_tar_name(name: &str) -> Result<StoredTar, codec::Error> {
 /// An archived file. Its name may be any; the caller has made sure that it can be part of a key.
 pub fn wal_key(file: &str, method: Method) -> Key {
     key(format!("{WAL}{}", with_extension(file, method)))
+}
+
+/// What the keys of all segments begin with that have the timeline and the log file of this one.
+pub(super) fn wal_of_log(segment: SegmentName) -> Prefix {
+    let stem = format!("{WAL}{:08X}{:08X}", segment.timeline().as_u32(), segment.log());
+    #[expect(clippy::expect_used, reason = "built from a fixed folder and digits")]
+    Prefix::stem(&stem).expect("the beginning of a segment's key is a stem")
 }
 
 /// What the blocks that a group of 16 segments changed are archived as, by the group's first segment; a file name for

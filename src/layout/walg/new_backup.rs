@@ -86,7 +86,7 @@ impl Taking for NewBackup {
     }
 
     fn documents(&self, taken: &Taken<'_>) -> Result<Vec<Document>, EncodeError> {
-        self.backup(taken).documents(taken.files)
+        self.backup(taken).documents(taken.files, taken.tars)
     }
 
     fn failure(&self, _: &str) -> Option<Document> {
@@ -114,7 +114,7 @@ impl NewBackup {
             data_dir: data_dir.clone(),
             is_permanent: self.is_permanent,
             uncompressed_size: signed(taken.data_bytes),
-            compressed_size: signed(taken.stored_bytes),
+            compressed_size: signed(taken.stored_bytes()),
             data_catalog_size: signed(taken.cluster_bytes),
             tablespaces: self.tablespaces(taken.tablespaces),
             user_data: self.user_data.clone(),

@@ -7,9 +7,10 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::checksum::Summing;
 use crate::codec::{self, Cipher};
 use crate::layout::walg::increment::{self, IncrementHeader, PAGE_BYTES, is_increment};
-use crate::ops::Error;
+use crate::ops::{Class, Error};
 use crate::pg::ControlFile;
 use crate::pipeline::ObjectReader;
 use crate::progress::Progress;
@@ -41,11 +42,24 @@ pub(super) struct Extraction {
 
 /// Extracts `tar` from `object`. Every byte of the object was read and verified on return.
 pub(super) fn extract(
-    object: ObjectReader,
+    mut object: ObjectReader,
     tar: &Tar,
     cipher: &Cipher,
     extraction: &Extraction,
 ) -> Result<(), Error> {
+    let Some(recorded) = tar.recorded else { return unpack(&mut object, tar, cipher, extraction) };
+    let mut object = Summing::new(object);
+    let unpacked = unpack(&mut object, tar, cipher, extraction);
+    if unpacked.as_ref().is_err_and(|error| error.class() != Class::Integrity) {
+        return unpacked;
+    }
+    // Of an object that cannot be unpacked, it says most that it is another one than was stored.
+    io::copy(&mut object, &mut io::sink()).map_err(Error::content(&tar.key))?;
+    recorded.check(object.finish()).map_err(|error| Error::content(&tar.key)(io::Error::other(error)))?;
+    unpacked
+}
+
+fn unpack(object: &mut dyn Read, tar: &Tar, cipher: &Cipher, extraction: &Extraction) -> Result<(), Error> {
     let key = &tar.key;
     let content = codec::decode(object, tar.method, cipher).map_err(Error::content(key))?;
     let mut buffer = vec![0; COPY_BYTES];

@@ -40,6 +40,17 @@ pub enum Missing {
         /// The tar's own name.
         name: String,
     },
+    /// A tar that has another size than the one that was stored.
+    Resized {
+        /// Where the backup's tars are.
+        folder: Prefix,
+        /// The tar's own name.
+        name: String,
+        /// The bytes that were stored.
+        recorded: u64,
+        /// The bytes that are there.
+        found: u64,
+    },
     /// The tar of `pg_control`, whatever its compression, where the backup's tars are.
     ControlTar(Prefix),
     /// Files that a backup has by its list, and that none of its tars holds.
@@ -79,6 +90,9 @@ impl fmt::Display for Missing {
                 write!(f, " in the list of files `{list}`")
             }
             Missing::Tar { folder, name } => write!(f, "the tar `{folder}{name}`"),
+            Missing::Resized { folder, name, recorded, found } => {
+                write!(f, "the tar `{folder}{name}` as it was stored ({recorded} bytes, now it has {found})")
+            }
             Missing::ControlTar(folder) => write!(f, "the pg_control tar in `{folder}`"),
             Missing::Held { folder, files } => {
                 write_files(f, files)?;
@@ -116,6 +130,12 @@ mod tests {
         let (folder, list) = (names::tars_prefix(delta), names::files_metadata_key(delta));
         let missing = vec![
             Missing::Tar { folder: folder.clone(), name: "part_001.tar.br".to_owned() },
+            Missing::Resized {
+                folder: folder.clone(),
+                name: "part_002.tar.br".to_owned(),
+                recorded: 10,
+                found: 7,
+            },
             Missing::ControlTar(folder.clone()),
             Missing::List(list.clone()),
             Missing::Entries(list.clone()),
@@ -129,6 +149,7 @@ mod tests {
             format!(
                 "backup `base_000000010000000000000002` cannot be restored, it lacks \
                  the tar `{delta}/tar_partitions/part_001.tar.br`; \
+                 the tar `{delta}/tar_partitions/part_002.tar.br` as it was stored (10 bytes, now it has 7); \
                  the pg_control tar in `{delta}/tar_partitions/`; \
                  the list of files `{delta}/files_metadata.json`; \
                  all entries of the list of files `{delta}/files_metadata.json`; \

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::runtime::Handle;
 
+use crate::checksum::Checksum;
 use crate::codec::{Cipher, Compression};
 use crate::layout::NewBackup;
 use crate::layout::new_backup::Group;
@@ -13,6 +14,7 @@ use crate::pg::Lsn;
 use crate::pg::data_dir::{Member, Tablespace, Walk};
 use crate::pipeline::{RateLimit, UploadSettings};
 use crate::progress::Progress;
+use crate::storage::Key;
 
 use super::VerifyPages;
 use super::delta::{Delta, Take};
@@ -72,8 +74,8 @@ impl Job {
 pub(super) struct Packed {
     /// Bytes of files, as stored in tars before compression.
     pub data_bytes: u64,
-    /// Bytes of the objects.
-    pub stored_bytes: u64,
+    /// The tars, as they are stored.
+    pub tars: BTreeMap<Key, Checksum>,
     /// Every member, by its name in the tar, if files are listed.
     pub files: BTreeMap<String, FileDescription>,
     /// The members of each tar, if files are listed.
@@ -85,7 +87,7 @@ pub(super) struct Packed {
 impl Packed {
     pub fn merge(&mut self, other: Packed) {
         self.data_bytes += other.data_bytes;
-        self.stored_bytes += other.stored_bytes;
+        self.tars.extend(other.tars);
         self.files.extend(other.files);
         self.tar_file_sets.extend(other.tar_file_sets);
         self.tablespaces.extend(other.tablespaces);

@@ -7,11 +7,15 @@
 //! 4. Workers walk the data directory and its tablespaces and fill tars, each straight into an object (`pack`); what a
 //!    delta takes of a file is said by `delta`.
 //! 5. `pg_control` goes up after all data, then the backup is stopped, then the labels the server returned.
-//! 6. The documents are written, the marker last of all: only now the backup exists.
+//! 6. The storage confirms each tar (`confirm`). The documents are written, the marker last of all: only now the backup
+//!    exists.
+//! 7. Where that is asked for, the archive is asked for the WAL that the backup needs (`archived_wal`).
 //!
 //! In what form, is said by the layout's [`NewBackup`]. On any failure the uploads are given up and what was stored is
 //! deleted (`leftovers`).
 
+mod archived_wal;
+mod confirm;
 mod delta;
 mod delta_file;
 mod file_reader;
@@ -29,6 +33,7 @@ mod prepare;
 mod stopped_cluster;
 mod survey;
 mod tails;
+mod unconfirmed;
 mod verify_delta;
 mod workers;
 
@@ -46,8 +51,8 @@ use crate::layout::walg::{DeltaOrigin, FilesMetadata};
 use crate::layout::{Name, NewBackup};
 use crate::pg::data_dir::WalkRules;
 use crate::pg::relations::{self, DatabaseRelations};
-use crate::pg::session::{ServerIdentity, Session, StartedBackup};
-use crate::pg::{ControlFile, SegmentName};
+use crate::pg::session::{ServerIdentity, Session, StartedBackup, StoppedBackup};
+use crate::pg::{ControlFile, Lsn, SegmentName};
 use crate::storage::{self, Depth};
 
 use super::backup_mark::{self, Mark};
@@ -67,9 +72,12 @@ pub use format::Format;
 pub use options::{DeltaOptions, Options, Packing, VerifyPages, WalGFormat, WithoutMap};
 pub use parent::{Origin, ParentRules, Unfit};
 pub use stopped_cluster::StoppedCluster;
+pub use unconfirmed::{Archiver, MissingWal, Unconfirmed};
 pub use verify_delta::VerifyDelta;
 
 /// Takes a backup; its name. On return it exists, durably, and can be restored.
+///
+/// [`Unconfirmed::NoWal`] says that it exists, and cannot be restored with what the archive has.
 pub async fn run(ctx: &Context, options: Options) -> Result<Name, Error> {
     let session = ctx.until_cancelled(Session::connect(&options.conninfo)).await?;
     let server = ctx.until_cancelled(session.identify()).await?;
@@ -129,7 +137,13 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Name, Error> {
         // The session ends with this function, and with it the backup on the server.
         remove_leftovers(ctx, taker.backup.as_ref(), error).await;
     }
-    taken.map(|()| name)
+    let stop = taken?;
+    // The server is not needed any more, and the wait may be long.
+    drop(session);
+    if !options.wal_timeout.is_zero() {
+        archived_wal::wait(ctx, &name, &beginning, stop, options.wal_timeout).await?;
+    }
+    Ok(name)
 }
 
 fn walk_rules(control: &ControlFile, server: &ServerIdentity, options: &Options) -> WalkRules {
@@ -181,7 +195,8 @@ struct Taker<'a> {
 }
 
 impl Taker<'_> {
-    async fn take(&self, survey: Survey, verify: VerifyPages, delta: Option<Delta>) -> Result<(), Error> {
+    /// Takes it; where it is consistent.
+    async fn take(&self, survey: Survey, verify: VerifyPages, delta: Option<Delta>) -> Result<Lsn, Error> {
         let storage = self.ctx.storage.as_ref();
         if let Some(opening) = self.backup.opening() {
             self.ctx.until_cancelled(catalog::commit(storage, vec![opening])).await?;
@@ -200,7 +215,7 @@ impl Taker<'_> {
         let mut packed = copy_data(self.ctx, &job, packing.workers, &stop, self.session_lost()).await?;
         tails::store_control(&job, &self.beginning.data_dir, &mut packed).await?;
         tracing::info!("Calling pg_backup_stop()");
-        let stopped = self.ctx.until_cancelled(self.session.stop_backup(self.options.stop_timeout)).await?;
+        let stopped = self.ctx.until_cancelled(self.stop()).await?;
         let finish_time = Timestamp::now();
         self.create_restore_point().await;
         tails::store_labels(&job, &stopped, &mut packed).await?;
@@ -212,18 +227,29 @@ impl Taker<'_> {
         };
         self.check_parent().await?;
         self.check_not_deleted().await?;
+        self.ctx.until_cancelled(confirm::tars(storage, &self.backup.folder(), &packed.tars)).await?;
         let documents = self.backup.documents(&Taken {
             stopped: &stopped,
             finish_time,
             data_bytes: packed.data_bytes,
-            stored_bytes: packed.stored_bytes,
+            tars: &packed.tars,
             cluster_bytes: survey.bytes,
             tablespaces: &packed.tablespaces,
             files: files.as_ref(),
         })?;
         catalog::commit(storage, documents).await?;
         tracing::info!("Wrote backup with name {}", self.backup.name());
-        Ok(())
+        Ok(stopped.lsn)
+    }
+
+    /// Ends the backup on the server, which waits for its archiver.
+    async fn stop(&self) -> Result<StoppedBackup, Error> {
+        let timeout = self.options.stop_timeout;
+        let stopped = self.session.stop_backup(timeout).await;
+        stopped.map_err(|error| match error.is_timeout() {
+            true => Unconfirmed::NotArchived(timeout).into(),
+            false => error.into(),
+        })
     }
 
     /// Returns when the session that holds the backup is gone.

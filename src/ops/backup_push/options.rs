@@ -41,6 +41,8 @@ pub struct Options {
     pub network_rate: Option<u64>,
     /// How long the end of the backup may take on the server; zero means without limit.
     pub stop_timeout: Duration,
+    /// How long to wait until the archive has the WAL that the backup needs; zero does not look.
+    pub wal_timeout: Duration,
     /// How often the session is checked.
     pub alive_check: Duration,
     /// The archive itself, when it lies in the data directory.

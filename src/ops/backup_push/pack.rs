@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io;
 use std::sync::PoisonError;
 
+use crate::checksum::{Checksum, Summing};
 use crate::codec;
 use crate::layout::new_backup::Tar;
 use crate::layout::walg::files_metadata::FileDescription;
@@ -100,7 +101,7 @@ impl Worker<'_> {
 
     fn wait_for_sent(&mut self) -> Result<(), Error> {
         if let Some(sent) = self.sent.take() {
-            self.packed.stored_bytes += sent.wait(self.job)?;
+            self.packed.tars.extend([sent.wait(self.job)?]);
         }
         Ok(())
     }
@@ -184,23 +185,24 @@ fn open(member: &Member) -> Result<Option<File>, Error> {
 }
 
 /// A tar on its way through the codecs into an object.
-pub(super) type TarWriter<'a> = Writer<codec::Encoder<&'a mut ObjectWriter>>;
+pub(super) type TarWriter<'a> = Writer<codec::Encoder<Summing<&'a mut ObjectWriter>>>;
 
 /// A tar that was handed over to its last byte.
 #[must_use = "only the wait says that the tar exists"]
 pub(super) struct SentTar {
     key: Key,
+    checksum: Checksum,
     stored: Stored,
 }
 
 impl SentTar {
-    /// Blocks until the tar is stored, durably; the object's size.
-    pub fn wait(self, job: &Job) -> Result<u64, Error> {
+    /// Blocks until the tar is stored, durably; the object.
+    pub fn wait(self, job: &Job) -> Result<(Key, Checksum), Error> {
         let stored = self.stored.wait()?;
         job.progress.add_stored(stored);
         job.progress.add_pieces(1);
         tracing::info!(bytes = stored, "Finished {}", self.key.file_name());
-        Ok(stored)
+        Ok((self.key, self.checksum))
     }
 }
 
@@ -214,7 +216,7 @@ pub(super) fn send_tar(
     tracing::info!("Starting {}", key.file_name());
     let mut object = ObjectWriter::start(&job.runtime, &job.uploads, key.clone());
     match write_tar(job, &mut object, fill) {
-        Ok(()) => Ok(SentTar { key, stored: object.finish() }),
+        Ok(checksum) => Ok(SentTar { key, checksum, stored: object.finish() }),
         // What became of the object says more than that it could not be written to.
         Err(PackError::Object(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
             Err(object.failure().into())
@@ -234,12 +236,12 @@ fn write_tar(
     job: &Job,
     object: &mut ObjectWriter,
     fill: impl FnOnce(&mut TarWriter<'_>) -> Result<(), PackError>,
-) -> Result<(), PackError> {
-    let encoder = codec::encode(object, job.compression, &job.cipher).map_err(PackError::Object)?;
+) -> Result<Checksum, PackError> {
+    let encoder =
+        codec::encode(Summing::new(object), job.compression, &job.cipher).map_err(PackError::Object)?;
     let mut writer = Writer::new(encoder);
     fill(&mut writer)?;
-    writer.finish()?.finish().map_err(PackError::Object)?;
-    Ok(())
+    Ok(writer.finish()?.finish().map_err(PackError::Object)?.finish())
 }
 
 /// Why a tar could not be written.

@@ -332,7 +332,12 @@ async fn read_files(
     ctx: &Context,
     name: BackupName,
 ) -> Result<Result<HashMap<String, Timestamp>, Unfit>, Error> {
-    let files = match catalog::walg::files_metadata(ctx.storage.as_ref(), name).await {
+    let storage = ctx.storage.as_ref();
+    let list = async {
+        let checksums = catalog::walg::checksums(storage, name).await?;
+        catalog::walg::files_metadata(storage, name, checksums.as_ref()).await
+    };
+    let files = match list.await {
         Ok(metadata) => metadata.files,
         Err(catalog::walg::Error::Storage(error)) => return Err(error.into()),
         Err(_) => return Ok(Err(Unfit::NoFiles)),

@@ -14,6 +14,7 @@ use crate::ops::{Context, Error, control_file};
 use crate::pg::data_dir::{Tablespace, WalkRules};
 use crate::pg::session::StoppedBackup;
 
+use super::confirm;
 use super::leftovers::remove_leftovers;
 use super::options::{Packing, VerifyPages};
 use super::survey::Survey;
@@ -81,11 +82,12 @@ impl StoppedCluster {
             tar_file_sets: std::mem::take(&mut packed.tar_file_sets),
             databases_by_names: Default::default(),
         });
+        ctx.until_cancelled(confirm::tars(ctx.storage.as_ref(), &backup.folder(), &packed.tars)).await?;
         let documents = backup.documents(&Taken {
             stopped: &self.stopped,
             finish_time: self.finish_time,
             data_bytes: packed.data_bytes,
-            stored_bytes: packed.stored_bytes,
+            tars: &packed.tars,
             cluster_bytes: survey.bytes,
             tablespaces: &self.tablespaces,
             files: files.as_ref(),

@@ -4,10 +4,12 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::checksum::Checksum;
 use crate::layout::new_backup::{Group, LabelFile, Tar};
 use crate::ops::{Error, control_file};
 use crate::pg::session::StoppedBackup;
 use crate::pipeline::run_blocking;
+use crate::storage::Key;
 use crate::tarball::Entry;
 
 use super::job::{Job, Packed};
@@ -19,7 +21,7 @@ pub(super) async fn store_empty(job: &Arc<Job>, packed: &mut Packed) -> Result<(
     for group in packed.tablespaces.iter().map(|tablespace| job.backup.group(Some(tablespace.oid))) {
         if !job.has_tar(group) {
             let tar = Tar::Data(group, job.number_tar(group));
-            packed.stored_bytes += store(job, tar, Vec::new()).await?;
+            packed.tars.extend([store(job, tar, Vec::new()).await?]);
         }
     }
     Ok(())
@@ -33,7 +35,7 @@ pub(super) async fn store_control(job: &Arc<Job>, data_dir: &Path, packed: &mut 
     let entry = Owners::default().entry_of(job.backup.control_name(), &metadata);
     packed.data_bytes += control.len() as u64;
     let tar = Tar::Control(job.number_tar(Group::Cluster));
-    packed.stored_bytes += store(job, tar, vec![(entry, control)]).await?;
+    packed.tars.extend([store(job, tar, vec![(entry, control)]).await?]);
     Ok(())
 }
 
@@ -62,12 +64,12 @@ pub(super) async fn store_labels(
         let key = job.backup.tar_key(tar, job.compression.method());
         packed.tar_file_sets.insert(key.file_name().to_owned(), members);
     }
-    packed.stored_bytes += store(job, tar, files).await?;
+    packed.tars.extend([store(job, tar, files).await?]);
     Ok(())
 }
 
-/// Stores one tar of these files; its size in the storage.
-async fn store(job: &Arc<Job>, tar: Tar, files: Vec<(Entry, Vec<u8>)>) -> Result<u64, Error> {
+/// Stores one tar of these files; what is in the storage then.
+async fn store(job: &Arc<Job>, tar: Tar, files: Vec<(Entry, Vec<u8>)>) -> Result<(Key, Checksum), Error> {
     let job = Arc::clone(job);
     run_blocking("seawall-codec-0".to_owned(), move || {
         let sent = send_tar(&job, tar, |writer| {

@@ -70,7 +70,8 @@ impl Plan {
         });
         let tars = found.into_iter().enumerate().map(|(order, (stem, key, method))| {
             let method = method.map_err(|error| Error::content(&key)(error.into()))?;
-            Ok(Tar { key, method, is_tail: false, below: below(stem), order, level: Arc::clone(&level) })
+            let (below, level) = (below(stem), Arc::clone(&level));
+            Ok(Tar { key, method, recorded: None, is_tail: false, below, order, level })
         });
         Ok(Plan {
             backup: source,

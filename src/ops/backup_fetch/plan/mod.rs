@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use crate::checksum::Checksum;
 use crate::codec::Method;
 use crate::layout::Name;
 use crate::pg::SystemIdentifier;
@@ -101,6 +102,8 @@ impl Level {
 pub(super) struct Tar {
     pub key: Key,
     pub method: Method,
+    /// What was stored, if the backup says so.
+    pub recorded: Option<Checksum>,
     /// Whether it is one of [`Plan::tails`].
     pub is_tail: bool,
     /// What its members are relative to, below the data directory: empty for that itself.

@@ -6,14 +6,15 @@
 //!
 //! The backups are looked at from the newest to the oldest, since each tells what is needed of its parent.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use crate::catalog::{self, walg::Ancestry};
+use crate::checksum::Checksum;
 use crate::layout::walg::names::{self, StoredTar, TarContent};
-use crate::layout::walg::{Backup, BackupName, FilesMetadata, TablespaceSpec};
+use crate::layout::walg::{Backup, BackupName, Checksums, FilesMetadata, TablespaceSpec};
 use crate::ops::backup_choice::{BackupChoice, choose};
 use crate::ops::error::RequestError;
 use crate::ops::{Context, Error};
@@ -34,6 +35,13 @@ enum Needed {
     Files(HashMap<Arc<str>, Option<Holder>>),
     /// It cannot be told, since a list of files is missing. The restore is going to be refused.
     Unknown,
+}
+
+/// What a backup says of its files and objects.
+struct Documents {
+    list: List,
+    /// The sizes and hashes of its objects, where they were recorded.
+    checksums: Option<Checksums>,
 }
 
 /// The list of a backup's files.
@@ -59,8 +67,9 @@ impl Plan {
         let mut planning = Planning::of(name);
         let mut needed = Needed::All;
         for backup in chain.newest_first() {
-            let (list, objects) = futures_util::try_join!(read_list(ctx, backup), list_tars(ctx, backup))?;
-            needed = planning.add(backup, list, objects, needed)?;
+            let (stored, objects) =
+                futures_util::try_join!(read_documents(ctx, backup), list_tars(ctx, backup))?;
+            needed = planning.add(backup, stored, objects, needed)?;
         }
         if let Some(parent) = chain.missing_parent {
             planning.missing.push(Missing::Parent(names::sentinel_key(parent)));
@@ -112,12 +121,17 @@ async fn missing_full(ctx: &Context, chain: &Ancestry, parent: BackupName) -> Re
     }
 }
 
-async fn read_list(ctx: &Context, backup: &Backup) -> Result<List, Error> {
+async fn read_documents(ctx: &Context, backup: &Backup) -> Result<Documents, Error> {
+    let checksums = catalog::walg::checksums(ctx.storage.as_ref(), backup.name).await?;
+    Ok(Documents { list: read_list(ctx, backup, checksums.as_ref()).await?, checksums })
+}
+
+async fn read_list(ctx: &Context, backup: &Backup, checksums: Option<&Checksums>) -> Result<List, Error> {
     let is_delta = backup.delta.is_some();
     if backup.files_metadata_disabled && !is_delta {
         return Ok(List::None);
     }
-    match catalog::walg::files_metadata(ctx.storage.as_ref(), backup.name).await {
+    match catalog::walg::files_metadata(ctx.storage.as_ref(), backup.name, checksums).await {
         Ok(files) if files.files.is_empty() && is_delta => {
             Ok(List::Missing(Missing::Entries(names::files_metadata_key(backup.name))))
         }
@@ -126,7 +140,9 @@ async fn read_list(ctx: &Context, backup: &Backup) -> Result<List, Error> {
             Ok(List::Missing(Missing::List(key)))
         }
         Err(catalog::walg::Error::MissingDocument { key, .. }) => {
-            tracing::warn!("`{key}` is missing; whether all tars are there cannot be checked");
+            if checksums.is_none() {
+                tracing::warn!("`{key}` is missing; whether all tars are there cannot be checked");
+            }
             Ok(List::None)
         }
         Err(error) => Err(error.into()),
@@ -163,7 +179,7 @@ impl Planning {
     fn add(
         &mut self,
         backup: &Backup,
-        list: List,
+        Documents { list, checksums }: Documents,
         objects: Vec<ObjectMeta>,
         needed: Needed,
     ) -> Result<Needed, Error> {
@@ -176,8 +192,9 @@ impl Planning {
             }
         };
         let (wanted, of_parent) = self.choose(backup, files.as_ref(), needed);
-        self.check(backup, &wanted, files.as_ref(), &objects);
-        self.add_tars(backup, wanted, files.as_ref(), objects)?;
+        self.check_tars(backup, wanted.as_ref(), files.as_ref(), checksums.as_ref(), &objects);
+        self.check_held(backup, wanted.as_ref(), files.as_ref(), &objects);
+        self.add_tars(backup, wanted, files.as_ref(), checksums.as_ref(), objects)?;
         Ok(of_parent)
     }
 
@@ -233,35 +250,67 @@ impl Planning {
         (Some(Wanted::Files(taken)), Needed::Files(of_parent))
     }
 
-    /// Notes what is wanted and is not there. Without the lists of wal-g that is found out only as tars are read.
-    fn check(
+    /// Notes the tars that are wanted and are not there as they were stored. Without a record of them and without the
+    /// lists of wal-g that is found out only as tars are read.
+    fn check_tars(
         &mut self,
         backup: &Backup,
-        wanted: &Option<Wanted>,
+        wanted: Option<&Wanted>,
         files: Option<&FilesMetadata>,
+        checksums: Option<&Checksums>,
         objects: &[ObjectMeta],
     ) {
         let is_newest = backup.name == self.newest;
-        let stored: HashSet<&str> = objects.iter().map(|object| object.key.file_name()).collect();
+        let stored: HashMap<&str, u64> =
+            objects.iter().map(|object| (object.key.file_name(), object.size)).collect();
+        let recorded: HashMap<&str, Checksum> = checksums.into_iter().flat_map(Checksums::tars).collect();
         let sets = files.map(|files| &files.tar_file_sets);
-        for (tar, members) in sets.into_iter().flatten().filter(|(tar, _)| !stored.contains(tar.as_str())) {
-            let folder = names::tars_prefix(backup.name);
-            if is_newest || wanted.as_ref().is_none_or(|wanted| needs(wanted, Some(members))) {
-                self.missing.push(Missing::Tar { folder, name: tar.clone() });
-            } else {
-                tracing::warn!("`{folder}{tar}` is missing; this restore does not need it");
+        let listed = sets.into_iter().flat_map(|sets| sets.keys().map(String::as_str));
+        let folder = names::tars_prefix(backup.name);
+        for tar in listed.chain(recorded.keys().copied()).collect::<BTreeSet<_>>() {
+            let missing = match (stored.get(tar), recorded.get(tar)) {
+                (None, _) => Missing::Tar { folder: folder.clone(), name: tar.to_owned() },
+                (Some(size), Some(recorded)) if *size != recorded.size => Missing::Resized {
+                    folder: folder.clone(),
+                    name: tar.to_owned(),
+                    recorded: recorded.size,
+                    found: *size,
+                },
+                _ => continue,
+            };
+            let members = sets.and_then(|sets| sets.get(tar));
+            let is_needed = match TarContent::of(tar).is_tail() {
+                true => is_newest,
+                false => is_newest || wanted.is_none_or(|wanted| needs(wanted, members)),
+            };
+            match is_needed {
+                true => self.missing.push(missing),
+                false => tracing::warn!("{missing} is missing; this restore does not need it"),
             }
         }
-        if is_newest && !stored.iter().any(|tar| TarContent::of(tar) == TarContent::Control) {
-            self.missing.push(Missing::ControlTar(names::tars_prefix(backup.name)));
+        let is_control = |tar: &str| TarContent::of(tar) == TarContent::Control;
+        if is_newest && !stored.keys().chain(recorded.keys()).any(|tar| is_control(tar)) {
+            self.missing.push(Missing::ControlTar(folder));
         }
+    }
+
+    /// Notes the files that are wanted and that no tar holds, as far as the lists of wal-g tell.
+    fn check_held(
+        &mut self,
+        backup: &Backup,
+        wanted: Option<&Wanted>,
+        files: Option<&FilesMetadata>,
+        objects: &[ObjectMeta],
+    ) {
         if let Some(Wanted::Files(wanted)) = wanted {
             let held: HashSet<&str> = match files {
                 Some(files) if !files.tar_file_sets.is_empty() => {
                     let sets = files.tar_file_sets.iter().filter(|(tar, _)| !TarContent::of(tar).is_tail());
                     sets.flat_map(|(_, members)| members).map(|member| relative(member)).collect()
                 }
-                _ if stored.iter().all(|tar| TarContent::of(tar).is_tail()) => HashSet::new(),
+                _ if objects.iter().all(|tar| TarContent::of(tar.key.file_name()).is_tail()) => {
+                    HashSet::new()
+                }
                 Some(files) if !files.files.is_empty() => {
                     files.files.keys().map(|name| relative(name)).collect()
                 }
@@ -280,6 +329,7 @@ impl Planning {
         backup: &Backup,
         wanted: Option<Wanted>,
         files: Option<&FilesMetadata>,
+        checksums: Option<&Checksums>,
         objects: Vec<ObjectMeta>,
     ) -> Result<(), Error> {
         let is_newest = backup.name == self.newest;
@@ -288,22 +338,28 @@ impl Planning {
         let (mut tars, mut tails) = (Vec::new(), Vec::new());
         for object in objects {
             let name = object.key.file_name();
+            let recorded = checksums.and_then(|checksums| checksums.of(backup.name, &object.key));
+            if checksums.is_some() && recorded.is_none() {
+                tracing::warn!("`{}` is not restored: it was not stored with this backup", object.key);
+                continue;
+            }
             let stored =
                 names::parse_tar_name(name).map_err(|error| Error::content(&object.key)(error.into()))?;
             if stored.content.is_tail() {
                 // Those of older backups describe a state that is no more.
                 if is_newest {
-                    tails.push((object.key, stored));
+                    tails.push((object.key, stored, recorded));
                 }
             } else if needs(&wanted, sets.and_then(|sets| sets.get(name))) {
-                tars.push((object.key, stored));
+                tars.push((object.key, stored, recorded));
             }
         }
         let tars_left = AtomicUsize::new(tars.len());
         let level = Arc::new(Level { source: source(backup.name), is_newest, wanted, tars_left });
-        let tar = |(key, stored): (Key, StoredTar)| Tar {
+        let tar = |(key, stored, recorded): (Key, StoredTar, Option<Checksum>)| Tar {
             key,
             method: stored.method,
+            recorded,
             is_tail: stored.content.is_tail(),
             below: PathBuf::new(),
             order: usize::from(stored.content.is_tail()),

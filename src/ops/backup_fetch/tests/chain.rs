@@ -12,11 +12,12 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog;
+use crate::checksum::Checksum;
 use crate::codec::{Cipher, Compression, Method};
 use crate::layout::walg::files_metadata::FileDescription;
 use crate::layout::walg::increment::{IncrementHeader, PAGE_BYTES};
 use crate::layout::walg::names::{self, TarName};
-use crate::layout::walg::{Backup, BackupName, DeltaOrigin, FilesMetadata, WalG};
+use crate::layout::walg::{Backup, BackupName, Checksums, DeltaOrigin, FilesMetadata, WalG};
 use crate::ops::backup_choice::BackupChoice;
 use crate::ops::backup_fetch::{self, Options, Plan, SyncFiles};
 use crate::ops::{Context, Error};
@@ -132,8 +133,22 @@ fn store(memory: &Memory, number: usize, step: &Step) {
     }
     let list = (step.lists != Lists::None).then_some(&list);
     let backup = backup(number, list.is_none());
-    let documents = backup.documents(list).unwrap();
+    let mut documents = backup.documents(list, &BTreeMap::new()).unwrap();
+    documents.retain(|document| document.key != names::checksums_key(name(number)));
     catalog::commit(memory, documents).now_or_never().unwrap().unwrap();
+}
+
+/// Records what is stored of each backup, as seawall does.
+pub fn record(memory: &Memory, steps: &[Step]) {
+    for backup in (0..steps.len()).map(name) {
+        let mut checksums = Checksums::default();
+        for key in memory.keys() {
+            if key.file_name().contains(".tar") || key == names::files_metadata_key(backup) {
+                checksums.add(backup, &key, Checksum::of(&memory.content(&key).unwrap()));
+            }
+        }
+        memory.set(&names::checksums_key(backup), checksums.to_json().unwrap());
+    }
 }
 
 /// Each backup has a mode of its own for what it holds.

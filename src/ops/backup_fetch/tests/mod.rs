@@ -2,6 +2,7 @@
 
 mod barman;
 mod chain;
+mod recorded;
 
 use std::collections::BTreeSet;
 use std::fs;

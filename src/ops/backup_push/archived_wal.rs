@@ -1,0 +1,204 @@
+//! Waits until the archive has the WAL that a backup needs: every segment from its start to its end.
+//!
+//! The server has waited for its own archiver already, if it archives what the backup needs (`pg_backup_stop`). That does
+//! not say that the archiver writes to this archive, and the WAL of a standby's backup comes from its primary. So the
+//! archive itself is asked.
+
+use std::collections::BTreeSet;
+use std::iter;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::layout::Name;
+use crate::layout::new_backup::Beginning;
+use crate::ops::{Context, Error};
+use crate::pg::{Lsn, SegmentName, WalFileName, WalSegmentSize};
+use crate::storage::{self, Depth, Prefix};
+
+use super::unconfirmed::{Archiver, MissingWal, Unconfirmed};
+
+/// The pauses between two looks into the archive: the first, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// How often the log says what is waited for.
+const REPORT: Duration = Duration::from_secs(60);
+
+/// The longest wait for the WAL of a primary: its archiver is done, or it has none. What still comes was streamed, and
+/// is compressed and stored just now.
+const PRIMARY: Duration = Duration::from_secs(60);
+
+impl Archiver {
+    fn of(beginning: &Beginning) -> Archiver {
+        match (beginning.started.in_recovery, beginning.server.archives()) {
+            (true, _) => Archiver::Primary,
+            (false, true) => Archiver::Elsewhere,
+            (false, false) => Archiver::Nobody,
+        }
+    }
+}
+
+/// Returns when the archive has all WAL from the beginning of the backup to its end at `stop`;
+/// [`Unconfirmed::NoWal`] when it lacks some after `limit`, or a minute where nothing more can be expected.
+pub(super) async fn wait(
+    ctx: &Context,
+    backup: &Name,
+    beginning: &Beginning,
+    stop: Lsn,
+    limit: Duration,
+) -> Result<(), Error> {
+    let archiver = Archiver::of(beginning);
+    let limit = if archiver == Archiver::Primary { limit } else { limit.min(PRIMARY) };
+    let needed = needed(beginning.segment, stop, beginning.server.segment_size);
+    match come(ctx, &needed, limit).await? {
+        None => Ok(()),
+        Some(missing) => {
+            Err(Unconfirmed::NoWal { backup: backup.clone(), missing, archiver, waited: limit }.into())
+        }
+    }
+}
+
+/// Waits for these segments; what is missing after `limit`.
+async fn come(
+    ctx: &Context,
+    needed: &BTreeSet<SegmentName>,
+    limit: Duration,
+) -> Result<Option<MissingWal>, Error> {
+    let started = Instant::now();
+    let (mut pause, mut reported) = (PAUSES.0, None::<Instant>);
+    loop {
+        let Some(missing) = missing(ctx, needed).await? else { return Ok(None) };
+        let left = limit.saturating_sub(started.elapsed());
+        if left.is_zero() {
+            return Ok(Some(missing));
+        }
+        if reported.is_none_or(|last| last.elapsed() >= REPORT) {
+            tracing::info!("Waiting until the archive has {missing}, which the backup needs");
+            reported = Some(Instant::now());
+        }
+        ctx.until_cancelled(async { Ok::<(), Error>(tokio::time::sleep(pause.min(left)).await) }).await?;
+        pause = (2 * pause).min(PAUSES.1);
+    }
+}
+
+/// All segments that replay reads, from the `first` on until it has come to `stop`.
+fn needed(first: SegmentName, stop: Lsn, size: WalSegmentSize) -> BTreeSet<SegmentName> {
+    let last_byte = stop.checked_sub(1).unwrap_or(stop);
+    let last = SegmentName::containing(first.timeline(), last_byte, size);
+    let segments = iter::successors(Some(first), |segment| segment.next(size));
+    segments.take_while(|segment| *segment <= last).collect()
+}
+
+/// Those that the archive does not have in any form; `None` when it has all.
+async fn missing(ctx: &Context, needed: &BTreeSet<SegmentName>) -> Result<Option<MissingWal>, Error> {
+    let mut missing = needed.clone();
+    let logs: BTreeSet<Prefix> = needed.iter().map(|segment| ctx.layout.wal_of_log(*segment)).collect();
+    for log in logs {
+        let list = storage::list_all(ctx.storage.as_ref(), &log, Depth::Children);
+        for object in ctx.until_cancelled(list).await?.objects {
+            if let Some((WalFileName::Segment(segment), _)) = ctx.layout.archived_file(&object.key) {
+                missing.remove(&segment);
+            }
+        }
+    }
+    Ok((!missing.is_empty()).then_some(MissingWal(missing)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::codec::{Cipher, Compression};
+    use crate::layout::Layout;
+    use crate::layout::barman::{Barman, Partials};
+    use crate::layout::walg::WalG;
+    use crate::progress::Progress;
+    use crate::storage::memory::{Fault, Memory, Operation};
+    use crate::storage::{ErrorKind, Key};
+
+    fn segment(name: &str) -> SegmentName {
+        name.parse().unwrap()
+    }
+
+    fn from(first: &str, stop: u64) -> BTreeSet<SegmentName> {
+        needed(segment(first), Lsn::new(stop), WalSegmentSize::DEFAULT)
+    }
+
+    fn context(memory: &Memory, layout: &'static dyn Layout) -> Context {
+        Context {
+            storage: Arc::new(memory.clone()),
+            layout,
+            compression: Compression::None,
+            cipher: Cipher::None,
+            cancel: CancellationToken::new(),
+            progress: Progress::new(),
+        }
+    }
+
+    #[test]
+    fn a_backup_needs_the_segments_from_its_start_to_its_last_byte() {
+        let two = "000000010000000000000002";
+        assert_eq!(from(two, 0x200_0130), BTreeSet::from([segment(two)]));
+        assert_eq!(from(two, 0x300_0000), BTreeSet::from([segment(two)]), "nothing of the next one");
+        let over_a_log: Vec<_> = from("0000000A00000000000000FE", 0x1_0100_0001).into_iter().collect();
+        let names = ["0000000A00000000000000FE", "0000000A00000000000000FF", "0000000A0000000100000000"];
+        assert_eq!(over_a_log[..3], names.map(segment));
+        assert_eq!(over_a_log.len(), 4);
+    }
+
+    #[tokio::test]
+    async fn segments_are_found_in_any_form_and_partial_ones_are_none() {
+        let needed = from("0000000100000000000000FE", 0x1_0000_0001);
+        for (layout, folder, other, extensions) in [
+            (&WalG as &'static dyn Layout, ["wal_005", "wal_005"], "wal_005", [".br", "", ".zst"]),
+            (
+                &Barman { partials: Partials::Ignore },
+                ["wals/0000000100000000", "wals/0000000100000001"],
+                "wals/0000000100000001",
+                [".gz", "", ".bz2"],
+            ),
+        ] {
+            let memory = Memory::new();
+            let ctx = context(&memory, layout);
+            let put = |text: String| memory.set(&Key::parse(&text).unwrap(), "");
+            put(format!("{}/0000000100000000000000FE{}", folder[0], extensions[0]));
+            put(format!("{other}/000000010000000100000000.partial{}", extensions[0]));
+            put(format!("{other}/000000010000000100000000.00000028.backup{}", extensions[0]));
+            put(format!("{other}/000000010000000100000001{}", extensions[0]));
+            let missing = come(&ctx, &needed, Duration::ZERO).await.unwrap().unwrap();
+            assert_eq!(
+                missing.to_string(),
+                "2 WAL segments of 0000000100000000000000FF to 000000010000000100000000"
+            );
+            put(format!("{}/0000000100000000000000FF{}", folder[0], extensions[1]));
+            let missing = come(&ctx, &needed, Duration::from_millis(1)).await.unwrap().unwrap();
+            assert_eq!(missing.to_string(), "WAL segment 000000010000000100000000");
+            put(format!("{}/000000010000000100000000{}", folder[1], extensions[2]));
+            assert_eq!(come(&ctx, &needed, Duration::ZERO).await.unwrap(), None);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_comes_later_is_waited_for_and_no_answer_is_not_missing() {
+        let memory = Memory::new();
+        let ctx = context(&memory, &WalG);
+        let needed = from("000000010000000000000002", 0x200_0130);
+        let archived = async {
+            while memory.calls(Operation::List) < 2 {
+                tokio::task::yield_now().await;
+            }
+            memory.set(&Key::parse("wal_005/000000010000000000000002.lz4").unwrap(), "");
+        };
+        let (came, ()) = tokio::join!(come(&ctx, &needed, Duration::from_secs(60)), archived);
+        assert_eq!(came.unwrap(), None);
+        memory.fail(Operation::List, memory.calls(Operation::List) + 1, Fault::Before(ErrorKind::Refused));
+        assert!(matches!(come(&ctx, &needed, Duration::ZERO).await, Err(Error::Storage(_))));
+        ctx.cancel.cancel();
+        let cancelled =
+            come(&ctx, &from("000000010000000000000002", 0x300_0130), Duration::from_secs(60)).await;
+        assert!(matches!(cancelled, Err(Error::Cancelled)));
+    }
+}

@@ -1,0 +1,195 @@
+//! What a backup says is true: it is complete when it says so, and what is restored of it is what was stored.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use serde_json::Value;
+use support::{Bucket, Cluster, Postgres, Run, Scratch, Tool, run};
+
+fn push(scratch: &Scratch, tool: &Tool, cluster: &Cluster<'_>) -> Run {
+    let mut command = tool.command(scratch, [OsStr::new("backup-push"), cluster.data().as_os_str()]);
+    run(command.envs(cluster.libpq_env()))
+}
+
+fn fetch(scratch: &Scratch, tool: &Tool, target: &Path) -> Run {
+    tool.run(scratch, ["backup-fetch", target.to_str().unwrap(), "LATEST"])
+}
+
+/// A repository with one backup of a server that archives; the server is stopped.
+fn one_backup(scratch: &Scratch, postgres: &Postgres) -> (Bucket, Tool) {
+    let bucket = Bucket::directory(scratch, "storage");
+    // Without compression nothing but the record and the headers tells one byte from another.
+    let tool = Tool::seawall(scratch).with_all(bucket.env()).with("WALG_COMPRESSION_METHOD", "none");
+    let mut cluster = Cluster::create(scratch, postgres, "source", &[]);
+    cluster.archive_with(&tool);
+    cluster.start();
+    cluster.push_backup(&tool);
+    cluster.stop();
+    (bucket, tool)
+}
+
+fn key_ending(bucket: &Bucket, end: &str) -> String {
+    bucket.keys().into_iter().find(|key| key.ends_with(end)).unwrap()
+}
+
+/// The tar that holds this text, and where.
+fn of_text(bucket: &Bucket, text: &[u8]) -> (String, usize) {
+    let tars = bucket.keys().into_iter().filter(|key| key.contains("/part_"));
+    let at = |key: String| {
+        let content = bucket.get(&key);
+        Some((key, content.windows(text.len()).position(|window| window == text)?))
+    };
+    tars.filter_map(at).next().unwrap()
+}
+
+#[test]
+fn the_record_names_every_object_of_the_backup() {
+    let postgres = require!(Postgres::version(15));
+    let scratch = Scratch::new();
+    let (bucket, _) = one_backup(&scratch, &postgres);
+    let record = key_ending(&bucket, "/checksums.json");
+    let folder = record.strip_suffix("checksums.json").unwrap();
+    let said: Value = serde_json::from_slice(&bucket.get(&record)).unwrap();
+    let said = said["Objects"].as_object().unwrap();
+    let own = |key: &String| {
+        let name = key.strip_prefix(folder)?.to_owned();
+        (!["checksums.json", "metadata.json"].contains(&name.as_str())).then_some(name)
+    };
+    let objects: Vec<String> = bucket.keys().iter().filter_map(own).collect();
+    assert_eq!(said.keys().cloned().collect::<Vec<_>>(), objects);
+    assert!(objects.len() >= 4, "{objects:?}");
+    for name in objects {
+        let content = bucket.get(&format!("{folder}{name}"));
+        assert_eq!(said[&name]["Size"], content.len());
+        let sha256 = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&content));
+        assert_eq!(said[&name]["SHA256"], sha256, "{name}");
+    }
+}
+
+#[test]
+fn what_was_spoiled_or_cut_is_not_restored() {
+    let postgres = require!(Postgres::version(15));
+    let scratch = Scratch::new();
+    let (bucket, tool) = one_backup(&scratch, &postgres);
+    let (tar, at) = of_text(&bucket, b"PostgreSQL Client Authentication");
+    let whole = bucket.get(&tar);
+    let sha256 = |content: &[u8]| hex::encode(<sha2::Sha256 as sha2::Digest>::digest(content));
+
+    // A bit of a file that no server would ever complain of.
+    let mut spoiled = whole.clone();
+    spoiled[at] ^= 1;
+    bucket.put(&scratch, &tar, &spoiled);
+    let target = scratch.absent("target");
+    let run = fetch(&scratch, &tool, &target).fails(1);
+    let run = run.stderr_has(&tar).stderr_has(&sha256(&whole)).stderr_has(&sha256(&spoiled));
+    assert_eq!(run.stderr.matches("ERROR: ").count(), 1, "{run}");
+    assert!(!target.exists() || target.read_dir().unwrap().next().is_none(), "nothing half restored\n{run}");
+
+    // Without a record, as of an older backup, nobody notices.
+    let record = key_ending(&bucket, "/checksums.json");
+    let content = bucket.get(&record);
+    bucket.delete(&record);
+    fetch(&scratch, &tool, &target).success();
+    bucket.put(&scratch, &record, &content);
+
+    for (length, says) in [(whole.len() - 512, "as it was stored"), (0, "as it was stored")] {
+        bucket.put(&scratch, &tar, &whole[..length]);
+        let target = scratch.absent("refused");
+        let run = fetch(&scratch, &tool, &target).fails(1).stderr_has(&tar).stderr_has(says);
+        assert!(!target.exists(), "refused before anything is written\n{run}");
+        assert!(!run.stderr.contains("Restoring"), "{run}");
+    }
+    bucket.put(&scratch, &tar, &whole);
+    fetch(&scratch, &tool, &scratch.absent("whole")).success();
+}
+
+/// The backup is there, and its exit code says that its WAL is not.
+#[test]
+fn a_backup_without_its_wal_is_no_success() {
+    let postgres = require!(Postgres::version(15));
+    for (archive_mode, hint) in [("off", "does not archive"), ("on", "archives to another place")] {
+        let scratch = Scratch::new();
+        let bucket = Bucket::directory(&scratch, "storage");
+        let tool = Tool::seawall(&scratch).with_all(bucket.env()).with("SEAWALL_BACKUP_WAL_TIMEOUT", "1s");
+        let mut cluster = Cluster::create(&scratch, &postgres, "source", &[]);
+        cluster.configure("archive_mode", archive_mode);
+        cluster.configure("archive_command", "true");
+        cluster.start();
+        let run = push(&scratch, &tool, &cluster).fails(1);
+        let run = run.stderr_has("lacks WAL segment 0000000100000000000000").stderr_has(hint);
+        assert!(run.stderr_has("cannot be restored").stderr.contains("SEAWALL_BACKUP_WAL_TIMEOUT=0"));
+        assert_eq!(bucket.backups().len(), 1, "it is kept: its WAL may come");
+        push(&scratch, &tool.with("SEAWALL_BACKUP_WAL_TIMEOUT", "0"), &cluster).success();
+        assert_eq!(bucket.backups().len(), 2);
+    }
+}
+
+/// The server waits for its archiver, which never succeeds: as long as it has all WAL, nothing is lost by giving up.
+#[test]
+fn a_server_that_cannot_archive_gets_no_backup_and_no_endless_wait() {
+    let postgres = require!(Postgres::version(15));
+    let scratch = Scratch::new();
+    let bucket = Bucket::directory(&scratch, "storage");
+    let tool = Tool::seawall(&scratch).with_all(bucket.env()).with("SEAWALL_BACKUP_WAL_TIMEOUT", "3s");
+    let mut cluster = Cluster::create(&scratch, &postgres, "source", &[]);
+    cluster.configure("archive_mode", "on");
+    cluster.configure("archive_command", "false");
+    cluster.start();
+    let run = push(&scratch, &tool, &cluster).fails(1);
+    run.stderr_has("the server did not archive the WAL of the backup in 3s").stderr_has("pg_stat_archiver");
+    assert!(bucket.keys().is_empty(), "{:?}", bucket.keys());
+}
+
+/// The WAL of a standby's backup comes from its primary, and only when a segment is full there.
+#[test]
+fn a_standbys_backup_waits_for_the_primarys_wal() {
+    let postgres = require!(Postgres::version(15));
+    let scratch = Scratch::new();
+    let bucket = Bucket::directory(&scratch, "storage");
+    let tool = Tool::seawall(&scratch).with_all(bucket.env()).waiting_for_wal();
+    let mut primary = Cluster::create(&scratch, &postgres, "primary", &[]);
+    primary.archive_with(&tool);
+    primary.configure("wal_keep_size", "1GB");
+    primary.start();
+    push(&scratch, &tool, &primary).success();
+
+    let mut standby = Cluster::restored(&scratch, &postgres, "standby");
+    fetch(&scratch, &tool, standby.data()).success();
+    standby.follow_with(&tool);
+    let at = primary.libpq_env();
+    let conninfo = format!("host={} port={} user=postgres", at["PGHOST"], at["PGPORT"]);
+    standby.configure("primary_conninfo", &conninfo);
+    standby.start();
+    primary.sql("CREATE TABLE t AS SELECT generate_series(1, 1000)");
+    primary.sql("CHECKPOINT");
+    let lsn = primary.sql("SELECT pg_current_wal_flush_lsn()");
+    standby.wait_until(&format!("SELECT pg_last_wal_replay_lsn() >= '{lsn}'"), "t");
+    standby.sql("CHECKPOINT");
+
+    let impatient = tool.clone().with("SEAWALL_BACKUP_WAL_TIMEOUT", "1s");
+    let run = push(&scratch, &impatient, &standby).fails(1);
+    run.stderr_has("the archive lacks WAL segment").stderr_has("SELECT pg_switch_wal()");
+    let (before, unarchived) = (bucket.backups().len(), primary.switch_wal());
+    assert!(bucket.keys().iter().any(|key| key.contains(&unarchived)));
+
+    // A new restartpoint, so that the next backup has a name of its own.
+    primary.sql("INSERT INTO t VALUES (0)");
+    primary.sql("CHECKPOINT");
+    let lsn = primary.sql("SELECT pg_current_wal_flush_lsn()");
+    standby.wait_until(&format!("SELECT pg_last_wal_replay_lsn() >= '{lsn}'"), "t");
+    standby.sql("CHECKPOINT");
+    let waiting = std::thread::scope(|scope| {
+        let pushing = scope.spawn(|| push(&scratch, &tool, &standby));
+        while bucket.backups().len() == before {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            assert!(!pushing.is_finished() || bucket.backups().len() > before);
+        }
+        primary.switch_wal();
+        pushing.join().unwrap()
+    });
+    waiting.success().stderr_has("Waiting until the archive has WAL segment");
+}
