@@ -127,6 +127,37 @@ fn the_endpoint_stays_silent() {
     assert_empty(&attempt.target);
 }
 
+/// For those whose caller threw stderr away.
+#[test]
+fn the_last_error_is_kept_in_a_file() {
+    let scratch = Scratch::new();
+    let kept = scratch.path().join(".seawall-last-error");
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let tool = s3(&scratch, &format!("http://127.0.0.1:{port}"));
+    let secret = format!("--walg-libsodium-key={OTHER_KEY}");
+    let failed = tool.run(&scratch, ["backup-list", &secret]).fails(1);
+    let text = fs::read_to_string(&kept).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].ends_with("Z backup-list"), "{text}");
+    assert!(failed.stderr.contains(lines[1]) && lines[1].contains("refused"), "{text}\n{failed}");
+    assert!(lines[2].starts_with("hint: "), "{text}");
+    assert!(!text.contains(KEY) && !text.contains(OTHER_KEY), "{text}");
+    assert_eq!(fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
+
+    // The end of the archive is no error.
+    let bucket = Bucket::directory(&scratch, "storage");
+    let empty = Tool::seawall(&scratch).with_all(bucket.env());
+    empty.run(&scratch, ["wal-fetch", SEGMENT, "RECOVERYXLOG"]).fails(74);
+    assert_eq!(fs::read_to_string(&kept).unwrap(), text);
+    // The next one takes its place.
+    let gone = empty.clone().with("WALG_FILE_PREFIX", "/nonexistent");
+    gone.run(&scratch, ["backup-list"]).fails(1);
+    assert!(fs::read_to_string(&kept).unwrap().contains("/nonexistent"));
+    // Nobody's home.
+    let homeless = gone.with("HOME", "/proc");
+    homeless.run(&scratch, ["backup-list"]).fails(1).stderr_has("/nonexistent");
+}
+
 fn refused_by(bucket: &Bucket) {
     let scratch = Scratch::new();
     let tool = Tool::seawall(&scratch).with_all(bucket.env());

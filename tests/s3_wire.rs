@@ -5,6 +5,9 @@
 
 #[path = "s3_wire/credentials.rs"]
 mod credentials;
+#[path = "support/tls.rs"]
+#[allow(dead_code, reason = "each test binary uses its part")]
+mod tls;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -25,8 +28,6 @@ use seawall::storage::{
     list_all, open,
 };
 
-#[path = "tls/mod.rs"]
-mod tls;
 
 /// A listener on loopback that answers as the test says.
 struct Service {
@@ -200,6 +201,7 @@ fn quick() -> RetryPolicy {
     RetryPolicy {
         attempts: 3,
         first_backoff: Duration::from_millis(1),
+        ask_answer: Duration::from_millis(500),
         first_byte: Duration::from_millis(500),
         stalled_body: Duration::from_millis(500),
         connect: Duration::from_millis(500),
@@ -557,6 +559,8 @@ fn what_is_no_listing_is_never_an_empty_one() {
     for (answer, kind) in [
         (ok(&[], "<html>welcome</html>"), ErrorKind::Protocol),
         (ok(&[], "not xml"), ErrorKind::Protocol),
+        (ok(&[], ""), ErrorKind::Protocol),
+        (ok(&[], "<?xml version=\"1.0\"?><ListBucketResult><Name>bucket</Name><Cont"), ErrorKind::Protocol),
         (Answer::Http(404, vec![], b"<html>nginx</html>".to_vec()), ErrorKind::Protocol),
         (Answer::Http(302, vec![("Location", "http://127.0.0.1:1/".to_owned())], vec![]), ErrorKind::Invalid),
         (Answer::Cut(200, vec![], b"<ListBucketResult>".to_vec(), 100), ErrorKind::Network),

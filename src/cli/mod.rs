@@ -8,6 +8,7 @@ pub mod barman;
 mod commands;
 mod error;
 mod exit;
+mod last_error;
 mod log;
 pub mod printer;
 pub mod progress;
@@ -51,6 +52,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         tracing::error!("internal error: {panic}\nhint: this is a bug in seawall, please report it");
     }));
     let codes = Mutex::new(codes);
+    let called = arguments.clone();
     let outcome = panic::catch_unwind(panic::AssertUnwindSafe(|| match barman {
         Some(call) => barman::run(call),
         None => {
@@ -63,7 +65,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match outcome {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
-            report(&error, codes);
+            report(&error, codes, &called);
             exit::code(&error, codes)
         }
         // The panic hook has told it.
@@ -80,7 +82,7 @@ fn first_log(codes: Codes) -> log::LogConfig {
 }
 
 /// Tells on stderr, or in the log, why the program failed.
-fn report(error: &Error, codes: Codes) {
+fn report(error: &Error, codes: Codes, arguments: &[OsString]) {
     match error {
         Error::Barman(barman::Error::Usage(usage)) => log::to_stderr(&format!("{usage}\n")),
         Error::Usage(usage) => {
@@ -105,7 +107,14 @@ fn report(error: &Error, codes: Codes) {
             match error {
                 // The end of the archive: every recovery and every standby comes to it, again and again.
                 Error::Operation(ops) if fetches && ops.class() == Class::Missing => tracing::info!("{text}"),
-                _ => tracing::error!("{text}"),
+                _ => {
+                    tracing::error!("{text}");
+                    let command = match codes {
+                        Codes::Barman(command) => command.map(|command| command.program().to_owned()),
+                        Codes::Plain | Codes::WalFetch { .. } => last_error::command(arguments),
+                    };
+                    last_error::keep(&command.unwrap_or_default(), &text);
+                }
             }
         }
     }

@@ -135,8 +135,9 @@ impl fmt::Display for Error {
         if let Some(spent) = &self.0.spent {
             write!(
                 f,
-                " (gave up after {} attempts in {:.1} s)",
+                " (gave up after {} attempt{} in {:.1} s)",
                 spent.attempts,
+                if spent.attempts == 1 { "" } else { "s" },
                 spent.elapsed.as_secs_f64()
             )?;
         }

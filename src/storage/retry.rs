@@ -6,12 +6,13 @@
 //!
 //! | call | budget | an attempt is given up |
 //! |---|---|---|
-//! | head, list page, delete batch, start of a get | [`RetryPolicy::ask_budget`] | without an answer in [`RetryPolicy::first_byte`] |
+//! | head, list page, delete batch, start of a get | [`RetryPolicy::ask_budget`] | without an answer in [`RetryPolicy::ask_answer`] |
 //! | body of a get | [`RetryPolicy::transfer_budget`] after the last byte | [`RetryPolicy::stalled_body`] after the last byte |
-//! | put, part, complete | [`RetryPolicy::transfer_budget`] | `first_byte` and the time of a slow line |
+//! | put, part, complete | [`RetryPolicy::transfer_budget`] | without an answer in [`RetryPolicy::first_byte`] and the time of a slow line |
 //!
-//! No attempt begins after its budget, so a call ends at the latest one attempt later. A body that breaks goes on
-//! where it broke, under the condition that the object is still the same, so decoders never start over.
+//! No attempt is silent for longer than is left of its budget, so nothing goes on beyond it but a body that still moves
+//! ([`patience`]), a batch that is being deleted and parts that are being joined. A body that breaks goes on where it
+//! broke, under the condition that the object is still the same, so decoders never start over.
 
 use std::time::{Duration, Instant};
 
@@ -37,13 +38,17 @@ pub struct RetryPolicy {
     pub max_backoff: Duration,
     /// To get a connection. The storage applies it to its own connections.
     pub connect: Duration,
-    /// To get the beginning of an answer.
+    /// To get the beginning of the answer to a request that only asks: short enough for a second attempt, which a
+    /// balancer may send to another host.
+    pub ask_answer: Duration,
+    /// To get the beginning of the answer to a request that carries content.
     pub first_byte: Duration,
     /// Between two pieces of a body.
     pub stalled_body: Duration,
-    /// For requests that only ask: no attempt begins later.
+    /// For all attempts of a request that only asks. Such a command ends in 15 s, also when it has to leave a name service
+    /// behind that does not answer, which takes two.
     pub ask_budget: Duration,
-    /// For requests that carry content: no attempt begins later than this after the last progress.
+    /// For all attempts of a request that carries content, since the last progress; two less than a minute, as above.
     pub transfer_budget: Duration,
 }
 
@@ -59,12 +64,37 @@ impl Default for RetryPolicy {
             first_backoff: Duration::from_millis(100),
             max_backoff: Duration::from_secs(20),
             connect: Duration::from_secs(5),
+            ask_answer: Duration::from_secs(10),
             first_byte: Duration::from_secs(20),
             stalled_body: Duration::from_secs(20),
-            ask_budget: Duration::from_secs(15),
-            transfer_budget: Duration::from_secs(60),
+            ask_budget: Duration::from_secs(13),
+            transfer_budget: Duration::from_secs(58),
         }
     }
+}
+
+impl RetryPolicy {
+    /// The same, where any answer and any piece of a body may take `silence`, and each request that long at least.
+    #[must_use]
+    pub fn with_silence(mut self, silence: Duration) -> RetryPolicy {
+        self.ask_answer = silence;
+        self.first_byte = silence;
+        self.stalled_body = silence;
+        self.ask_budget = self.ask_budget.max(silence);
+        self.transfer_budget = self.transfer_budget.max(silence);
+        self
+    }
+}
+
+tokio::task_local! {
+    /// What is left of the budget of the request that is being made.
+    static LEFT: Duration;
+}
+
+/// How long the attempt that is being made may be without a sign of life: as long as is `usual`, but not beyond its
+/// budget. A storage asks that watches a body going up, since [`Retry`] does not see it move.
+pub fn patience(usual: Duration) -> Duration {
+    LEFT.try_with(|left| usual.min(*left)).unwrap_or(usual)
 }
 
 /// A storage whose calls are repeated.
@@ -82,9 +112,9 @@ impl Retry {
 
     /// How to make one kind of call.
     fn call<'a>(&'a self, action: &'static str, key: Option<&'a Key>, class: Class) -> Call<'a> {
-        let budget = match class {
-            Class::Ask => self.policy.ask_budget,
-            Class::Transfer => self.policy.transfer_budget,
+        let (budget, limit) = match class {
+            Class::Ask => (self.policy.ask_budget, self.policy.ask_answer),
+            Class::Transfer => (self.policy.transfer_budget, self.policy.first_byte),
         };
         Call {
             policy: &self.policy,
@@ -92,7 +122,8 @@ impl Retry {
             action,
             key,
             budget,
-            limit: self.policy.first_byte,
+            limit,
+            more: Duration::ZERO,
         }
     }
 }
@@ -111,64 +142,80 @@ struct Call<'a> {
     action: &'static str,
     key: Option<&'a Key>,
     budget: Duration,
-    /// Of one attempt.
+    /// To answer, of one attempt.
     limit: Duration,
+    /// What an attempt may take beyond that, as it has much to do.
+    more: Duration,
 }
 
 impl Call<'_> {
     /// Gives each attempt `more` time.
     fn longer(mut self, more: Duration) -> Self {
-        self.limit = self.limit.saturating_add(more);
+        self.more = more;
         self
     }
 
     /// Runs `attempt` until it succeeds, fails for good, or the bounds are reached.
     async fn run<T, F: Future<Output = Result<T>>>(&self, mut attempt: impl FnMut() -> F) -> Result<T> {
-        let mut tries = Tries::new();
+        let mut tries = Tries::new(self.budget);
         loop {
-            match self.once(attempt()).await {
+            match self.once(&tries, attempt()).await {
                 Ok(value) => return Ok(value),
-                Err(error) => tries.wait(self.policy, self.budget, error).await?,
+                Err(error) => tries.wait(self.policy, error).await?,
             }
         }
     }
 
-    async fn once<T>(&self, attempt: impl Future<Output = Result<T>>) -> Result<T> {
-        match tokio::time::timeout(self.limit, attempt).await {
+    async fn once<T>(&self, tries: &Tries, attempt: impl Future<Output = Result<T>>) -> Result<T> {
+        let left = tries.left();
+        let limit = self.limit.min(left).saturating_add(self.more);
+        match tokio::time::timeout(limit, LEFT.scope(left, attempt)).await {
             Ok(result) => result,
-            Err(_) => Err(timed_out(self.action, self.key, self.location, self.limit)),
+            Err(_) => Err(timed_out(self.action, self.key, self.location, limit)),
         }
     }
 }
 
+/// What to do about a service that does not answer.
+pub(super) const SILENT: &str = "the address accepts connections but stays silent: check the service, and firewalls and proxies on the way";
+
 fn timed_out(action: &'static str, key: Option<&Key>, location: &Location, limit: Duration) -> Error {
     let detail = format!("no answer within {:.0} s", limit.as_secs_f64());
-    Error::new(ErrorKind::Timeout, action, key, location, detail)
-        .with_hint("the address accepts connections but stays silent: check the service, and firewalls and proxies on the way")
+    Error::new(ErrorKind::Timeout, action, key, location, detail).with_hint(SILENT)
 }
 
 /// The attempts since the last progress.
 struct Tries {
+    budget: Duration,
     failed: u32,
     since: Instant,
 }
 
 impl Tries {
-    fn new() -> Tries {
-        Tries { failed: 0, since: Instant::now() }
+    fn new(budget: Duration) -> Tries {
+        Tries { budget, failed: 0, since: Instant::now() }
+    }
+
+    /// What is left of the budget.
+    fn left(&self) -> Duration {
+        self.budget.saturating_sub(self.since.elapsed())
     }
 
     /// Waits before the next attempt, or returns the error that ends the trying.
-    async fn wait(&mut self, policy: &RetryPolicy, budget: Duration, error: Error) -> Result<()> {
-        let RetryAdvice::After(asked) = error.retry() else { return Err(error) };
+    async fn wait(&mut self, policy: &RetryPolicy, error: Error) -> Result<()> {
         self.failed += 1;
+        let RetryAdvice::After(asked) = error.retry() else {
+            return Err(match self.failed {
+                1 => error,
+                _ => error.with_spent(self.failed, self.since.elapsed()),
+            });
+        };
         let longest =
             policy.first_backoff.saturating_mul(1u32.checked_shl(self.failed - 1).unwrap_or(u32::MAX));
         let wait =
             jitter(longest.min(policy.max_backoff)).max(asked.unwrap_or_default()).min(policy.max_backoff);
-        let elapsed = self.since.elapsed();
-        if self.failed >= policy.attempts || elapsed.saturating_add(wait) > budget {
-            return Err(if self.failed > 1 { error.with_spent(self.failed, elapsed) } else { error });
+        if self.failed >= policy.attempts || wait >= self.left() {
+            return Err(error.with_spent(self.failed, self.since.elapsed()));
         }
         tracing::info!(attempt = self.failed, wait_ms = wait.as_millis(), "retrying: {error}");
         tokio::time::sleep(wait).await;
@@ -277,7 +324,7 @@ impl Retry {
     async fn delete_batch(&self, batch: &[Key]) -> Result<Vec<(Key, Error)>> {
         let mut left = batch.to_vec();
         let mut stay = Vec::new();
-        let mut tries = Tries::new();
+        let mut tries = Tries::new(self.policy.ask_budget);
         loop {
             let time = DELETE_PER_KEY.saturating_mul(u32::try_from(left.len()).unwrap_or(u32::MAX));
             let call = self.call("delete", left.first(), Class::Ask).longer(time);
@@ -286,7 +333,7 @@ impl Retry {
                 report.failed.into_iter().partition(|(_, error)| error.retry() != RetryAdvice::Never);
             stay.extend(never);
             let Some((_, error)) = again.first() else { return Ok(stay) };
-            if tries.wait(&self.policy, self.policy.ask_budget, error.clone()).await.is_err() {
+            if tries.wait(&self.policy, error.clone()).await.is_err() {
                 stay.extend(again);
                 return Ok(stay);
             }
@@ -319,9 +366,10 @@ impl Resuming {
 
     async fn next(&mut self) -> Result<Option<Bytes>> {
         let policy = self.storage.policy;
-        let mut tries = Tries::new();
+        let mut tries = Tries::new(policy.transfer_budget);
         loop {
-            let error = match tokio::time::timeout(policy.stalled_body, self.stream.next()).await {
+            let silence = policy.stalled_body.min(tries.left());
+            let error = match tokio::time::timeout(silence, self.stream.next()).await {
                 Ok(Some(Ok(chunk))) if chunk.is_empty() => continue,
                 Ok(Some(Ok(chunk))) => {
                     self.at = self.at.saturating_add(chunk.len() as u64);
@@ -332,7 +380,7 @@ impl Resuming {
                     .error(ErrorKind::Network, format!("ended at {} of {} bytes", self.at, self.meta.size)),
                 Ok(Some(Err(error))) => error,
                 Err(_) => {
-                    let silence = policy.stalled_body.as_secs_f64();
+                    let silence = silence.as_secs_f64();
                     let detail =
                         format!("stalled for {silence:.0} s at {} of {} bytes", self.at, self.meta.size);
                     self.error(ErrorKind::Timeout, detail)
@@ -346,10 +394,10 @@ impl Resuming {
     async fn resume(&mut self, tries: &mut Tries, mut error: Error) -> Result<()> {
         let policy = self.storage.policy;
         loop {
-            tries.wait(&policy, policy.transfer_budget, error).await?;
+            tries.wait(&policy, error).await?;
             let call = self.storage.call("get", Some(&self.meta.key), Class::Transfer);
             let inner = &self.storage.inner;
-            match call.once(inner.get(&self.meta.key, self.at, self.meta.etag.as_ref())).await {
+            match call.once(tries, inner.get(&self.meta.key, self.at, self.meta.etag.as_ref())).await {
                 Ok(Some(body)) if body.meta.size == self.meta.size => {
                     self.stream = body.stream;
                     return Ok(());
@@ -396,15 +444,17 @@ impl Upload for RetryUpload {
             let call =
                 self.storage.call("complete", Some(&self.key), Class::Transfer).longer(COMPLETE_LONGER);
             let policy = &self.storage.policy;
-            let mut tries = Tries::new();
+            let mut tries = Tries::new(policy.transfer_budget);
             loop {
-                let Err(error) = call.once(self.upload.complete(receipts)).await else { return Ok(()) };
+                let Err(error) = call.once(&tries, self.upload.complete(receipts)).await else {
+                    return Ok(());
+                };
                 // An answer may have been lost, now or before; an upload that is gone may be one that succeeded.
                 let lost = tries.failed > 0 || error.retry() != RetryAdvice::Never;
                 if lost && self.is_complete(receipts).await? {
                     return Ok(());
                 }
-                tries.wait(policy, policy.transfer_budget, error).await?;
+                tries.wait(policy, error).await?;
             }
         }
         .boxed()
@@ -442,6 +492,7 @@ mod tests {
             attempts: 4,
             first_backoff: Duration::from_millis(1),
             max_backoff: Duration::from_millis(4),
+            ask_answer: Duration::from_millis(50),
             first_byte: Duration::from_millis(50),
             stalled_body: Duration::from_millis(50),
             ask_budget: Duration::from_secs(1),
@@ -513,17 +564,31 @@ mod tests {
     }
 
     #[test]
-    fn no_attempt_begins_after_the_budget() {
+    fn an_attempt_has_what_is_left_of_the_budget() {
         let memory = Memory::new();
         for call in 1..10 {
             memory.fail(Operation::Head, call, Fault::Hang);
         }
-        let policy = RetryPolicy { ask_budget: Duration::from_millis(60), ..quick() };
+        let policy = RetryPolicy {
+            ask_answer: Duration::from_secs(3600),
+            ask_budget: Duration::from_millis(60),
+            ..quick()
+        };
         let error = run(Retry::new(Arc::new(memory.clone()), policy).head(&key())).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout);
-        // 50 ms, then 50 ms, then over 60 ms; on a busy machine the first attempt alone can be over it.
-        let calls = memory.calls(Operation::Head);
-        assert!((1..=2).contains(&calls), "{calls}");
+        assert_eq!(memory.calls(Operation::Head), 1);
+        assert!(error.to_string().contains("(gave up after 1 attempt in 0."), "{error}");
+    }
+
+    #[test]
+    fn who_watches_a_body_has_what_is_left_of_the_budget() {
+        let storage = retrying(&Memory::new());
+        let call = storage.call("put", None, Class::Transfer).longer(Duration::from_secs(3600));
+        let hour = Duration::from_secs(3600);
+        let asked = run(call.run(|| async { Ok(patience(hour)) })).unwrap();
+        assert!(asked <= quick().transfer_budget, "{asked:?}");
+        assert_eq!(run(call.run(|| async { Ok(patience(Duration::ZERO)) })).unwrap(), Duration::ZERO);
+        assert_eq!(patience(hour), hour, "outside of a request");
     }
 
     #[test]

@@ -153,11 +153,11 @@ impl Bucket {
         self.keys().iter().filter_map(name).collect()
     }
 
-    /// How many uploads were begun and neither completed nor given up; a directory has none.
-    pub fn open_uploads(&self) -> usize {
+    /// The names of the uploads in parts that were neither completed nor aborted.
+    pub fn open_uploads(&self) -> Vec<String> {
         match &self.place {
-            Place::Directory(_) => 0,
-            Place::S3(bucket) => bucket.uploads().len(),
+            Place::Directory(_) => Vec::new(),
+            Place::S3(bucket) => bucket.open_uploads().into_iter().map(|(key, _)| key).collect(),
         }
     }
 
@@ -231,15 +231,18 @@ impl S3Bucket {
         self.wait(self.client.delete_bucket().bucket(&self.name).send()).unwrap();
     }
 
-    fn uploads(&self) -> Vec<MultipartUpload> {
-        let uploads = self.wait(self.client.list_multipart_uploads().bucket(&self.name).send()).unwrap();
-        uploads.uploads.unwrap_or_default()
+    /// The key and the id of each.
+    fn open_uploads(&self) -> Vec<(String, String)> {
+        let answer = self.wait(self.client.list_multipart_uploads().bucket(&self.name).send()).unwrap();
+        let uploads = answer.uploads().iter();
+        uploads
+            .map(|upload| (upload.key().unwrap().to_owned(), upload.upload_id().unwrap().to_owned()))
+            .collect()
     }
 
     fn abort_uploads(&self) {
-        for upload in self.uploads() {
-            let abort = self.client.abort_multipart_upload().bucket(&self.name);
-            let abort = abort.set_key(upload.key).set_upload_id(upload.upload_id);
+        for (key, id) in self.open_uploads() {
+            let abort = self.client.abort_multipart_upload().bucket(&self.name).key(key).upload_id(id);
             self.wait(abort.send()).unwrap();
         }
     }

@@ -6,11 +6,7 @@ use std::sync::Arc;
 use std::thread;
 
 use super::gate::RequestHead;
-
-#[path = "../tls/mod.rs"]
-mod tls;
-
-pub use tls::CERTIFICATE;
+use super::tls;
 
 /// Takes one request for each connection and passes it on to a service over http. It ends with the process.
 pub struct Front {

@@ -25,7 +25,8 @@ pub struct RequestHead {
 }
 
 impl RequestHead {
-    pub(super) fn parse(head: &str) -> Self {
+    /// From its lines, the first one included.
+    pub fn parse(head: &str) -> Self {
         let mut lines = head.lines();
         let mut words = lines.next().unwrap().split(' ').map(str::to_owned);
         let header = |line: &str| {

@@ -210,8 +210,7 @@ fn retry_policy(
         let silence = Duration::from_secs(
             seconds.map_err(|reason| grammar.wrong_value(&READ_TIMEOUT, reason)).map_err(Error::Usage)?,
         );
-        policy.first_byte = silence;
-        policy.stalled_body = silence;
+        policy = policy.with_silence(silence);
     }
     if let Some(text) = environment.text("AWS_MAX_ATTEMPTS")? {
         let attempts = values::positive(text).ok().and_then(|attempts| u32::try_from(attempts).ok());

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::Place;
 use super::config::Scheme;
-use crate::storage::retry::RetryPolicy;
+use crate::storage::retry::{RetryPolicy, patience};
 use crate::storage::{ErrorKind, Key, Result};
 
 /// Bytes handed to the connection at a time: each time is a sign of life.
@@ -67,9 +67,9 @@ enum Stage {
 /// Nothing moved for too long.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Stalled {
-    #[error("the service took no more of the body for {0:?}")]
+    #[error("the service took no more of the body for {:.0} s", .0.as_secs_f64())]
     Sending(Duration),
-    #[error("no answer in {0:?} after the whole body was sent")]
+    #[error("no answer in {:.0} s after the whole body was sent", .0.as_secs_f64())]
     Answering(Duration),
 }
 
@@ -110,10 +110,10 @@ impl Signed {
         let mut request = std::pin::pin!(request);
         loop {
             let (since, stage) = self.progress.get();
-            let limit = match stage {
+            let limit = patience(match stage {
                 Stage::Sending => policy.stalled_body.saturating_add(policy.connect),
                 Stage::Sent => policy.first_byte.saturating_add(DRAIN),
-            };
+            });
             if let Ok(answer) = tokio::time::timeout_at(since + limit, request.as_mut()).await {
                 return Ok(answer);
             }

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use md5::{Digest, Md5};
 
 use super::Place;
+use super::document::Whole;
 use crate::storage::{DeleteReport, ErrorKind, Key, Result};
 
 /// Keys of one request; more are refused.
@@ -50,6 +51,7 @@ async fn delete_batch(place: &Place, keys: &[Key], report: &mut DeleteReport) ->
         .delete(batch.build().map_err(invalid)?)
         .customize()
         .interceptor(ContentMd5)
+        .interceptor(Whole)
         .send()
         .await
         .map_err(|error| call.failed(error))?;

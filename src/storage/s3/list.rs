@@ -9,6 +9,7 @@ use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::types::{CommonPrefix, Object};
 
 use super::answer::Call;
+use super::document::Whole;
 use super::{Place, etag, modified, protocol, status};
 use crate::storage::{Depth, Key, ListPage, ObjectMeta, PageToken, Prefix, Result};
 
@@ -100,7 +101,7 @@ impl Request<'_> {
             .prefix(&self.prefix)
             .set_delimiter(self.delimiter.clone())
             .set_continuation_token(from.and_then(|from| from.token.clone()));
-        let answer = match request.send().await {
+        let answer = match request.customize().interceptor(Whole).send().await {
             Ok(answer) => answer,
             Err(error)
                 if error.code() == Some("NotImplemented") || matches!(status(&error), Some(405 | 501)) =>
@@ -138,7 +139,8 @@ impl Request<'_> {
             .prefix(&self.prefix)
             .set_delimiter(self.delimiter.clone())
             .set_marker(from.map(|from| from.after.clone()));
-        let answer = request.send().await.map_err(|error| self.call.failed(error))?;
+        let answer = request.customize().interceptor(Whole).send().await;
+        let answer = answer.map_err(|error| self.call.failed(error))?;
         let more = answer.is_truncated() == Some(true);
         let mut answer = Answer {
             objects: answer.contents.unwrap_or_default(),

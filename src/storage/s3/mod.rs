@@ -21,6 +21,7 @@ mod client;
 mod config;
 mod credentials;
 mod delete;
+mod document;
 mod list;
 mod profile;
 mod stored;
@@ -337,7 +338,7 @@ impl Place {
                 Ok(PutOutcome::AlreadyExists)
             }
             Ok(Err(error)) => Err(call.failed(error)),
-            Err(stalled) => Err(call.error(ErrorKind::Timeout, stalled.to_string())),
+            Err(stalled) => Err(call.stalled(&stalled)),
         }
     }
 }

@@ -87,7 +87,7 @@ impl S3Upload {
             .interceptor(signed.interceptor());
         let answer = match signed.watch(&place.policy, request.send()).await {
             Ok(answer) => answer.map_err(|error| call.failed(error))?,
-            Err(stalled) => return Err(call.error(ErrorKind::Timeout, stalled.to_string())),
+            Err(stalled) => return Err(call.stalled(&stalled)),
         };
         let tag = etag(answer.e_tag()).ok_or_else(|| protocol(call, "the answer has no ETag"))?;
         self.parts.lock().unwrap_or_else(PoisonError::into_inner).insert(part.number, sent);

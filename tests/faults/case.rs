@@ -1,0 +1,248 @@
+//! One command against one fault, and the same command against every fault at each of its requests.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::support::{Bucket, Fault, FaultProxy, Missing, RequestHead, Run, Scratch, Tool};
+
+/// Commands that run beside each other: most of them wait.
+const AT_ONCE: usize = 6;
+/// The same, when all of them wait for answers that never come.
+const WAITING_AT_ONCE: usize = 48;
+
+/// What a bucket holds, by key.
+pub type Objects = BTreeMap<String, Vec<u8>>;
+
+/// What all cases of a test share.
+pub struct Ground {
+    pub scratch: Scratch,
+    pub seawall: Tool,
+}
+
+/// A bucket behind a proxy, and a directory.
+pub struct Case<'a> {
+    pub ground: &'a Ground,
+    pub bucket: Bucket,
+    pub proxy: FaultProxy,
+    pub dir: PathBuf,
+}
+
+/// How a command ended under a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// As without the fault.
+    Done,
+    /// With an error that was told.
+    Failed,
+}
+
+/// A command and what is to be true after it.
+pub trait Trial: Sync {
+    /// What the bucket holds before.
+    fn objects(&self) -> &Objects;
+
+    fn run(&self, case: &Case<'_>) -> Run;
+
+    /// The exit code without a fault.
+    fn code(&self) -> i32 {
+        0
+    }
+
+    /// The exit codes of a failure.
+    fn failure_codes(&self) -> &[i32] {
+        &[1]
+    }
+
+    /// Whether a fault is worth the time that the command takes.
+    fn minds(&self, _: Fault) -> bool {
+        true
+    }
+
+    /// The state of the bucket and the directory, and the output.
+    fn check(&self, case: &Case<'_>, ended: Ended, run: &Run);
+}
+
+impl Ground {
+    pub fn new() -> Self {
+        let scratch = Scratch::new();
+        let seawall = Tool::seawall(&scratch);
+        Self { scratch, seawall }
+    }
+
+    /// A bucket on versitygw with these objects, behind a proxy that does nothing yet.
+    pub fn case(&self, objects: &Objects) -> Result<Case<'_>, Missing> {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let bucket = Bucket::versitygw()?;
+        for (key, body) in objects {
+            bucket.put(&self.scratch, key, body);
+        }
+        let proxy = FaultProxy::to(bucket.setting("AWS_ENDPOINT"));
+        let dir = self.scratch.dir(&format!("case{}", COUNT.fetch_add(1, Ordering::Relaxed)));
+        Ok(Case { ground: self, bucket, proxy, dir })
+    }
+}
+
+impl Case<'_> {
+    /// seawall, past the proxy.
+    pub fn direct(&self) -> Tool {
+        self.ground.seawall.clone().with_all(self.bucket.env())
+    }
+
+    /// seawall, through the proxy.
+    pub fn seawall(&self) -> Tool {
+        self.direct().with("AWS_ENDPOINT", &self.proxy.endpoint())
+    }
+
+    /// A path in the directory.
+    pub fn path(&self, name: &str) -> String {
+        self.dir.join(name).to_str().unwrap().to_owned()
+    }
+
+    /// What the directory holds.
+    #[track_caller]
+    pub fn holds(&self, expected: &[&str]) {
+        let names = fs::read_dir(&self.dir).unwrap().map(|entry| entry.unwrap().file_name());
+        let names: BTreeSet<String> = names.map(|name| name.into_string().unwrap()).collect();
+        assert_eq!(names, expected.iter().map(|name| (*name).to_owned()).collect());
+    }
+}
+
+impl Drop for Case<'_> {
+    fn drop(&mut self) {
+        // Disks are small, and cases many.
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// Faults that pass, so that the request succeeds when it is sent again.
+const PASSING: [Fault; 7] = [
+    Fault::Latency(Duration::from_millis(300)),
+    Fault::Closed,
+    Fault::Lost,
+    Fault::Cut,
+    Fault::Error(500, "InternalError"),
+    Fault::Error(503, "SlowDown"),
+    Fault::Later(429, "TooManyRequests"),
+];
+const REFUSED: Fault = Fault::Error(403, "AccessDenied");
+
+/// The faults that say something about this request, one after the other.
+fn faults(request: &RequestHead) -> Vec<Fault> {
+    let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
+    let completes = request.method == "POST" && query.contains("uploadId");
+    let mut faults = vec![REFUSED];
+    faults.extend(PASSING);
+    match request.method.as_str() {
+        "GET" => {
+            faults.push(Fault::Half);
+            // Nothing would notice another letter in a document, or in a list.
+            if !path.ends_with(".json") && !query.contains("list-type") {
+                faults.push(Fault::Flip);
+            }
+        }
+        "PUT" => faults.push(Fault::WrongTag),
+        "POST" if completes => faults.extend([Fault::ErrorInSuccess, Fault::WrongTag]),
+        _ => {}
+    }
+    faults
+}
+
+/// Runs the command with each of [`faults`] at each of its requests.
+#[track_caller]
+pub fn each_request(ground: &Ground, trial: &dyn Trial) {
+    let requests = requests(ground, trial).into_iter().enumerate();
+    let cases = requests.flat_map(|(n, head)| faults(&head).into_iter().map(move |fault| (n, fault)));
+    let cases: Vec<_> = cases.filter(|(_, fault)| trial.minds(*fault)).collect();
+    let failed = AtomicUsize::new(0);
+    in_parallel(AT_ONCE, &cases, |&(n, fault)| {
+        if one(ground, trial, n, fault) == Ended::Failed {
+            failed.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    assert!(failed.into_inner() > 0, "no fault did any harm: do they happen?");
+}
+
+/// Runs the command with no answer, or half of one, at each of its requests.
+#[track_caller]
+pub fn each_silent_request(ground: &Ground, trial: &dyn Trial) {
+    let requests = requests(ground, trial).len();
+    let cases: Vec<_> = (0..requests).flat_map(|n| [(n, Fault::Silence), (n, Fault::Stall)]).collect();
+    in_parallel(WAITING_AT_ONCE, &cases, |&(n, fault)| {
+        assert_eq!(one(ground, trial, n, fault), Ended::Done);
+    });
+}
+
+/// The requests that the command makes without a fault.
+fn requests(ground: &Ground, trial: &dyn Trial) -> Vec<RequestHead> {
+    let case = ground.case(trial.objects()).unwrap();
+    let run = trial.run(&case).exits(trial.code());
+    trial.check(&case, Ended::Done, &run);
+    let requests = case.proxy.take_seen();
+    assert!(!requests.is_empty(), "{run}");
+    requests
+}
+
+fn one(ground: &Ground, trial: &dyn Trial, n: usize, fault: Fault) -> Ended {
+    let case = ground.case(trial.objects()).unwrap();
+    case.proxy.fail_once(n, fault);
+    let run = trial.run(&case);
+    let requests = case.proxy.take_seen();
+    let asked = requests.get(n).map(|request| format!("{} {}", request.method, request.target));
+    let what = format!("{fault:?} at request {n}, {asked:?}\n{run}");
+    let ended = match run.code {
+        Some(code) if code == trial.code() => Ended::Done,
+        Some(code) if trial.failure_codes().contains(&code) => Ended::Failed,
+        _ => panic!("{what}"),
+    };
+    assert!(!run.stderr.contains("panicked") && !run.stderr.contains("internal error"), "{what}");
+    if ended == Ended::Failed {
+        let passing = PASSING.contains(&fault) || matches!(fault, Fault::Silence | Fault::Stall);
+        assert!(!passing && fault != Fault::ErrorInSuccess, "it would have passed: {what}");
+        assert!(run.stdout.is_empty() && run.stderr.contains("ERROR: "), "{what}");
+        assert!(
+            fault != REFUSED || run.stderr.contains("AccessDenied") || run.stderr.contains("403"),
+            "{what}"
+        );
+    }
+    let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| trial.check(&case, ended, &run)));
+    if let Err(panic) = checked {
+        eprintln!("after {what}\n{:?}", case.bucket.keys());
+        std::panic::resume_unwind(panic);
+    }
+    ended
+}
+
+/// Calls `work` with every item, `at_once` of them at a time.
+pub fn in_parallel<T: Sync>(at_once: usize, items: &[T], work: impl Fn(&T) + Sync) {
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|threads| {
+        for _ in 0..at_once.min(items.len()) {
+            threads.spawn(|| {
+                while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    work(item);
+                }
+            });
+        }
+    });
+}
+
+/// The files below a directory, with their content.
+pub fn files_below(root: &Path) -> Objects {
+    let mut files = Objects::new();
+    let mut directories = vec![root.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                directories.push(path);
+            } else {
+                let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+                files.insert(name, fs::read(&path).unwrap());
+            }
+        }
+    }
+    files
+}
