@@ -564,6 +564,7 @@ fn what_is_no_listing_is_never_an_empty_one() {
         (Answer::Http(404, vec![], b"<html>nginx</html>".to_vec()), ErrorKind::Protocol),
         (Answer::Http(302, vec![("Location", "http://127.0.0.1:1/".to_owned())], vec![]), ErrorKind::Invalid),
         (Answer::Cut(200, vec![], b"<ListBucketResult>".to_vec(), 100), ErrorKind::Network),
+        (Answer::Cut(404, vec![], b"<Error><Code>NoSuchB".to_vec(), 100), ErrorKind::Network),
         (Answer::Close, ErrorKind::Network),
         (Answer::Silence, ErrorKind::Timeout),
     ] {

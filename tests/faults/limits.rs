@@ -77,7 +77,7 @@ fn on_r2() {
     barman("wal-archive", &["--bzip2"], &[segment.to_str().unwrap()]).success();
     barman("wal-restore", &[], &[SEGMENT, scratch.absent("restored.wal").to_str().unwrap()]).success();
     barman("backup", &["--min-chunk-size=5MB", "--name=nightly", "--immediate-checkpoint"], &[]).success();
-    assert!(most_parts(&r2.take_seen()) > 2, "parts were never put to the test");
+    assert!(most_parts(&r2.take_seen()) > 1, "parts were never put to the test");
     barman("backup-list", &[], &[]).success().stdout_has("nightly");
     let restored = scratch.absent("restored.barman");
     barman("restore", &[], &["nightly", restored.to_str().unwrap()]).success();

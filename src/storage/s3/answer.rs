@@ -71,8 +71,12 @@ impl Call<'_> {
     ) -> Error {
         let status = raw.status().as_u16();
         // A body that broke off was never kept.
-        let cut = (200..300).contains(&status) && raw.body().bytes().is_none();
-        let by_status = || if cut { ErrorKind::Network } else { kind_of_status(status) };
+        let cut = raw.body().bytes().is_none();
+        let by_status = || match kind_of_status(status) {
+            // What it would have said is not known.
+            ErrorKind::Protocol if cut => ErrorKind::Network,
+            kind => kind,
+        };
         let kind = code.and_then(kind_of_code).unwrap_or_else(by_status);
         let mut detail = match (code, message) {
             (Some(code), Some(message)) if !message.is_empty() => {
