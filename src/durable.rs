@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+/// A temporary file to which nothing was written for so long has lost its writer.
+pub const LEFTOVER_AGE: Duration = Duration::from_secs(10 * 60);
+
 /// How names of temporary files end.
 const SUFFIX: &str = ".seawall-tmp";
 

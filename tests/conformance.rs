@@ -19,7 +19,7 @@ use seawall::storage::retry::{Retry, RetryPolicy};
 use seawall::storage::s3::{Addressing, CreateOnly, Credentials, Endpoint, ListVersion, S3Config};
 use seawall::storage::{
     Depth, ErrorKind, Key, Part, Prefix, PutMode, PutOutcome, SharedStorage, Storage, StorageConfig,
-    get_bytes, list_all, open,
+    get_bytes, list_all, list_unfinished, open,
 };
 use support::{Bucket, Missing, Scratch, Tool};
 
@@ -218,6 +218,49 @@ async fn uploads_can_be_aborted(candidate: &Candidate) {
     assert_eq!(keys(storage, "").await, ["object"]);
 }
 
+async fn finds_what_was_never_finished(candidate: &Candidate) {
+    let storage = &*candidate.storage;
+    let begun = jiff::Timestamp::now();
+    put(storage, "base/whole", "x").await;
+    let started = async |name: &str| {
+        let upload = storage.start_upload(&key(name)).await.unwrap();
+        let part = Part { number: 1, offset: 0, body: Bytes::from_static(b"part") };
+        let receipt = upload.put_part(part).await.unwrap();
+        (upload, [receipt])
+    };
+    let uploads = [
+        started("base/1/part_001.tar").await,
+        started("base/1/part_001.tar").await,
+        started("base/part_002.tar").await,
+        started("basement/other").await,
+    ];
+    let found = async |below: &str| {
+        let found = list_unfinished(storage, &prefix(below)).await.unwrap();
+        let mut names: Vec<_> = found.iter().map(|unfinished| unfinished.key.to_string()).collect();
+        names.sort();
+        (found, names)
+    };
+    let (all, names) = found("").await;
+    assert_eq!(names, ["base/1/part_001.tar", "base/1/part_001.tar", "base/part_002.tar", "basement/other"]);
+    // By the clock of the service, which may be a little behind.
+    let minute = jiff::SignedDuration::from_mins(1);
+    assert!(all.iter().all(|unfinished| begun.duration_since(unfinished.modified) < minute), "{all:?}");
+    assert_eq!(found("wal_005").await.1, [""; 0]);
+    let (below, names) = found("base").await;
+    assert_eq!(names, ["base/1/part_001.tar", "base/1/part_001.tar", "base/part_002.tar"]);
+
+    for unfinished in &below {
+        storage.remove_unfinished(unfinished).await.unwrap();
+        storage.remove_unfinished(unfinished).await.unwrap();
+    }
+    assert_eq!(found("").await.1, ["basement/other"]);
+    let [(removed, receipts), .., (kept, kept_receipts)] = &uploads;
+    assert!(removed.complete(receipts).await.is_err(), "its parts are gone");
+    kept.complete(kept_receipts).await.unwrap();
+    assert_eq!(found("").await.1, [""; 0]);
+    assert_eq!(keys(storage, "").await, ["base/whole", "basement/other"]);
+}
+
 async fn lists_at_both_depths(candidate: &Candidate) {
     let storage = &*candidate.storage;
     let names = [
@@ -349,6 +392,7 @@ contract!(
         missing_is_a_value,
         uploads_in_parts,
         uploads_can_be_aborted,
+        finds_what_was_never_finished,
         lists_at_both_depths,
         lists_and_deletes_many,
         takes_odd_names,
@@ -480,7 +524,7 @@ fn service_is_checked(bucket: &Bucket, service: &str, others: &[(&str, &str)]) {
         (&service.into(), &"answers".into())
     );
     assert_eq!(bucket.keys(), [""; 0]);
-    assert_eq!(bucket.open_uploads(), [""; 0]);
+    assert_eq!(bucket.unfinished(), [""; 0]);
 
     let refused = seawall.clone().with("AWS_SECRET_ACCESS_KEY", "wrong");
     let run = refused.run(&scratch, ["storage", "check"]).exits(1).stderr_has("the storage failed the check");

@@ -30,13 +30,14 @@ use seawall::pg::{Lsn, TimelineId, WalSegmentSize};
 use seawall::progress::Progress;
 use seawall::retention::{Counting, Family, GarbageScope, Order, Point, Policy};
 use seawall::storage::fs::Directory;
-use seawall::storage::memory::Memory;
+use seawall::storage::memory::{Fault, Memory, Operation};
 use seawall::storage::{
     Body, DeleteReport, Depth, ETag, Error, ErrorKind, Key, Limits, ListPage, Location, ObjectMeta,
-    PageToken, Prefix, PutMode, PutOutcome, SharedStorage, Storage, Upload,
+    PageToken, Prefix, PutMode, PutOutcome, SharedStorage, Storage, Unfinished, UnfinishedPage, Upload,
+    list_unfinished,
 };
 use serde_json::{Value, json};
-use support::{Scratch, Tool};
+use support::{Bucket, Gate, Scratch, Tool};
 use tokio_util::sync::CancellationToken;
 
 const FIXTURES: [&str; 4] =
@@ -720,6 +721,16 @@ impl Storage for Stubborn {
     ) -> BoxFuture<'a, Result<ListPage, Error>> {
         self.inner.list_page(prefix, depth, from)
     }
+    fn unfinished_page<'a>(
+        &'a self,
+        prefix: &'a Prefix,
+        from: Option<&'a PageToken>,
+    ) -> BoxFuture<'a, Result<UnfinishedPage, Error>> {
+        self.inner.unfinished_page(prefix, from)
+    }
+    fn remove_unfinished<'a>(&'a self, unfinished: &'a Unfinished) -> BoxFuture<'a, Result<(), Error>> {
+        self.inner.remove_unfinished(unfinished)
+    }
     fn delete<'a>(&'a self, keys: &'a [Key]) -> BoxFuture<'a, Result<DeleteReport, Error>> {
         async move {
             let (kept, gone): (Vec<Key>, Vec<Key>) =
@@ -765,6 +776,110 @@ fn what_could_not_be_deleted_is_reported_and_finished_later() {
             block_on(delete::run(&context_of(again), options(retain_full(1), Mode::Confirmed))).unwrap();
         assert!(done.removal.is_complete());
         assert_eq!(memory.keys(), expected, "after {kept} had stayed");
+    }
+}
+
+fn garbage(scope: GarbageScope) -> DeleteRequest {
+    DeleteRequest::Policy(Policy::Garbage { scope, without_backups: false })
+}
+
+#[test]
+fn garbage_ends_old_uploads() {
+    const OLD: jiff::SignedDuration = jiff::SignedDuration::from_hours(25);
+    let tar = "basebackups_005/base_000000010000000000000009/tar_partitions/part_001.tar.br";
+    let history = "wal_005/00000002.history.br";
+    let other = "elsewhere/object";
+    let uploads = |memory: &Memory, names: &[&str]| {
+        for name in names {
+            block_on(memory.start_upload(&Key::parse(name).unwrap())).unwrap();
+        }
+    };
+    let left = |memory: &Memory| -> Vec<String> {
+        let left = block_on(list_unfinished(memory, &Prefix::root())).unwrap();
+        left.iter().map(|unfinished| unfinished.key.to_string()).collect()
+    };
+    for (scope, mode, stays) in [
+        (GarbageScope::All, Mode::DryRun, vec![tar, history, other, tar]),
+        (GarbageScope::All, Mode::Confirmed, vec![other, tar]),
+        (GarbageScope::Archives, Mode::Confirmed, vec![tar, other, tar]),
+        (GarbageScope::Backups, Mode::Confirmed, vec![history, other, tar]),
+    ] {
+        // Also where there is no backup.
+        for memory in [two_chains().memory(), Memory::new()] {
+            uploads(&memory, &[tar, history, other]);
+            memory.age_uploads(OLD);
+            uploads(&memory, &[tar]);
+            let objects = memory.keys();
+            let context = context(Arc::new(memory.clone()));
+            let done = block_on(delete::run(&context, options(garbage(scope), mode))).unwrap();
+            assert!(done.removal.is_complete());
+            assert_eq!(left(&memory), stays, "{scope:?} {mode:?}");
+            if scope == GarbageScope::All && mode == Mode::DryRun {
+                assert_eq!(done.unfinished.len(), 2);
+                assert_eq!(memory.keys(), objects);
+            }
+        }
+    }
+
+    // One that cannot be ended is a failure that names it; a service that does not list them is none.
+    let memory = two_chains().memory();
+    uploads(&memory, &[tar, history]);
+    memory.age_uploads(OLD);
+    memory.fail(Operation::Abort, 1, Fault::Before(ErrorKind::Refused));
+    let context = context(Arc::new(memory.clone()));
+    let run = || block_on(delete::run(&context, options(garbage(GarbageScope::All), Mode::Confirmed)));
+    let done = run().unwrap();
+    assert_eq!(done.removal.failed.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), [tar]);
+    assert_eq!(left(&memory), [tar]);
+    assert!(run().unwrap().removal.is_complete());
+    assert_eq!(left(&memory), [""; 0]);
+    for (kind, succeeds) in [(ErrorKind::Invalid, true), (ErrorKind::Refused, true), (ErrorKind::Busy, false)]
+    {
+        // The first listing is that of the backups, the second of the uploads.
+        memory.fail(Operation::List, memory.calls(Operation::List) + 2, Fault::Before(kind));
+        assert_eq!(run().is_ok(), succeeds, "{kind:?}");
+    }
+}
+
+/// Every request of `delete` names something below the prefix, and what is beside it stays.
+#[test]
+fn delete_stays_below_the_prefix() {
+    let bucket = require!(Bucket::versitygw());
+    let scratch = Scratch::new();
+    let gate = Gate::to(bucket.setting("AWS_ENDPOINT"));
+    let prefix = bucket.setting("WALG_S3_PREFIX").strip_prefix("s3://").unwrap();
+    let (name, prefix) = prefix.split_once('/').unwrap();
+    let tool = Tool::seawall(&scratch).with_all(bucket.env()).with("AWS_ENDPOINT", &gate.endpoint());
+    let above = tool.clone().with("WALG_S3_PREFIX", &format!("s3://{name}"));
+    let history = scratch.file("00000002.history", "1\t0/3000000\tno recovery target specified\n");
+    above.run(&scratch, ["wal-push", history.to_str().unwrap()]).success();
+    let beside = tool.clone().with("WALG_S3_PREFIX", &format!("s3://{name}/{prefix}-other"));
+    beside.run(&scratch, ["wal-push", history.to_str().unwrap()]).success();
+    for (key, content) in two_chains().objects() {
+        bucket.put(&scratch, &key, content.as_bytes());
+    }
+    gate.take_passed();
+    for line in [
+        "delete retain FULL 1 --confirm",
+        "delete garbage --confirm",
+        "delete target LATEST --confirm",
+        "delete everything FORCE --confirm",
+    ] {
+        tool.run(&scratch, line.split(' ')).success();
+        let requests = gate.take_passed();
+        assert!(!requests.is_empty());
+        for request in requests {
+            let target = request.target.replace("%2F", "/");
+            let object = target.starts_with(&format!("/{name}/{prefix}/"));
+            let list = request.method == "GET" && target.contains(&format!("prefix={prefix}/"));
+            // Its keys are in the body; what it deletes is looked at below.
+            let delete = request.method == "POST" && target.ends_with("?delete");
+            assert!(object || list || delete, "{line}: {request:?}");
+        }
+    }
+    assert_eq!(bucket.keys(), [""; 0]);
+    for tool in [above, beside] {
+        tool.run(&scratch, ["wal-fetch", "00000002.history", "fetched"]).success();
     }
 }
 

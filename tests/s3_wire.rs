@@ -25,9 +25,8 @@ use seawall::storage::s3::{
 };
 use seawall::storage::{
     Depth, Error, ErrorKind, Key, Part, Prefix, PutMode, SharedStorage, Storage, StorageConfig, get_bytes,
-    list_all, open,
+    list_all, list_unfinished, open,
 };
-
 
 /// A listener on loopback that answers as the test says.
 struct Service {
@@ -545,6 +544,55 @@ fn listings_fall_back_to_the_older_request() {
         let last = service.requests().pop().unwrap().target;
         assert!(last.contains("prefix=spilo%2Fdemo%2Fwal%2F15%2F"), "{last}");
     }
+}
+
+#[test]
+fn unfinished_uploads_come_in_pages_and_only_ours_count() {
+    let upload = |key: &str, id: &str| {
+        format!(
+            "<Upload><Key>{key}</Key><UploadId>{id}</UploadId><Initiated>2026-11-20T10:00:00.000Z</Initiated></Upload>"
+        )
+    };
+    let page = |more: &str, uploads: String| {
+        let root = "ListMultipartUploadsResult";
+        ok(&[], format!("<{root}><IsTruncated>{}</IsTruncated>{more}{uploads}</{root}>", !more.is_empty()))
+    };
+    let (below, beside) = ("spilo/demo/wal/15/base/x", "spilo/demo/wal/16/base/x");
+    let service = Service::start(move |request| match request.target.contains("upload-id-marker=1") {
+        true => page("", upload(below, "2")),
+        false => {
+            let markers =
+                format!("<NextKeyMarker>{below}</NextKeyMarker><NextUploadIdMarker>1</NextUploadIdMarker>");
+            page(&markers, upload(below, "1") + &upload(beside, "3"))
+        }
+    });
+    let found = run(list_unfinished(&*service.storage(), &Prefix::parse("base").unwrap())).unwrap();
+    assert_eq!(found.len(), 2);
+    for unfinished in &found {
+        assert_eq!(
+            (unfinished.key.as_str(), unfinished.modified.to_string().as_str()),
+            ("base/x", "2026-11-20T10:00:00Z")
+        );
+        run(service.storage().remove_unfinished(unfinished)).unwrap();
+    }
+    let targets: Vec<_> =
+        service.requests().iter().map(|request| format!("{} {}", request.method, request.target)).collect();
+    assert!(
+        targets[..2].iter().all(|target| target.contains("prefix=spilo%2Fdemo%2Fwal%2F15%2Fbase%2F")),
+        "{targets:?}"
+    );
+    for (target, id) in targets[2..].iter().zip(["1", "2"]) {
+        assert!(target.starts_with("DELETE ") && target.contains(&format!("uploadId={id}")), "{target}");
+    }
+
+    let endless = Service::start(move |_| {
+        page("<NextKeyMarker>k</NextKeyMarker><NextUploadIdMarker>1</NextUploadIdMarker>", upload(below, "1"))
+    });
+    let error = run(list_unfinished(&*endless.storage(), &Prefix::root())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
+    let unknown = Service::start(|_| self::error(501, "NotImplemented", "not here"));
+    let error = run(list_unfinished(&*unknown.storage(), &Prefix::root())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
 }
 
 #[test]

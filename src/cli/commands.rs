@@ -1,7 +1,5 @@
 //! Each command: its settings, its operation, its output.
 
-use std::ffi::OsString;
-
 use indicatif::MultiProgress;
 use secrecy::ExposeSecret;
 
@@ -9,12 +7,13 @@ use crate::ops::{
     backup_fetch, backup_list, backup_mark, backup_push, backup_show, delete, storage_check, wal_fetch,
     wal_prefetch, wal_push, wal_show, wal_verify,
 };
+use crate::settings::keys::Visibility;
 use crate::settings::{Environment, Section, Settings, Sources, keys};
 
 use super::arguments::Invocation;
 use super::backup_output::{self, ListFormat};
 use super::exit::{Codes, Recovery};
-use super::session::{self, Content, Session, Threads};
+use super::session::{self, Content, Program, Session, Threads};
 use super::walg::{Arguments, Command, ConfigCommand, RateLimits, StorageCommand};
 use super::{Error, barman, log, printer, reference, show, storage_output, wal_output};
 
@@ -205,15 +204,20 @@ pub fn run(invocation: Invocation, set_codes: impl FnOnce(Codes)) -> Result<(), 
     }
 }
 
-/// How to start this program with the same settings.
-fn program(invocation: &Invocation) -> Vec<OsString> {
+/// How to start this program with the same settings. A variable of the same name as a flag counts as much where the flag
+/// is not given.
+fn program(invocation: &Invocation) -> Program {
     let path = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
-    let mut program = vec![path.into_os_string()];
+    let mut program = Program { command: vec![path.into_os_string()], secrets: Vec::new() };
     if let Some(config) = &invocation.arguments.config {
-        program.extend(["--config".into(), config.into()]);
+        program.command.extend(["--config".into(), config.into()]);
     }
     for (flag, text) in &invocation.settings {
-        program.push(format!("--{flag}={}", text.expose_secret()).into());
+        let name = flag.to_ascii_uppercase().replace('-', "_");
+        match keys::find(&name).map(|key| key.visibility) {
+            Some(Visibility::Secret) => program.secrets.push((name, text.clone())),
+            _ => program.command.push(format!("--{flag}={}", text.expose_secret()).into()),
+        }
     }
     program
 }

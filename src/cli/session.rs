@@ -5,6 +5,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use indicatif::MultiProgress;
+use secrecy::SecretString;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
@@ -27,8 +28,17 @@ pub struct Session {
     pub settings: Settings,
     /// Progress bars, hidden while a log line is written.
     pub bars: MultiProgress,
-    /// How to start this program with the same settings: its path, then its flags.
-    pub program: Vec<OsString>,
+    /// How to start this program with the same settings.
+    pub program: Program,
+}
+
+/// How to start this program with the same settings.
+#[derive(Debug, Clone, Default)]
+pub struct Program {
+    /// Its path, then its flags.
+    pub command: Vec<OsString>,
+    /// Variables for the settings that are secret.
+    pub secrets: Vec<(String, SecretString)>,
 }
 
 /// How much of the runtime a command needs.

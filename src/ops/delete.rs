@@ -13,12 +13,12 @@ use crate::catalog::{self, DOCUMENTS_AT_ONCE, walg::BackupEntry};
 use crate::layout::walg::{BackupName, names};
 use crate::pg::WalSegmentSize;
 use crate::retention::{self, BackupFacts, DeletePlan, Family, GarbageScope, Order, Policy, Repository};
-use crate::storage::{self, Depth, Key, ObjectMeta, Prefix, Storage};
+use crate::storage::{self, Depth, Key, ObjectMeta, Prefix, Storage, Unfinished};
 
 use super::backup_choice::{BackupChoice, choose};
 use super::error::RequestError;
 use super::removal::Removal;
-use super::{Context, Error, segment_size};
+use super::{Context, Error, segment_size, unfinished};
 
 /// What wal-g writes below the root besides backups and WAL: copies made by `catchup-push`, and the probe of its
 /// storage check.
@@ -66,6 +66,8 @@ pub enum Mode {
 pub struct Deletion {
     /// What was planned; `None` when the rule applies to nothing.
     pub plan: Option<DeletePlan>,
+    /// What `garbage` found that was begun and never finished.
+    pub unfinished: Vec<Unfinished>,
     /// What was deleted.
     pub removal: Removal,
 }
@@ -81,6 +83,11 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Deletion, Error> {
         }
     };
     announce(&policy);
+    let now = Timestamp::now();
+    let unfinished = match policy {
+        Policy::Garbage { scope, .. } => unfinished::abandoned(storage, scope, now).await?,
+        _ => Vec::new(),
+    };
     let backups = describe_all(storage, entries, &policy).await?;
     let objects = list_objects(storage, &policy).await?;
     let repository = Repository {
@@ -91,20 +98,22 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Deletion, Error> {
             options.segment_size,
             backups.iter().map(|facts| (facts.name, facts.start_lsn)),
         ),
-        now: Timestamp::now(),
+        now,
     };
-    let Some(plan) = retention::plan(&policy, &repository).map_err(RequestError::from)? else {
-        say_nothing_to_do(&policy);
-        return Ok(Deletion::default());
-    };
-    tell(&plan);
-    let mut deletion = Deletion::default();
-    if options.mode == Mode::Confirmed {
-        execute(ctx, &plan, &mut deletion.removal).await?;
+    let plan = retention::plan(&policy, &repository).map_err(RequestError::from)?;
+    let mut removal = Removal::default();
+    match &plan {
+        Some(plan) => {
+            tell(plan);
+            if options.mode == Mode::Confirmed {
+                execute(ctx, plan, &mut removal).await?;
+            }
+            conclude(plan, options.mode, &removal);
+        }
+        None => say_nothing_to_do(&policy),
     }
-    conclude(&plan, options.mode, &deletion.removal);
-    deletion.plan = Some(plan);
-    Ok(deletion)
+    unfinished::remove(ctx, &unfinished, options.mode, &mut removal).await?;
+    Ok(Deletion { plan, unfinished, removal })
 }
 
 fn announce(policy: &Policy) {

@@ -1,6 +1,6 @@
 //! A right that one process at a time has.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use rustix::fs::{FlockOperation, flock};
 /// Takes the right that the file at `path` stands for; makes the file when it is not there. `None` while another
 /// process has the right. Given back when dropped, and by the system when the process ends.
 pub(super) fn try_lock(path: &Path) -> io::Result<Option<File>> {
-    let file = File::create(path)?;
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),

@@ -27,6 +27,7 @@ pub mod removal;
 pub mod segment_check;
 mod segment_size;
 pub mod storage_check;
+mod unfinished;
 mod wal_archive;
 pub mod wal_fetch;
 pub mod wal_prefetch;

@@ -6,7 +6,7 @@
 //!    renamed: at the destination there is a whole, valid file or none.
 //! 3. [`Error::NotArchived`] is said only after the storage positively answered that the file is in no form there.
 //!
-//! A `wal-fetch` that was killed leaves its temporary file; a later one removes it.
+//! A `wal-fetch` that was killed leaves its temporary file; a later one removes it, or a `wal-push`.
 //!
 //! Then the segments that recovery will ask for next are fetched by a process of their own ([`super::wal_prefetch`]).
 
@@ -16,6 +16,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::durable::{self, DurableFile};
 use crate::pg::{SegmentName, SystemIdentifier, WalFileName};
@@ -31,10 +33,6 @@ const PREFETCH_POLL: Duration = Duration::from_millis(5);
 
 /// How long the prefetcher is waited for before the segment is fetched here instead.
 const PREFETCH_PATIENCE: Duration = Duration::from_secs(10);
-
-/// How long nothing must have been written to an unfinished file until its writer counts as killed. A request that
-/// brings nothing is given up long before.
-const LEFTOVER_AGE: Duration = Duration::from_secs(10 * 60);
 
 /// Permissions of a fetched file: PostgreSQL's for its own.
 const FILE_MODE: u32 = 0o600;
@@ -55,6 +53,8 @@ pub struct Prefetch {
     pub parent: Option<PathBuf>,
     /// The program and its arguments up to and including `wal-prefetch`.
     pub command: Vec<OsString>,
+    /// Variables of its environment besides ours: secrets do not belong into a list of processes.
+    pub secrets: Vec<(String, SecretString)>,
 }
 
 /// Brings the archived file `name` to `destination`. Durable on return.
@@ -65,7 +65,7 @@ pub async fn run(ctx: &Context, name: &str, destination: &Path, options: Options
     if file.is_none() && (options.check == SegmentCheck::Verify || Key::parse(name).is_err()) {
         return Err(Error::NotAWalFile { name: name.to_owned() });
     }
-    durable::remove_leftovers(durable::parent(destination), LEFTOVER_AGE);
+    durable::remove_leftovers(durable::parent(destination), durable::LEFTOVER_AGE);
     let segment = file.and_then(WalFileName::segment);
     let prefetch = options.prefetch.as_ref().filter(|prefetch| prefetch.is_wanted(name, destination));
     let directory = prefetch.map(|prefetch| PrefetchDir::of(destination, prefetch.parent.as_deref()));
@@ -194,6 +194,7 @@ fn start_prefetcher(prefetch: &Prefetch, name: &str, destination: &Path) {
     let Some((program, arguments)) = prefetch.command.split_first() else { return };
     let started = Command::new(program)
         .args(arguments)
+        .envs(prefetch.secrets.iter().map(|(name, secret)| (name, secret.expose_secret())))
         .arg(name)
         .arg(destination)
         .stdin(Stdio::null())

@@ -73,10 +73,17 @@ async fn prefetch(
         SegmentCheck::Verify => Some(cluster_of_wal_file(destination)),
         SegmentCheck::Skip => None,
     };
-    let running = directory.running(segment);
-    File::create(&running).map_err(Error::file("create", &running))?;
-    let fetched =
-        wal_fetch::fetch(ctx, &segment.to_string(), &directory.ready(segment), Some(segment), check).await;
-    fs::remove_file(&running).map_err(Error::file("remove", running))?;
-    fetched
+    let running = Running(directory.running(segment));
+    File::create(&running.0).map_err(Error::file("create", &running.0))?;
+    wal_fetch::fetch(ctx, &segment.to_string(), &directory.ready(segment), Some(segment), check).await
+}
+
+/// The file that says that a segment is on its way; removed when it came, and when it is given up.
+struct Running(PathBuf);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // One that is left tells nothing once the lock is free.
+        let _ = fs::remove_file(&self.0);
+    }
 }

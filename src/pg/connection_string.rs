@@ -5,10 +5,17 @@
 //! URI is not read.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-/// Parameters of a connection, by libpq's keywords.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// Parameters of a connection, by libpq's keywords. `Debug` shows the keywords alone: one value may be a password.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Keywords(BTreeMap<String, String>);
+
+impl fmt::Debug for Keywords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
 
 /// The keywords that mean something here.
 const KNOWN: [&str; 16] = [
@@ -122,6 +129,12 @@ mod tests {
         for text in ["host", "host=a b", "user='x", "colour=red", "postgresql://db/x?user=me", "= x"] {
             assert!(Keywords::parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn values_are_not_shown() {
+        let keywords = Keywords::parse("host=db password=hidden").unwrap();
+        assert_eq!(format!("{keywords:?}"), r#"{"host", "password"}"#);
     }
 
     proptest! {

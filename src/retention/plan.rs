@@ -90,6 +90,9 @@ pub(super) fn plan(choice: Choice, repository: &Repository<'_>, folders: &Folder
             plan.set_backups(repository, |facts| (!gone.contains(&facts.name)).then_some(Kept::Policy));
             let gone = folders.with_remains(gone);
             plan.remove_folders(folders, |name| gone.contains(&name));
+            // By the one of the named backup the next run knows that there is something to finish; what builds on it has a
+            // later name.
+            plan.metadata.reverse();
             plan
         }
         Choice::Before(target) => before(target, repository, folders),

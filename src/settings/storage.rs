@@ -86,6 +86,9 @@ impl Settings {
         if bucket.is_empty() {
             return Err(self.bad(key, "expected s3://bucket/path"));
         }
+        if bucket.contains('@') {
+            return Err(self.bad(key, "keys do not belong into it"));
+        }
         let prefix =
             Prefix::parse(path.trim_matches('/')).map_err(|error| self.bad(key, error.to_string()))?;
 

@@ -16,7 +16,8 @@ use md5::{Digest, Md5};
 
 use super::{
     Body, DeleteReport, Depth, ETag, Error, ErrorKind, Key, Limits, ListPage, Location, ObjectMeta,
-    PART_BYTES, PageToken, Part, PartReceipt, Prefix, PutMode, PutOutcome, Result, Storage, Upload,
+    PART_BYTES, PageToken, Part, PartReceipt, Prefix, PutMode, PutOutcome, Result, Storage, Unfinished,
+    UnfinishedPage, Upload, UploadId,
 };
 
 /// Entries of one page of a listing: small, so that tests see more than one.
@@ -73,6 +74,9 @@ pub enum Fault {
 #[derive(Debug, Default)]
 struct State {
     objects: BTreeMap<Key, Object>,
+    /// Uploads that are neither complete nor aborted.
+    uploads: BTreeMap<u64, Unfinished>,
+    next_upload: u64,
     calls: BTreeMap<Operation, u32>,
     faults: Vec<Scheduled>,
 }
@@ -137,6 +141,13 @@ impl Memory {
         let body = body.into();
         let etag = ETag(hex::encode(Md5::digest(&body)));
         self.state().objects.insert(key.clone(), Object { body, modified: jiff::Timestamp::now(), etag });
+    }
+
+    /// Makes every unfinished upload older, past all faults.
+    pub fn age_uploads(&self, by: jiff::SignedDuration) {
+        for upload in self.state().uploads.values_mut() {
+            upload.modified = upload.modified.checked_sub(by).unwrap_or(jiff::Timestamp::MIN);
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -295,8 +306,12 @@ impl Storage for Memory {
     }
 
     fn start_upload<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Box<dyn Upload>>> {
-        self.call(Operation::StartUpload, Some(key), |_| {
-            let upload = MemoryUpload { memory: self.clone(), key: key.clone(), parts: Mutex::default() };
+        self.call(Operation::StartUpload, Some(key), |state| {
+            let number = state.next_upload;
+            state.next_upload += 1;
+            let (key, id, modified) = (key.clone(), UploadId(number.to_string()), jiff::Timestamp::now());
+            state.uploads.insert(number, Unfinished { key: key.clone(), id, modified });
+            let upload = MemoryUpload { memory: self.clone(), key, number, parts: Mutex::default() };
             Ok(Box::new(upload) as Box<dyn Upload>)
         })
         .boxed()
@@ -317,6 +332,37 @@ impl Storage for Memory {
                 state.objects.remove(key);
             }
             Ok(DeleteReport::default())
+        })
+        .boxed()
+    }
+
+    fn unfinished_page<'a>(
+        &'a self,
+        prefix: &'a Prefix,
+        from: Option<&'a PageToken>,
+    ) -> BoxFuture<'a, Result<UnfinishedPage>> {
+        self.call(Operation::List, None, move |state| {
+            let after = from.and_then(|token| token.0.first()).and_then(|number| number.parse::<u64>().ok());
+            let following = |(number, _): &(&u64, &Unfinished)| after.is_none_or(|after| **number > after);
+            let below = state.uploads.iter().filter(following);
+            let mut below = below.filter(|(_, upload)| upload.key.below(prefix).is_some()).peekable();
+            let mut page = UnfinishedPage::default();
+            while let Some((number, upload)) = below.next() {
+                page.objects.push(upload.clone());
+                if page.objects.len() == PAGE_ENTRIES && below.peek().is_some() {
+                    page.next = Some(PageToken(vec![number.to_string()]));
+                    break;
+                }
+            }
+            Ok(page)
+        })
+        .boxed()
+    }
+
+    fn remove_unfinished<'a>(&'a self, unfinished: &'a Unfinished) -> BoxFuture<'a, Result<()>> {
+        self.call(Operation::Abort, Some(&unfinished.key), move |state| {
+            state.uploads.retain(|_, upload| upload.id != unfinished.id);
+            Ok(())
         })
         .boxed()
     }
@@ -355,6 +401,7 @@ fn page(state: &State, prefix: &Prefix, depth: Depth, from: Option<&PageToken>) 
 struct MemoryUpload {
     memory: Memory,
     key: Key,
+    number: u64,
     parts: Mutex<BTreeMap<u32, Bytes>>,
 }
 
@@ -399,6 +446,16 @@ impl Upload for MemoryUpload {
         self.memory
             .call(Operation::Complete, Some(&self.key), move |state| {
                 let body = self.assemble(receipts)?;
+                if state.uploads.remove(&self.number).is_none() {
+                    let (location, detail) = (&self.memory.location, "the upload has ended already");
+                    return Err(Error::new(
+                        ErrorKind::Changed,
+                        "complete",
+                        Some(&self.key),
+                        location,
+                        detail,
+                    ));
+                }
                 let etag = ETag(hex::encode(Md5::digest(&body)));
                 let object = Object { body, modified: jiff::Timestamp::now(), etag };
                 state.objects.insert(self.key.clone(), object);
@@ -418,7 +475,8 @@ impl Upload for MemoryUpload {
 
     fn abort<'a>(&'a self) -> BoxFuture<'a, Result<()>> {
         self.memory
-            .call(Operation::Abort, Some(&self.key), |_| {
+            .call(Operation::Abort, Some(&self.key), |state| {
+                state.uploads.remove(&self.number);
                 self.parts().clear();
                 Ok(())
             })

@@ -99,6 +99,17 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// Deletes objects in batches. A missing object counts as deleted. The report names every key that could not be
     /// deleted; `Err` means that nothing is known of any key.
     fn delete<'a>(&'a self, keys: &'a [Key]) -> BoxFuture<'a, Result<DeleteReport>>;
+
+    /// One page of the objects below `prefix` that were begun and neither finished nor given up, by any process, now or
+    /// long ago: what killed processes have left, and what is being written. Pages as those of [`Storage::list_page`].
+    fn unfinished_page<'a>(
+        &'a self,
+        prefix: &'a Prefix,
+        from: Option<&'a PageToken>,
+    ) -> BoxFuture<'a, Result<UnfinishedPage>>;
+
+    /// Removes what there is of such an object; its writer, if there is one, will fail. One that is gone is success.
+    fn remove_unfinished<'a>(&'a self, unfinished: &'a Unfinished) -> BoxFuture<'a, Result<()>>;
 }
 
 /// An object being written in parts.
@@ -203,6 +214,30 @@ pub struct ListPage {
     pub next: Option<PageToken>,
 }
 
+/// An object that was begun and is not finished: a multipart upload, or a file under a temporary name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfinished {
+    /// What it was to become.
+    pub key: Key,
+    /// Which of those that were to become this object.
+    pub id: UploadId,
+    /// When it was begun; where the storage knows, when it was last written to.
+    pub modified: jiff::Timestamp,
+}
+
+/// The storage's name for an unfinished object, opaque.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UploadId(String);
+
+/// One page of unfinished objects.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UnfinishedPage {
+    /// The objects.
+    pub objects: Vec<Unfinished>,
+    /// Where the next page starts; `None` on the last one.
+    pub next: Option<PageToken>,
+}
+
 /// Where a listing goes on, opaque: a token of the service, or the directories that are still to be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PageToken(Vec<String>);
@@ -289,6 +324,20 @@ pub async fn list_all(storage: &dyn Storage, prefix: &Prefix, depth: Depth) -> R
     all.prefixes.sort();
     all.prefixes.dedup();
     Ok(all)
+}
+
+/// Every unfinished object below `prefix`.
+pub async fn list_unfinished(storage: &dyn Storage, prefix: &Prefix) -> Result<Vec<Unfinished>> {
+    let mut all = Vec::new();
+    let mut from = None;
+    loop {
+        let page = storage.unfinished_page(prefix, from.as_ref()).await?;
+        all.extend(page.objects);
+        from = page.next;
+        if from.is_none() {
+            return Ok(all);
+        }
+    }
 }
 
 /// The whole content of a small object (a document, a WAL segment); `None` when it does not exist.

@@ -24,7 +24,7 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use super::{
     Body, DeleteReport, Depth, ETag, Error, ErrorKind, Key, Limits, ListPage, Location, ObjectMeta,
     PageToken, Part, PartReceipt, Prefix, PutMode, PutOutcome, Result, RetryAdvice, SharedStorage, Storage,
-    Upload,
+    Unfinished, UnfinishedPage, Upload,
 };
 
 /// How often and how long to try. The default is right without tuning.
@@ -314,6 +314,26 @@ impl Storage for Retry {
                 }
             }
             Ok(report)
+        }
+        .boxed()
+    }
+
+    fn unfinished_page<'a>(
+        &'a self,
+        prefix: &'a Prefix,
+        from: Option<&'a PageToken>,
+    ) -> BoxFuture<'a, Result<UnfinishedPage>> {
+        async move {
+            let call = self.call("list unfinished uploads", None, Class::Ask);
+            call.run(|| self.inner.unfinished_page(prefix, from)).await
+        }
+        .boxed()
+    }
+
+    fn remove_unfinished<'a>(&'a self, unfinished: &'a Unfinished) -> BoxFuture<'a, Result<()>> {
+        async move {
+            let call = self.call("abort upload of", Some(&unfinished.key), Class::Ask);
+            call.run(|| self.inner.remove_unfinished(unfinished)).await
         }
         .boxed()
     }

@@ -330,7 +330,7 @@ impl Trial for BackupPush<'_> {
                 let left: Vec<String> =
                     case.bucket.keys().into_iter().filter(|key| key.contains("base_")).collect();
                 assert_eq!(left, [""; 0]);
-                assert_eq!(case.bucket.open_uploads(), [""; 0]);
+                assert_eq!(case.bucket.unfinished(), [""; 0]);
             }
         }
     }

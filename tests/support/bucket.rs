@@ -144,6 +144,17 @@ impl Bucket {
         }
     }
 
+    /// The keys of the uploads that were neither completed nor aborted, below the prefix or not; of a directory, the
+    /// files with temporary names.
+    pub fn unfinished(&self) -> Vec<String> {
+        match &self.place {
+            Place::Directory(root) => {
+                files_below(root, root).into_iter().filter(|name| name.contains(".tmp.2")).collect()
+            }
+            Place::S3(bucket) => bucket.uploads().into_iter().map(|(key, _)| key).collect(),
+        }
+    }
+
     /// The names of the backups, those with a sentinel.
     pub fn backups(&self) -> Vec<String> {
         let name = |key: &String| {
@@ -151,14 +162,6 @@ impl Bucket {
             Some(name.to_owned())
         };
         self.keys().iter().filter_map(name).collect()
-    }
-
-    /// The names of the uploads in parts that were neither completed nor aborted.
-    pub fn open_uploads(&self) -> Vec<String> {
-        match &self.place {
-            Place::Directory(_) => Vec::new(),
-            Place::S3(bucket) => bucket.open_uploads().into_iter().map(|(key, _)| key).collect(),
-        }
     }
 
     #[track_caller]
@@ -231,19 +234,17 @@ impl S3Bucket {
         self.wait(self.client.delete_bucket().bucket(&self.name).send()).unwrap();
     }
 
-    /// The key and the id of each.
-    fn open_uploads(&self) -> Vec<(String, String)> {
-        let answer = self.wait(self.client.list_multipart_uploads().bucket(&self.name).send()).unwrap();
-        let uploads = answer.uploads().iter();
-        uploads
-            .map(|upload| (upload.key().unwrap().to_owned(), upload.upload_id().unwrap().to_owned()))
-            .collect()
+    /// Key and id of each multipart upload.
+    fn uploads(&self) -> Vec<(String, String)> {
+        let uploads = self.wait(self.client.list_multipart_uploads().bucket(&self.name).send()).unwrap();
+        let uploads = uploads.uploads().iter();
+        uploads.map(|upload| (upload.key.clone().unwrap(), upload.upload_id.clone().unwrap())).collect()
     }
 
     fn abort_uploads(&self) {
-        for (key, id) in self.open_uploads() {
-            let abort = self.client.abort_multipart_upload().bucket(&self.name).key(key).upload_id(id);
-            self.wait(abort.send()).unwrap();
+        for (key, id) in self.uploads() {
+            let abort = self.client.abort_multipart_upload().bucket(&self.name);
+            self.wait(abort.key(key).upload_id(id).send()).unwrap();
         }
     }
 }

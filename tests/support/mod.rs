@@ -38,7 +38,7 @@ pub use command::{Run, run};
 pub use fault_proxy::{Fault, FaultProxy};
 pub use fixture::{Fixture, FixtureBackup, RestorePoint};
 pub use front::Front;
-pub use gate::{Gate, RequestHead};
+pub use gate::{Gate, Moment, RequestHead};
 pub use r2::R2;
 pub use scratch::Scratch;
 pub use site::{Site, repository};

@@ -2,12 +2,11 @@
 //!
 //! Of wal-g's side only what the file says counts, so that the environment can have the keys of the other side.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 use indicatif::MultiProgress;
 
-use crate::cli::session::{self, Content};
+use crate::cli::session::{self, Content, Program};
 use crate::cli::{self, printer};
 use crate::ops::Context;
 use crate::ops::backup_push::Packing;
@@ -72,5 +71,5 @@ pub fn copy(session: &Session) -> Result<(), cli::Error> {
 fn walg(config: PathBuf) -> Result<Context, cli::Error> {
     let sources = Sources { flags: Vec::new(), environment: Environment::default(), config: Some(config) };
     let (settings, bars) = (Settings::load(sources)?, MultiProgress::new());
-    cli::session::Session { settings, bars, program: Vec::<OsString>::new() }.context(Content::Coded)
+    cli::session::Session { settings, bars, program: Program::default() }.context(Content::Coded)
 }

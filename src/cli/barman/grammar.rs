@@ -102,11 +102,17 @@ pub enum Request {
     Version,
 }
 
-/// A line that was understood.
-#[derive(Debug, Default)]
+/// A line that was understood. `Debug` shows its flags and none of their values: one may have a password.
+#[derive(Default)]
 pub struct Line {
     positionals: Vec<String>,
     flags: Vec<(&'static Flag, Vec<String>)>,
+}
+
+impl fmt::Debug for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.flags.iter().map(|(flag, _)| flag.names)).finish()
+    }
 }
 
 /// A line that was not.

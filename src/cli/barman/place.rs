@@ -19,6 +19,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use crate::settings::Environment;
+use crate::settings::value::without_credentials;
 use crate::storage::retry::RetryPolicy;
 use crate::storage::s3::{
     Addressing, Chain, Checksums, Credentials, Encryption, Endpoint, S3Config, Tag, WebIdentity,
@@ -151,9 +152,10 @@ impl Place {
     /// Understands the URL, and joins the server's name to its path as barman does: leading slashes are dropped, and
     /// a slash is put between only where none is.
     fn parse(url: &str, server: &str) -> Result<Place, Error> {
-        let invalid = || Error::Url(url.to_owned());
+        let invalid = || Error::Url(without_credentials(url));
         let (scheme, rest) = url.split_once("://").ok_or_else(invalid)?;
-        if rest.contains(['?', '#']) {
+        let authority = rest.split_once('/').map_or(rest, |(authority, _)| authority);
+        if rest.contains(['?', '#']) || authority.contains('@') {
             return Err(invalid());
         }
         let (host, path) = rest.find('/').and_then(|at| rest.split_at_checked(at)).unwrap_or((rest, ""));
@@ -353,6 +355,7 @@ mod tests {
             ("file://host/a", "srv", None),
             ("s3://b/../a", "srv", None),
             ("s3://b/a?x", "srv", None),
+            ("s3://user:secret@b/a", "srv", None),
             ("s3://b/a", "..", None),
             ("s3://b/a", "/srv", None),
             ("s3://b/a", "", None),
@@ -367,6 +370,12 @@ mod tests {
             });
             assert_eq!(place, expected, "{url} {server}");
         }
+    }
+
+    #[test]
+    fn keys_in_a_url_are_not_shown() {
+        let error = Place::parse("s3://user:hidden@b/a", "srv").unwrap_err().to_string();
+        assert!(!error.contains("hidden"), "{error}");
     }
 
     /// As barman 3.19.1 writes them.

@@ -185,6 +185,16 @@ fn messages_name_what_the_caller_can_set() {
     );
 }
 
+#[test]
+fn a_key_is_not_asked_for_where_none_can_be_set() {
+    use crate::codec::{Error as CodecError, Format, Method};
+    let hint = CodecError::Truncated(Format::Compressed(Method::Gzip)).hint().unwrap();
+    assert!(
+        WORDS.iter().any(|(theirs, _)| theirs.contains("WALG_LIBSODIUM_KEY") && hint.contains(theirs)),
+        "{hint}"
+    );
+}
+
 proptest::proptest! {
     #[test]
     fn no_line_panics(words in proptest::collection::vec("-{0,2}[a-z=,. \u{e4}]{0,8}|--tags|-[a-zJ]{1,3}[0-9]?", 0..8)) {

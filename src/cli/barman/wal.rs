@@ -64,8 +64,11 @@ pub fn restore(session: &Session) -> Result<(), cli::Error> {
     if session.only_tests() {
         return session.probe();
     }
-    let prefetch =
-        ahead.map(|ahead| wal_fetch::Prefetch { parent: Some(ahead.directory), command: ahead.command });
+    let prefetch = ahead.map(|ahead| wal_fetch::Prefetch {
+        parent: Some(ahead.directory),
+        command: ahead.command,
+        secrets: Vec::new(),
+    });
     let options = wal_fetch::Options { check: SegmentCheck::Verify, prefetch };
     let destination = PathBuf::from(session.line.positional(3).unwrap_or_default());
     let context = session.context(layout(session), Compression::None, Objects::default())?;

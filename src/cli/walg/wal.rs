@@ -1,6 +1,5 @@
 //! The commands that PostgreSQL calls: `wal-push`, `wal-fetch`, and `wal-prefetch`, which wal-fetch starts.
 
-use std::ffi::OsString;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::thread;
@@ -8,6 +7,7 @@ use std::thread;
 use clap::{Args, ValueHint};
 
 use crate::cli::Error;
+use crate::cli::session::Program;
 use crate::ops::ownership::TakeOver;
 use crate::ops::segment_check::SegmentCheck;
 use crate::ops::wal_push::{ChangedBlocks, Overwrite, ReadMarks, ReadyFiles, WalMetadata};
@@ -88,13 +88,13 @@ impl WalPushArgs {
 
 impl WalFetchArgs {
     /// What the settings say of fetching. `program` is how to call this program with the same settings.
-    pub fn options(&self, settings: &Settings, program: Vec<OsString>) -> Result<wal_fetch::Options, Error> {
+    pub fn options(&self, settings: &Settings, program: Program) -> Result<wal_fetch::Options, Error> {
         self.storage.refuse_other(settings)?;
         let fetches_ahead = count(settings, &keys::DOWNLOAD_CONCURRENCY)? > 1;
         let prefetch = || {
-            let mut command = program;
+            let Program { mut command, secrets } = program;
             command.push("wal-prefetch".into());
-            wal_fetch::Prefetch { parent: settings.path(&keys::PREFETCH_DIR), command }
+            wal_fetch::Prefetch { parent: settings.path(&keys::PREFETCH_DIR), command, secrets }
         };
         Ok(wal_fetch::Options { check: segment_check(settings)?, prefetch: fetches_ahead.then(prefetch) })
     }

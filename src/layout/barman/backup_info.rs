@@ -177,7 +177,22 @@ pub enum InfoError {
     },
 }
 
+/// What `error` says of a backup whose deletion has begun.
+const DELETED: &str = "this backup is being deleted";
+
 impl BackupInfo {
+    /// The same backup as one whose deletion has begun: failed, and without an end, by which CloudNativePG tells that it
+    /// cannot be used.
+    pub fn being_deleted(&self) -> BackupInfo {
+        let (status, error) = (Status::Failed, Some(DELETED.to_owned()));
+        BackupInfo { status, error, end_time: None, ..self.clone() }
+    }
+
+    /// Whether its deletion has begun.
+    pub fn is_being_deleted(&self) -> bool {
+        self.status == Status::Failed && self.error.as_deref() == Some(DELETED)
+    }
+
     /// Sets where the backup begins: address, segment and offset, and the timeline.
     pub fn set_begin(&mut self, timeline: TimelineId, lsn: Lsn) {
         self.timeline = Some(timeline);

@@ -2,7 +2,8 @@
 //!
 //! 1. Read the documents of the backup and of its chain, and list the tars ([`Plan`]): all that is missing is said
 //!    before anything is written ([`Incomplete`]). From here on the layout of the repository does not matter.
-//! 2. The directory and the places of the tablespaces must be empty or absent (`target`).
+//! 2. The directory and the places of the tablespaces must be empty or absent (`target`), but for what a restore that
+//!    was killed has left there (`unfinished`).
 //! 3. Extract the tars of all backups in one stream, the newest first, several at once (`extract`). Of a file that
 //!    several backups hold, each page is written once (`shared_files`). The tars with the labels come last.
 //! 4. Link the tablespaces, sync everything, and write `pg_control` last of all: without it no server starts on the
@@ -18,6 +19,7 @@ mod shared_files;
 mod target;
 #[cfg(test)]
 mod tests;
+mod unfinished;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -4,7 +4,7 @@
 //! relative path cannot lead out. Links are made when everything else is in place.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use crate::ops::Error;
 use crate::ops::error::RequestError;
 
 use super::SyncFiles;
+use super::unfinished::{Unfinished, mark, remove_content, unmark};
 
 /// Permissions of a data directory and of those in it (`PG_DIR_MODE_OWNER`, `common/file_perm.h`).
 const DIRECTORY_MODE: u32 = 0o700;
@@ -28,14 +29,18 @@ pub(super) struct Target {
     tablespaces: BTreeMap<String, PathBuf>,
     /// Links to make at the end.
     links: Mutex<BTreeMap<PathBuf, PathBuf>>,
+    /// Tells others that this restore is under way.
+    _lock: File,
 }
 
 impl Target {
-    /// Makes sure that the directory and the places of the tablespaces are there and empty. Nothing is changed when
-    /// one of them is not empty, or when two of them are one.
+    /// Makes sure that the directory and the places of the tablespaces are there and empty, but for what a restore that was
+    /// killed has left in them, which is removed. Nothing is changed when one of them is not empty, or when two of them
+    /// are one.
     pub fn prepare(root: &Path, tablespaces: BTreeMap<String, PathBuf>) -> Result<Target, Error> {
         let root = std::path::absolute(root).map_err(Error::file("open", root))?;
-        if !is_empty_or_absent(&root)? {
+        let unfinished = Unfinished::look(&root)?;
+        if unfinished.is_none() && !is_empty_or_absent(&root)? {
             return Err(Error::TargetNotEmpty { path: root });
         }
         let mut taken = BTreeMap::from([(real_path(&root)?, None)]);
@@ -44,7 +49,8 @@ impl Target {
                 let (oid, location) = (oid.clone(), location.clone());
                 return Err(RequestError::TablespacePlaceTaken { oid, location, other }.into());
             }
-            if !is_empty_or_absent(location)? {
+            let is_ours = unfinished.as_ref().is_some_and(|unfinished| unfinished.has(location));
+            if !is_ours && !is_empty_or_absent(location)? {
                 let (oid, location) = (oid.clone(), location.clone());
                 return Err(RequestError::TablespaceNotEmpty { oid, location }.into());
             }
@@ -55,7 +61,17 @@ impl Target {
             fs::set_permissions(directory, Permissions::from_mode(DIRECTORY_MODE))
                 .map_err(Error::file("set the permissions of", directory))?;
         }
-        Ok(Target { root, tablespaces, links: Mutex::default() })
+        if unfinished.is_some() {
+            tracing::warn!("removing what an interrupted restore has left in {}", root.display());
+            // The mark is in the data directory.
+            for directory in tablespaces.values().chain([&root]) {
+                remove_content(directory).map_err(Error::file("empty", directory))?;
+            }
+        }
+        let Some(lock) = mark(&root, tablespaces.values())? else {
+            return Err(Error::TargetNotEmpty { path: root });
+        };
+        Ok(Target { root, tablespaces, links: Mutex::default(), _lock: lock })
     }
 
     /// The data directory.
@@ -92,7 +108,7 @@ impl Target {
         let mut file = DurableFile::create(&path, 0o600)?;
         file.write_all(control).map_err(Error::file("write", &path))?;
         file.commit()?;
-        Ok(())
+        unmark(&self.root)
     }
 
     fn make_links(&self) -> Result<(), Error> {
@@ -137,7 +153,7 @@ impl Target {
 
     /// Leaves the directory and the places of the tablespaces empty, as they were found.
     pub fn remove_everything(&self) {
-        for directory in std::iter::once(&self.root).chain(self.tablespaces.values()) {
+        for directory in self.tablespaces.values().chain([&self.root]) {
             if let Err(error) = remove_content(directory) {
                 tracing::warn!("cannot remove what was restored into {}: {error}", directory.display());
             }
@@ -165,18 +181,6 @@ fn is_empty_or_absent(directory: &Path) -> Result<bool, Error> {
     }
 }
 
-fn remove_content(directory: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            fs::remove_dir_all(entry.path())?;
-        } else {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,6 +199,38 @@ mod tests {
         ] {
             assert_eq!(target.place(Path::new(path)), place, "{path}");
         }
+    }
+
+    #[test]
+    fn what_a_killed_restore_has_left_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, space) = (dir.path().join("data"), dir.path().join("space"));
+        let prepare = || Target::prepare(&root, BTreeMap::from([("16384".to_owned(), space.clone())]));
+        let restored = || {
+            fs::create_dir_all(root.join("base/1")).unwrap();
+            fs::write(root.join("base/1/2"), b"half").unwrap();
+            fs::write(space.join("3"), b"half").unwrap();
+        };
+        let target = prepare().unwrap();
+        restored();
+        assert!(matches!(prepare(), Err(Error::TargetNotEmpty { .. })), "it is under way");
+        drop(target);
+        let target = prepare().unwrap();
+        assert!(!root.join("base").exists() && !space.join("3").exists());
+        restored();
+        target.complete(b"control", SyncFiles::No).unwrap();
+        assert!(fs::read_dir(&root).unwrap().all(|entry| entry.unwrap().file_type().unwrap().is_dir()));
+        assert!(matches!(prepare(), Err(Error::TargetNotEmpty { .. })));
+
+        // A cluster is never taken for an unfinished restore, nor is a place that the restore did not use.
+        mark(&root, [space.clone()].iter()).unwrap();
+        assert!(matches!(prepare(), Err(Error::TargetNotEmpty { .. })));
+        fs::remove_file(root.join("global/pg_control")).unwrap();
+        mark(&root, std::iter::empty()).unwrap();
+        assert!(matches!(prepare(), Err(Error::Request(RequestError::TablespaceNotEmpty { .. }))));
+        assert_eq!(fs::read(root.join("base/1/2")).unwrap(), b"half");
+        mark(&root, [space.clone()].iter()).unwrap();
+        prepare().unwrap();
     }
 
     #[test]

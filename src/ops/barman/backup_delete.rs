@@ -1,8 +1,9 @@
 //! `backup-delete`: removes a backup, or those that a policy gives up, and the WAL that nobody needs then.
 //!
 //! What goes is decided by [`crate::retention::barman`] from the whole catalogue and one listing of the archive, before
-//! anything is deleted. Backups go oldest first, each with its `backup.info` last: as long as that is there the backup
-//! is listed, and the same command finishes what an interruption left. Its WAL goes after it.
+//! anything is deleted. Backups go oldest first. Before anything of a backup goes, its `backup.info` says that it failed
+//! since it is being deleted: from then on nobody takes it for a backup. It goes last, after the tars and the WAL: as long
+//! as it is there the same command, be it of a policy, finishes what an interruption left.
 
 use jiff::Timestamp;
 
@@ -16,7 +17,7 @@ use crate::retention::barman::{
     self as retention, ArchivedObject, BackupFacts, RUNNING_AGE, Refusal, Request, RetentionPolicy,
     RetentionStatus, WalRemoval,
 };
-use crate::storage::{self, Depth, Key};
+use crate::storage::{self, Depth, ErrorKind, Key, PutMode};
 
 /// What to delete.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,6 +48,8 @@ pub struct BackupRemoval {
     pub tars: Vec<Key>,
     /// Its `backup.info`.
     pub info: Key,
+    /// What stands there when its deletion begins.
+    pub announcement: String,
     /// The WAL that nobody needs without it.
     pub wal: WalRemoval,
 }
@@ -101,10 +104,12 @@ async fn plan(
     let wal = retention::wal_removals(&request, &chosen, &facts, &archive);
     let mut removals = Vec::new();
     for (id, wal) in chosen.into_iter().zip(wal) {
+        let entry = catalogue.backups.iter().find(|entry| entry.id == id);
         removals.push(BackupRemoval {
             id,
             tars: tars(ctx, id).await?,
             info: names::backup_info_key(id),
+            announcement: entry.map(|entry| entry.info.being_deleted().to_string()).unwrap_or_default(),
             wal,
         });
     }
@@ -121,6 +126,7 @@ fn facts(entry: &BackupEntry, now: Timestamp) -> BackupFacts {
         begin_wal: info.begin_wal,
         end_wal: info.end_wal,
         keep: None,
+        is_being_deleted: info.is_being_deleted(),
         may_be_running: info.status == Status::Started && now.duration_since(entry.modified) < RUNNING_AGE,
         is_incremental: info.parent_backup_id.is_some(),
         is_snapshot: info.snapshots_info.is_some(),
@@ -165,23 +171,36 @@ async fn tars(ctx: &Context, id: BackupId) -> Result<Vec<Key>, Error> {
     Ok(tars.into_iter().map(|(_, key)| key).collect())
 }
 
-/// Deletes in the plan's order. A tar that stays keeps its `backup.info`, and all newer backups.
+/// Lets the `backup.info` say that the backup is being deleted. Keys that may delete and not write are no reason to keep it.
+async fn announce(ctx: &Context, backup: &BackupRemoval) -> Result<(), Error> {
+    let announcement = backup.announcement.clone().into();
+    match ctx.storage.put(&backup.info, announcement, PutMode::Overwrite).await {
+        Err(error) if error.kind() == ErrorKind::Refused => {
+            tracing::warn!("backup {} is listed as it was until it is deleted: {error}", backup.id);
+            Ok(())
+        }
+        other => Ok(other.map(drop)?),
+    }
+}
+
+/// Deletes in the plan's order. What stays keeps its `backup.info`, and all newer backups.
 async fn execute(ctx: &Context, backups: &[BackupRemoval], removal: &mut Removal) -> Result<(), Error> {
     let pieces =
         backups.iter().map(|backup| backup.tars.len() + 1 + backup.wal.keys().count()).sum::<usize>();
     ctx.progress.expect_pieces(u64::try_from(pieces).unwrap_or(u64::MAX));
     for backup in backups {
-        let failed = removal.failed.len();
-        removal.delete(ctx, &backup.tars).await?;
-        if removal.failed.len() == failed {
-            removal.delete(ctx, std::slice::from_ref(&backup.info)).await?;
+        if ctx.cancel.is_cancelled() {
+            return Err(Error::Cancelled);
         }
-        if removal.failed.len() > failed {
-            return Ok(());
+        announce(ctx, backup).await?;
+        let wal: Vec<Key> = backup.wal.keys().cloned().collect();
+        for keys in [&backup.tars, &wal, &vec![backup.info.clone()]] {
+            removal.delete(ctx, keys).await?;
+            if !removal.is_complete() {
+                return Ok(());
+            }
         }
         tracing::info!("deleted backup {}", backup.id);
-        let wal: Vec<Key> = backup.wal.keys().cloned().collect();
-        removal.delete(ctx, &wal).await?;
     }
     Ok(())
 }

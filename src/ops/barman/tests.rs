@@ -117,21 +117,50 @@ async fn a_policy_removes_backups_oldest_first_and_their_wal() {
     assert_eq!(ctx.progress.snapshot().pieces_done, 17);
 }
 
+/// Whatever request fails, before its effect or after it: no backup is listed as one that has lost something, and the same
+/// command finishes it.
 #[tokio::test]
-async fn a_backup_that_cannot_be_deleted_stays_listed() {
-    // The tars of backup 1, or its backup.info.
-    for call in [1, 2] {
-        let memory = repository();
-        let (ctx, annotations) = (context(&memory), annotations(&memory));
-        memory.fail(Operation::Delete, call, Fault::Before(ErrorKind::Busy));
+async fn an_interrupted_deletion_is_finished_by_the_next_one() {
+    let run = async |memory: &Memory| {
         let options = delete(policy("REDUNDANCY 1"), Mode::Confirmed);
-        assert!(backup_delete::run(&ctx, &annotations, options.clone()).await.is_err(), "call {call}");
-        let has = |number| memory.content(&names::backup_info_key(id(number))).is_some();
-        assert!(has(1) && has(2), "call {call}");
-        // The same again finishes it.
-        let done = backup_delete::run(&ctx, &annotations, options).await.unwrap();
-        assert!(done.removal.is_complete() && !has(1) && !has(2));
+        backup_delete::run(&context(memory), &annotations(memory), options).await
+    };
+    let clean = repository();
+    run(&clean).await.unwrap();
+    assert_eq!((clean.calls(Operation::Put), clean.calls(Operation::Delete)), (2, 6));
+    let whole = repository();
+    for operation in [Operation::Put, Operation::Delete] {
+        for call in 1..=clean.calls(operation) {
+            for fault in [Fault::Before(ErrorKind::Busy), Fault::After(ErrorKind::Network)] {
+                let memory = repository();
+                memory.fail(operation, call, fault);
+                run(&memory).await.unwrap_err();
+                for number in 1..=3 {
+                    let Some(info) = memory.content(&names::backup_info_key(id(number))) else { continue };
+                    let info = BackupInfo::parse(&info, &jiff::tz::TimeZone::UTC).unwrap();
+                    let folder = names::backup_prefix(id(number));
+                    let has_all = whole
+                        .keys()
+                        .iter()
+                        .filter(|key| key.below(&folder).is_some())
+                        .all(|key| memory.content(key).is_some());
+                    assert!(info.status == Status::Failed || has_all, "{operation:?} {call} {fault:?}");
+                }
+                assert!(run(&memory).await.unwrap().removal.is_complete());
+                assert_eq!(memory.keys(), clean.keys(), "{operation:?} {call} {fault:?}");
+            }
+        }
     }
+}
+
+#[tokio::test]
+async fn keys_that_may_not_write_may_delete() {
+    let memory = repository();
+    memory.fail(Operation::Put, 1, Fault::Before(ErrorKind::Refused));
+    let options = delete(backup(1), Mode::Confirmed);
+    let done = backup_delete::run(&context(&memory), &annotations(&memory), options).await.unwrap();
+    assert!(done.removal.is_complete());
+    assert!(memory.content(&names::backup_info_key(id(1))).is_none());
 }
 
 #[tokio::test]

@@ -1,18 +1,19 @@
 //! Base backups from one layout to the other, by way of a scratch directory.
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File};
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Arc;
 
 use crate::catalog::barman::Annotations;
-use crate::layout::Name;
 use crate::layout::barman::{BackupInfo, Keep};
+use crate::layout::{Name, NewBackup};
 use crate::ops::backup_fetch::{self, SyncFiles};
 use crate::ops::error::RequestError;
-use crate::ops::{Context, Error};
-use crate::storage;
+use crate::ops::{Context, Error, lock_file};
+use crate::storage::{self, Depth, Key};
 
 use super::facts::{Facts, Source, barman_backups, walg_backups};
 use super::{Backups, Direction, Options};
@@ -66,6 +67,7 @@ async fn copy_one(
 
     let cluster = facts.cluster(scratch.path().join("data"))?;
     let backup = facts.copy(&cluster);
+    remove_remains(to, backup.as_ref()).await?;
     let lists_files = matches!(facts.source, Source::Barman { .. });
     cluster.store(to, Arc::clone(&backup), options.packing, lists_files).await?;
     if let (Source::WalG(_), true) = (&facts.source, facts.is_kept) {
@@ -84,25 +86,68 @@ async fn is_there(to: &Context, facts: &Facts) -> Result<bool, Error> {
     }))
 }
 
+/// Removes what a copy that was killed has stored: a restore would take its tars for those of the backup.
+async fn remove_remains(to: &Context, backup: &dyn NewBackup) -> Result<(), Error> {
+    let listing = storage::list_all(to.storage.as_ref(), &backup.folder(), Depth::All).await?;
+    let keys: Vec<Key> = listing.objects.into_iter().map(|object| object.key).collect();
+    if keys.is_empty() {
+        return Ok(());
+    }
+    tracing::info!("removing what is there of backup {}, which was not finished", backup.name());
+    match to.storage.delete(&keys).await?.failed.into_iter().next() {
+        None => Ok(()),
+        Some((_, error)) => Err(error.into()),
+    }
+}
+
 /// A directory of our own that is removed with all that is in it.
-struct Scratch(PathBuf);
+struct Scratch {
+    path: PathBuf,
+    /// Tells others that it is in use; it lies beside the directory.
+    _lock: File,
+}
+
+/// How the names of such directories begin, and end those of their locks.
+const SCRATCH: &str = "seawall-copy-";
+const LOCK: &str = ".lock";
 
 impl Scratch {
+    /// Makes one, and removes those that killed processes have left.
     fn create(parent: &Path) -> Result<Scratch, Error> {
-        let path = parent.join(format!("seawall-copy-{}", process::id()));
+        Scratch::remove_abandoned(parent);
+        // Another process, in another container, may have the same id.
+        let random = getrandom::u64().map_err(io::Error::from).map_err(Error::file("name", parent))?;
+        let path = parent.join(format!("{SCRATCH}{}-{random:016x}", process::id()));
+        let lock = path.with_added_extension("lock");
+        let locked = lock_file::try_lock(&lock).and_then(|lock| lock.ok_or(io::ErrorKind::WouldBlock.into()));
+        let locked = locked.map_err(Error::file("lock", &lock))?;
         DirBuilder::new().mode(0o700).create(&path).map_err(Error::file("create", &path))?;
-        Ok(Scratch(path))
+        Ok(Scratch { path, _lock: locked })
+    }
+
+    /// One that cannot be removed only takes space.
+    fn remove_abandoned(parent: &Path) {
+        for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let directory = name.to_str().filter(|name| name.starts_with(SCRATCH));
+            let Some(directory) = directory.and_then(|name| name.strip_suffix(LOCK)) else { continue };
+            if let Ok(Some(_lock)) = lock_file::try_lock(&entry.path()) {
+                let _ = fs::remove_dir_all(parent.join(directory));
+                let _ = fs::remove_file(entry.path());
+            }
+        }
     }
 
     fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.0) {
-            tracing::warn!("cannot remove {}: {error}", self.0.display());
+        if let Err(error) = fs::remove_dir_all(&self.path) {
+            tracing::warn!("cannot remove {}: {error}", self.path.display());
         }
+        let _ = fs::remove_file(self.path.with_added_extension("lock"));
     }
 }

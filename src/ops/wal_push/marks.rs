@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::durable::DurableFile;
+use crate::durable::{self, DurableFile};
 
 use super::ReadyFiles;
 
@@ -64,6 +64,7 @@ impl Marks {
     fn write(&self, name: &str, path: &Path) -> io::Result<()> {
         let state = state_of(path)?;
         fs::create_dir_all(&self.directory)?;
+        durable::remove_leftovers(&self.directory, durable::LEFTOVER_AGE);
         let mut mark = DurableFile::create(&self.directory.join(name), 0o600).map_err(io::Error::other)?;
         mark.write_all(state.as_bytes())?;
         mark.commit().map_err(io::Error::other)

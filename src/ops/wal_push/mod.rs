@@ -26,6 +26,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, Semaphore};
 
+use crate::durable;
 use crate::pg::{SystemIdentifier, WalFileName};
 use crate::pipeline::{ObjectWriter, PartPool, UploadSettings, run_blocking};
 use crate::storage::{Key, PutMode};
@@ -132,6 +133,8 @@ pub async fn run(ctx: &Context, path: &Path, options: Options) -> Result<Outcome
         tracing::info!(file = file.name, "already archived by an earlier call");
         return Ok(Outcome::PushedAhead);
     }
+    // After a promotion no wal-fetch comes that would clear away what a killed one has left.
+    durable::remove_leftovers(durable::parent(path), durable::LEFTOVER_AGE);
     let pusher = Pusher::new(ctx, &options, path)?;
     let ahead = marks.ready_besides(&file.name);
     let (outcome, (), wal_alone) = tokio::join!(

@@ -88,6 +88,7 @@ impl Recording {
         for segment in recorded.leftovers(size) {
             self.records.forget(segment)?;
         }
+        durable::remove_leftovers(self.records.directory(), durable::LEFTOVER_AGE);
         Ok(())
     }
 

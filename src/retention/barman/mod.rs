@@ -1,7 +1,7 @@
 //! Which backups and which WAL go by barman's rules. Pure.
 //!
-//! A policy looks at complete backups only, newest first: it never removes one that failed or is being taken. WAL goes
-//! with backups only: when the oldest backup goes, WAL before the next one goes too. Source: barman
+//! A policy looks at complete backups only, newest first: it never removes one that failed or is being taken, unless
+//! its deletion has begun. WAL goes with backups only: when the oldest backup goes, WAL before the next one goes too. Source: barman
 //! `retention_policies.py`, `backup.py` (`should_remove_wals`, `get_timelines_to_protect`),
 //! `clients/cloud_backup_delete.py`.
 //!
@@ -48,6 +48,8 @@ pub struct BackupFacts {
     pub keep: Option<Keep>,
     /// Whether it may be being taken right now: it was started, and written to within [`RUNNING_AGE`].
     pub may_be_running: bool,
+    /// Whether its deletion has begun.
+    pub is_being_deleted: bool,
     /// Whether it builds on another backup, as only a barman server makes them.
     pub is_incremental: bool,
     /// Whether it is made of snapshots of volumes.

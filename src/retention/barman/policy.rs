@@ -108,10 +108,11 @@ pub fn report(
     newest_first
         .into_iter()
         .map(|facts| {
-            // An increment goes with what it builds on, which is the business of the server that made it.
-            let status = match facts.status == Status::Done && !facts.is_incremental {
-                true => counter.status(policy, facts, now),
-                false => RetentionStatus::None,
+            let status = match facts.status {
+                _ if facts.is_being_deleted => RetentionStatus::Obsolete,
+                // An increment goes with what it builds on, which is the business of the server that made it.
+                Status::Done if !facts.is_incremental => counter.status(policy, facts, now),
+                _ => RetentionStatus::None,
             };
             (facts.id, status)
         })

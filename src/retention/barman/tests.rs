@@ -44,6 +44,7 @@ fn backup(number: u32, days: i64, begin: SegmentName) -> BackupFacts {
         end_wal: Some(end),
         keep: None,
         may_be_running: false,
+        is_being_deleted: false,
         is_incremental: false,
         is_snapshot: false,
     }

@@ -106,16 +106,22 @@ fn rename_to_free_name(from: &Path, to: &Path) -> io::Result<()> {
     Ok(renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
 }
 
-/// Whether the name ends in `.tmp.<YYYYMMDDTHHMMSSZ>-<16 hex>`.
+/// Whether the name is that of a file that is not finished.
 pub(super) fn is_temporary(name: &str) -> bool {
-    let Some((_, suffix)) = name.rsplit_once(".tmp.") else { return false };
+    finished_name(name).is_some()
+}
+
+/// The final name of a file whose name ends in `.tmp.<YYYYMMDDTHHMMSSZ>-<16 hex>`.
+pub(super) fn finished_name(name: &str) -> Option<&str> {
+    let (finished, suffix) = name.rsplit_once(".tmp.")?;
     let bytes = suffix.as_bytes();
-    bytes.len() == TEMPORARY_PATTERN.len()
+    let fits = bytes.len() == TEMPORARY_PATTERN.len()
         && bytes.iter().zip(TEMPORARY_PATTERN).all(|(byte, class)| match class {
             b'9' => byte.is_ascii_digit(),
             b'x' => byte.is_ascii_hexdigit(),
             literal => byte == literal,
-        })
+        });
+    fits.then_some(finished)
 }
 
 fn temporary_name(name: &str) -> io::Result<String> {

@@ -26,6 +26,7 @@ mod list;
 mod profile;
 mod stored;
 mod transport;
+mod unfinished;
 mod upload;
 
 use std::fmt;
@@ -61,7 +62,7 @@ use self::stored::Sent;
 use super::retry::RetryPolicy;
 use super::{
     Body, DeleteReport, Depth, ETag, Error, ErrorKind, Key, Limits, ListPage, Location, ObjectMeta,
-    PageToken, Prefix, PutMode, PutOutcome, Result, Storage, Upload,
+    PageToken, Prefix, PutMode, PutOutcome, Result, Storage, Unfinished, UnfinishedPage, Upload,
 };
 
 /// Every part but the last has at least this many bytes (S3's rule, Swift's too).
@@ -483,6 +484,18 @@ impl Storage for S3 {
 
     fn delete<'a>(&'a self, keys: &'a [Key]) -> BoxFuture<'a, Result<DeleteReport>> {
         delete::delete(&self.place, keys).boxed()
+    }
+
+    fn unfinished_page<'a>(
+        &'a self,
+        prefix: &'a Prefix,
+        from: Option<&'a PageToken>,
+    ) -> BoxFuture<'a, Result<UnfinishedPage>> {
+        unfinished::page(&self.place, prefix, from).boxed()
+    }
+
+    fn remove_unfinished<'a>(&'a self, unfinished: &'a Unfinished) -> BoxFuture<'a, Result<()>> {
+        upload::abort(&self.place, &unfinished.key, &unfinished.id.0).boxed()
     }
 }
 

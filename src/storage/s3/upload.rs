@@ -172,18 +172,19 @@ impl Upload for S3Upload {
     }
 
     fn abort<'a>(&'a self) -> BoxFuture<'a, Result<()>> {
-        async move {
-            let place = &self.place;
-            let call = place.call("abort upload of", Some(&self.key));
-            let request = place.client().await?.abort_multipart_upload();
-            let request = request.bucket(&place.config.bucket).key(place.full(&self.key)).upload_id(&self.id);
-            match request.send().await {
-                Ok(_) => Ok(()),
-                // Aborted by an attempt whose answer was lost, or completed.
-                Err(error) if error.code() == Some("NoSuchUpload") => Ok(()),
-                Err(error) => Err(call.failed(error)),
-            }
-        }
-        .boxed()
+        abort(&self.place, &self.key, &self.id).boxed()
+    }
+}
+
+/// Ends an upload and removes its parts.
+pub(super) async fn abort(place: &Place, key: &Key, id: &str) -> Result<()> {
+    let call = place.call("abort upload of", Some(key));
+    let request = place.client().await?.abort_multipart_upload();
+    let request = request.bucket(&place.config.bucket).key(place.full(key)).upload_id(id);
+    match request.send().await {
+        Ok(_) => Ok(()),
+        // Aborted by an attempt whose answer was lost, or completed.
+        Err(error) if error.code() == Some("NoSuchUpload") => Ok(()),
+        Err(error) => Err(call.failed(error)),
     }
 }

@@ -1,0 +1,156 @@
+//! A directory as a storage, where it differs from others.
+
+use super::*;
+use crate::storage::{Part, PartReceipt, get_bytes, list_all};
+use std::os::unix::fs::PermissionsExt;
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+fn key(text: &str) -> Key {
+    Key::parse(text).unwrap()
+}
+
+async fn store(storage: &Directory, name: &str) {
+    storage.put(&key(name), Bytes::from(name.to_owned()), PutMode::Overwrite).await.unwrap();
+}
+
+fn names(root: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        std::fs::read_dir(root).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_root_is_created_only_when_asked_for_and_never_its_parent() {
+    let scratch = tempfile::tempdir().unwrap();
+    let root = scratch.path().join("archive");
+    let storage = Directory::new(&root, Prefix::parse("cluster").unwrap());
+    let deep = Directory::new(scratch.path().join("no/such"), Prefix::root());
+    runtime().block_on(async {
+        assert!(!storage.exists().await.unwrap());
+        storage.create().await.unwrap();
+        assert!(storage.exists().await.unwrap());
+        storage.create().await.unwrap();
+        assert_eq!(deep.create().await.unwrap_err().kind(), ErrorKind::FileSystem);
+        std::fs::write(scratch.path().join("file"), "x").unwrap();
+        let file = Directory::new(scratch.path().join("file"), Prefix::root());
+        assert!(!file.exists().await.unwrap());
+        assert_eq!(file.create().await.unwrap_err().kind(), ErrorKind::NoBucket);
+    });
+    assert_eq!(names(scratch.path()), ["archive", "file"]);
+}
+
+#[test]
+fn missing_root_is_an_error_and_stays_missing() {
+    let scratch = tempfile::tempdir().unwrap();
+    let root = scratch.path().join("unmounted");
+    let storage = Directory::new(&root, Prefix::parse("cluster").unwrap());
+    let (wal, all) = (key("wal_005/a"), Prefix::root());
+    runtime().block_on(async {
+        let errors = [
+            storage.head(&wal).await.unwrap_err(),
+            storage.get(&wal, 0, None).await.unwrap_err(),
+            storage.put(&wal, Bytes::new(), PutMode::Overwrite).await.unwrap_err(),
+            storage.start_upload(&wal).await.err().unwrap(),
+            list_all(&storage, &all, Depth::All).await.unwrap_err(),
+            storage.delete(std::slice::from_ref(&wal)).await.unwrap_err(),
+        ];
+        for error in errors {
+            assert_eq!(error.kind(), ErrorKind::NoBucket, "{error}");
+            assert!(error.to_string().contains("does not exist"), "{error}");
+            assert!(error.hint().unwrap().contains("WALG_FILE_PREFIX"));
+        }
+    });
+    assert!(!root.exists());
+}
+
+#[test]
+fn reading_creates_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let storage = Directory::new(root.path(), Prefix::parse("a/b").unwrap());
+    runtime().block_on(async {
+        assert_eq!(storage.head(&key("wal_005/x")).await.unwrap(), None);
+        assert!(get_bytes(&storage, &key("wal_005/x")).await.unwrap().is_none());
+        assert_eq!(list_all(&storage, &Prefix::root(), Depth::All).await.unwrap(), ListPage::default());
+        assert!(storage.delete(&[key("wal_005/x")]).await.unwrap().failed.is_empty());
+    });
+    assert!(names(root.path()).is_empty());
+}
+
+#[test]
+fn deleting_prunes_what_became_empty_only() {
+    let root = tempfile::tempdir().unwrap();
+    let storage = Directory::new(root.path(), Prefix::root());
+    runtime().block_on(async {
+        store(&storage, "base/one/tar/part").await;
+        store(&storage, "base/two").await;
+        storage.delete(&[key("base/one/tar/part"), key("base/gone/x")]).await.unwrap();
+        assert_eq!(names(&root.path().join("base")), ["two"]);
+        storage.delete(&[key("base/two")]).await.unwrap();
+    });
+    assert!(root.path().exists());
+    assert!(names(root.path()).is_empty());
+}
+
+#[test]
+fn unfinished_files_are_not_listed_and_not_left() {
+    let root = tempfile::tempdir().unwrap();
+    let storage = Directory::new(root.path(), Prefix::root());
+    runtime().block_on(async {
+        store(&storage, "whole").await;
+        let upload = storage.start_upload(&key("partial")).await.unwrap();
+        let part = Part { number: 1, offset: 0, body: Bytes::from_static(b"x") };
+        let receipt = upload.put_part(part).await.unwrap();
+        assert_eq!(names(root.path()).len(), 2);
+        let listed = list_all(&storage, &Prefix::root(), Depth::All).await.unwrap();
+        assert_eq!(listed.objects.len(), 1);
+        let missing = PartReceipt { number: 2, tag: receipt.tag.clone() };
+        assert_eq!(upload.complete(&[receipt, missing]).await.unwrap_err().kind(), ErrorKind::Invalid);
+        drop(upload);
+    });
+    assert_eq!(names(root.path()), ["whole"]);
+}
+
+#[test]
+fn new_directories_have_the_mode_of_wal_g() {
+    let root = tempfile::tempdir().unwrap();
+    let storage = Directory::new(root.path(), Prefix::root());
+    runtime().block_on(store(&storage, "wal_005/x"));
+    let mode = std::fs::metadata(root.path().join("wal_005")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o700, 0o700);
+    assert_eq!(mode & 0o022, 0, "not writable by others");
+}
+
+#[test]
+fn a_directory_is_no_object() {
+    let root = tempfile::tempdir().unwrap();
+    let storage = Directory::new(root.path(), Prefix::root());
+    runtime().block_on(async {
+        store(&storage, "base/x").await;
+        assert_eq!(storage.head(&key("base")).await.unwrap(), None);
+        assert!(storage.get(&key("base"), 0, None).await.unwrap().is_none());
+        assert!(storage.get(&key("base/x/y"), 0, None).await.unwrap().is_none());
+        assert!(storage.delete(&[key("base")]).await.unwrap().failed.is_empty());
+        let error = storage.put(&key("base/x/y"), Bytes::new(), PutMode::Overwrite).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::FileSystem, "{error}");
+    });
+}
+
+#[test]
+fn errors_name_the_path_and_what_to_do() {
+    let root = tempfile::tempdir().unwrap();
+    let place = Directory::new(root.path(), Prefix::root()).place;
+    let object = key("wal_005/x");
+    let step = Step { action: "put", key: Some(&object) };
+    let full = io::Error::from_raw_os_error(rustix::io::Errno::NOSPC.raw_os_error());
+    let error = place.failed(step, &place.path(&object), &full);
+    let shown = root.path().display();
+    assert_eq!(
+        error.to_string(),
+        format!("put `wal_005/x` in {shown}: `{shown}/wal_005/x`: No space left on device (os error 28)")
+    );
+    assert_eq!(error.hint(), Some(format!("free space on the file system of `{shown}`").as_str()));
+}

@@ -1,0 +1,68 @@
+//! Files that were never finished: what processes have left that were killed while they wrote, and what is being written.
+
+use std::path::Path;
+
+use super::new_file::{finished_name, sync_directory};
+use super::{Place, Step, is_missing};
+use crate::storage::{Key, Prefix, Result, Unfinished, UnfinishedPage, UploadId};
+
+impl Place {
+    /// All of them below a prefix, in one page. The id is the name of the file.
+    pub(super) fn unfinished(&self, prefix: &Prefix) -> Result<UnfinishedPage> {
+        let step = Step { action: "list unfinished files", key: None };
+        let mut page = UnfinishedPage::default();
+        let mut pending = vec![prefix.as_str().to_owned()];
+        while let Some(name) = pending.pop() {
+            let (folder, stem) = name.split_at(name.rfind('/').map_or(0, |slash| slash + 1));
+            let path = self.root.join(format!("{}{folder}", self.prefix));
+            let failed = |error| self.failed(step, &path, &error);
+            let entries = match std::fs::read_dir(&path) {
+                Ok(entries) => entries,
+                Err(error) if is_missing(&error) => {
+                    self.check_root(step)?;
+                    continue;
+                }
+                Err(error) => return Err(failed(error)),
+            };
+            for entry in entries {
+                let entry = entry.map_err(failed)?;
+                let Ok(file_name) = entry.file_name().into_string() else { continue };
+                if !file_name.starts_with(stem) {
+                    continue;
+                }
+                let metadata = match std::fs::metadata(entry.path()) {
+                    Ok(metadata) => metadata,
+                    Err(error) if is_missing(&error) => continue,
+                    Err(error) => return Err(self.failed(step, &entry.path(), &error)),
+                };
+                if metadata.is_dir() {
+                    pending.push(format!("{folder}{file_name}/"));
+                } else if let Some(finished) = finished_name(&file_name)
+                    && let Ok(key) = Key::parse(&format!("{folder}{finished}"))
+                {
+                    let modified = super::meta(key.clone(), &metadata).modified;
+                    page.objects.push(Unfinished { key, id: UploadId(file_name), modified });
+                }
+            }
+        }
+        Ok(page)
+    }
+
+    /// Removes one, and the directories that became empty.
+    pub(super) fn remove_unfinished(&self, unfinished: &Unfinished) -> Result<()> {
+        let Unfinished { key, id, .. } = unfinished;
+        let step = Step { action: "remove what is unfinished of", key: Some(key) };
+        let path = self.path(key).with_file_name(&id.0);
+        match std::fs::remove_file(&path) {
+            Ok(()) => {}
+            Err(error) if is_missing(&error) => return self.check_root(step),
+            Err(error) => return Err(self.failed(step, &path, &error)),
+        }
+        match path.parent().and_then(|directory| self.prune(directory)).map(sync_directory) {
+            Some(Err(error)) if !is_missing(&error) => {
+                Err(self.failed(step, path.parent().unwrap_or(Path::new(".")), &error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
