@@ -309,15 +309,15 @@ fn a_repository_of_walg_is_adopted() {
         require!(Tool::walg(&scratch)).with_all(seawall.env().iter().map(|(a, b)| (a.as_str(), b.as_str())));
     let (mut ours, other) = two(&scratch, &postgres);
     ours.push(&scratch, &walg).success();
-    // The server is going to recycle it.
-    let kept = scratch.dir("kept").join(ours.segment.file_name().unwrap());
-    fs::copy(&ours.segment, &kept).unwrap();
-    scratch.own(&kept);
-    ours.segment = kept;
     ours.cluster.archive_with(&walg);
     ours.cluster.start();
     ours.cluster.push_backup(&walg);
     ours.cluster.stop();
+    // The server has filled it up and recycled it.
+    let name = ours.segment.file_name().unwrap().to_str().unwrap();
+    let kept = scratch.dir("kept").join(name);
+    walg.run(&scratch, ["wal-fetch", name, kept.to_str().unwrap()]).success();
+    ours.segment = kept;
     assert!(bucket.owner().is_none());
 
     refused(other.push(&scratch, &seawall), &ours, &other);

@@ -114,7 +114,9 @@ fn a_backup_without_its_wal_is_no_success() {
     for (archive_mode, hint) in [("off", "does not archive"), ("on", "archives to another place")] {
         let scratch = Scratch::new();
         let bucket = Bucket::directory(&scratch, "storage");
-        let tool = Tool::seawall(&scratch).with_all(bucket.env()).with("SEAWALL_BACKUP_WAL_TIMEOUT", "1s");
+        // The server's own wait for its archiver takes a second at least.
+        let patient = Tool::seawall(&scratch).with("WALG_STOP_BACKUP_TIMEOUT", "1m");
+        let tool = patient.with_all(bucket.env()).with("SEAWALL_BACKUP_WAL_TIMEOUT", "1s");
         let mut cluster = Cluster::create(&scratch, &postgres, "source", &[]);
         cluster.configure("archive_mode", archive_mode);
         cluster.configure("archive_command", "true");

@@ -11,7 +11,7 @@ use crate::support::{Bucket, Fault, FaultProxy, Missing, RequestHead, Run, Scrat
 /// Commands that run beside each other: most of them wait.
 const AT_ONCE: usize = 6;
 /// The same, when all of them wait for answers that never come.
-const WAITING_AT_ONCE: usize = 48;
+const WAITING_AT_ONCE: usize = 12;
 
 /// What a bucket holds, by key.
 pub type Objects = BTreeMap<String, Vec<u8>>;

@@ -12,10 +12,10 @@ use crate::support::{Barman, Cluster, Fault, FaultProxy, Postgres, Run, tls};
 use crate::walg::{BACKUP, Repository, SEGMENT};
 
 /// Nearly all of them wait.
-const AT_ONCE: usize = 40;
+const AT_ONCE: usize = 24;
 
-/// The machine may be busy: the bounds here are twice those that are promised.
-const BUSY: u32 = 2;
+/// The machine may be busy: the bounds here are four times those that are promised.
+const BUSY: u32 = 4;
 /// What a command that asks may take until it gives up.
 const ASKING: Duration = Duration::from_secs(15);
 /// What a command that stores an object may take until it gives up.
