@@ -23,7 +23,7 @@ pub enum Check {
     /// Of a directory.
     Directory(DirectoryCheck),
     /// Of a bucket.
-    S3(S3Check),
+    S3(Box<S3Check>),
 }
 
 /// Something that a storage can do or not.
@@ -130,7 +130,7 @@ impl Check {
             StorageConfig::Directory { path, prefix } => {
                 Check::Directory(DirectoryCheck::new(path, prefix, folder))
             }
-            StorageConfig::S3(config) => Check::S3(S3Check::new(*config, policy, folder)?),
+            StorageConfig::S3(config) => Check::S3(Box::new(S3Check::new(*config, policy, folder)?)),
         })
     }
 

@@ -76,7 +76,11 @@ async fn come(
             tracing::info!("Waiting until the archive has {missing}, which the backup needs");
             reported = Some(Instant::now());
         }
-        ctx.until_cancelled(async { Ok::<(), Error>(tokio::time::sleep(pause.min(left)).await) }).await?;
+        let wait = async {
+            tokio::time::sleep(pause.min(left)).await;
+            Ok::<(), Error>(())
+        };
+        ctx.until_cancelled(wait).await?;
         pause = (2 * pause).min(PAUSES.1);
     }
 }

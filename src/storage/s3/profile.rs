@@ -125,7 +125,7 @@ impl Profile {
         let is_below = |end: &&str| {
             host.strip_suffix(*end).is_some_and(|below| below.is_empty() || below.ends_with('.'))
         };
-        NAMED.into_iter().find(|profile| profile.hosts.iter().any(|end| is_below(end)))
+        NAMED.into_iter().find(|profile| profile.hosts.iter().any(is_below))
     }
 
     /// The service that answered with these headers.
