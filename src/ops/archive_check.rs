@@ -71,15 +71,15 @@ pub async fn run(ctx: &Context, timeline: Option<TimelineId>) -> Result<Archive,
     let mut found: BTreeSet<WalFileName> = BTreeSet::new();
     let mut counted = 0;
     while let Some(page) = ctx.until_cancelled(pages.try_next()).await? {
+        // What there was before decides already; only the number would change.
+        if timeline.is_none() && !found.is_empty() && counted >= PAGES_COUNTED {
+            return Ok(Archive::NotEmpty(Count::AtLeast(found.len())));
+        }
         counted += 1;
         let files = page.objects.iter().filter_map(|object| names::parse_wal_key(&object.key));
         found.extend(
             files.map(|(file, _)| file).filter(|file| timeline.is_none_or(|first| file.timeline() >= first)),
         );
-        // What there is decides already; only the number would change.
-        if timeline.is_none() && !found.is_empty() && page.next.is_some() && counted >= PAGES_COUNTED {
-            return Ok(Archive::NotEmpty(Count::AtLeast(found.len())));
-        }
     }
     Ok(match (found.len(), timeline) {
         (0, _) => Archive::Usable,

@@ -500,7 +500,8 @@ impl Error {
                 "seawall checks names and headers of WAL; SEAWALL_CHECK_WAL=false stores anything".to_owned(),
             ),
             Error::AlreadyArchived { .. } => Some(
-                "another cluster archives here, or this one was restored and went another way: give it a storage prefix of its own"
+                "another cluster archives here, or this one was restored and went another way: give it a storage prefix of its \
+                 own; when you know that the archived file is worthless, WALG_PREVENT_WAL_OVERWRITE=false replaces it"
                     .to_owned(),
             ),
             Error::Server(_) => {

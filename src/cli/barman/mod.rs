@@ -128,7 +128,7 @@ pub fn call(arguments: &[OsString]) -> Option<Call> {
 
 /// What the messages of the storage call by the names of wal-g's settings, in the words of this dialect. A longer name
 /// stands before those that it contains.
-const WORDS: [(&str, &str); 12] = [
+const WORDS: [(&str, &str); 13] = [
     ("AWS_CA_BUNDLE or WALG_S3_CA_CERT_FILE", "AWS_CA_BUNDLE"),
     ("WALG_S3_CA_CERT_FILE or AWS_CA_BUNDLE", "AWS_CA_BUNDLE"),
     ("AWS_S3_FORCE_PATH_STYLE", "--addressing-style path"),
@@ -139,6 +139,7 @@ const WORDS: [(&str, &str); 12] = [
     ("WALG_FILE_PREFIX", "the URL"),
     ("storage prefix", "server name"),
     ("; SEAWALL_CHECK_WAL=false stores anything", ""),
+    ("; when you know that the archived file is worthless, WALG_PREVENT_WAL_OVERWRITE=false replaces it", ""),
     (
         "no key is configured (WALG_LIBSODIUM_KEY, WALG_LIBSODIUM_KEY_PATH)",
         "barman-cloud has no keys; `copy` takes them from the file with wal-g's settings",

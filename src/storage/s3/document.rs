@@ -35,10 +35,14 @@ impl Intercept for Whole {
 fn is_whole(document: &[u8]) -> bool {
     let document = String::from_utf8_lossy(document);
     let mut rest = document.trim_start_matches('\u{feff}').trim();
-    while let Some(declaration) = rest.strip_prefix("<?") {
-        rest = declaration.split_once("?>").map_or(declaration, |(_, after)| after.trim_start());
+    if rest.is_empty() {
+        return true;
     }
-    let Some(element) = rest.strip_prefix('<') else { return rest.is_empty() };
+    while let Some(declaration) = rest.strip_prefix("<?") {
+        let Some((_, after)) = declaration.split_once("?>") else { return false };
+        rest = after.trim_start();
+    }
+    let Some(element) = rest.strip_prefix('<') else { return false };
     let name = element.split(|c: char| c.is_whitespace() || c == '>' || c == '/').next().unwrap_or_default();
     let is_empty_element = element.ends_with("/>") && !element.contains('<');
     is_empty_element || element.ends_with(&format!("</{name}>"))
