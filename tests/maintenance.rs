@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+#[path = "maintenance/real_chains.rs"]
+mod real_chains;
 mod support;
 
 use std::collections::BTreeSet;
