@@ -1,6 +1,7 @@
 //! One object on its way up: a blocking writer that fills parts, and the task that stores them.
 
 use std::io::{self, Write};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ use super::rate::RateLimit;
 
 /// Time to tell the storage that an upload is given up.
 const ABORT_DEADLINE: Duration = Duration::from_secs(5);
+/// Time that a request which makes an object visible gets to end once it is given up.
+const SETTLE_DEADLINE: Duration = Duration::from_secs(1);
 
 /// What all objects of one operation share.
 #[derive(Debug, Clone)]
@@ -215,9 +218,13 @@ async fn put_whole(
     body: Bytes,
 ) -> Result<u64, PutError> {
     let size = body.len() as u64;
-    let outcome = unless_cancelled(settings, async {
-        let _permit = settings.in_flight.acquire().await;
+    let turn = unless_cancelled(settings, async {
+        let permit = settings.in_flight.acquire().await;
         throttle(settings, body.len()).await;
+        Ok(permit)
+    });
+    let _permit = turn.await?;
+    let outcome = settled(settings, async {
         match mode {
             PutMode::Overwrite => settings.storage.put(key, body, mode).await,
             PutMode::CreateOnly => storage::put_new(settings.storage.as_ref(), key, body).await,
@@ -238,6 +245,21 @@ async fn unless_cancelled<T>(
         answer = request => Ok(answer?),
         () = settings.cancel.cancelled() => Err(PutError::Cancelled),
     }
+}
+
+/// The same for a request that makes an object visible. One that was dropped on its way may still do so at a storage
+/// far away, behind the back of whoever cleans up next; most end in a moment.
+async fn settled<T>(
+    settings: &UploadSettings,
+    request: impl Future<Output = storage::Result<T>>,
+) -> Result<T, PutError> {
+    let mut request = pin!(request);
+    let answer = unless_cancelled(settings, &mut request).await;
+    if matches!(answer, Err(PutError::Cancelled)) {
+        // Stored or not, the object is given up.
+        let _ = tokio::time::timeout(SETTLE_DEADLINE, request).await;
+    }
+    answer
 }
 
 async fn put_parts(
@@ -273,7 +295,7 @@ async fn put_parts(
         }
     }
     receipts.sort_by_key(|receipt: &storage::PartReceipt| receipt.number);
-    unless_cancelled(settings, upload.complete(&receipts)).await?;
+    settled(settings, upload.complete(&receipts)).await?;
     Ok(size)
 }
 

@@ -33,7 +33,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt};
 
 pub use self::check::DirectoryCheck;
-use self::new_file::{NewFile, is_temporary, sync_directory};
+use self::new_file::{NewFile, Wanted, is_temporary, sync_directory};
 use self::upload::FileUpload;
 use super::{
     Body, DeleteReport, Depth, ETag, Error, ErrorKind, Key, Limits, ListPage, Location, ObjectMeta,
@@ -118,15 +118,11 @@ impl Storage for Directory {
 
     fn put<'a>(&'a self, key: &'a Key, body: Bytes, mode: PutMode) -> BoxFuture<'a, Result<PutOutcome>> {
         let (place, key) = (self.place.clone(), key.clone());
-        async move {
-            let written = blocking(move || {
-                let mut new = NewFile::create(place, key, "put")?;
-                new.write(&body).map(|()| new)
-            });
-            let new = written.await?;
-            // A step of its own: a put that was given up meanwhile is not made visible after all.
-            blocking(move || new.publish(mode)).await
-        }
+        publishing(move |wanted| {
+            let mut new = NewFile::create(place, key, "put")?;
+            new.write(&body)?;
+            new.publish(mode, wanted)
+        })
         .boxed()
     }
 
@@ -178,6 +174,22 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
             // Only a runtime that is being torn down drops a task that has not begun.
             Err(_) => std::future::pending().await,
         },
+    }
+}
+
+/// Runs what ends in giving a file its name. Once the future is dropped, the file has its name or never gets it.
+async fn publishing(work: impl FnOnce(&Wanted) -> Result<PutOutcome> + Send + 'static) -> Result<PutOutcome> {
+    let asked = WhileAwaited(Arc::default());
+    let wanted = asked.0.clone();
+    blocking(move || work(&wanted)).await
+}
+
+/// Takes the wish back when it is dropped.
+struct WhileAwaited(Arc<Wanted>);
+
+impl Drop for WhileAwaited {
+    fn drop(&mut self) {
+        self.0.give_up();
     }
 }
 

@@ -5,7 +5,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Place, Step};
 use crate::storage::{Error, Key, PutMode, PutOutcome, Result};
@@ -52,10 +52,10 @@ impl NewFile {
         self.check(written)
     }
 
-    /// Makes the file durable, then visible, then its name durable.
-    pub(super) fn publish(self, mode: PutMode) -> Result<PutOutcome> {
+    /// Makes the file durable, then visible, then its name durable. A file that nobody wants any more is removed.
+    pub(super) fn publish(self, mode: PutMode, wanted: &Wanted) -> Result<PutOutcome> {
         self.check(self.file.sync_all())?;
-        let outcome = self.check(self.give_name(mode))?;
+        let outcome = self.check(wanted.unless_given_up(|| self.give_name(mode)))?;
         if outcome == PutOutcome::Stored {
             self.check(self.path.parent().map_or(Ok(()), sync_directory))?;
             self.changed.iter().try_for_each(|directory| self.check(sync_directory(directory)))?;
@@ -94,6 +94,31 @@ impl Drop for NewFile {
     fn drop(&mut self) {
         // Gone already after a rename; a second name after a link.
         let _ = std::fs::remove_file(&self.temporary);
+    }
+}
+
+/// Whether somebody still waits for a file. Giving it up and giving it its name exclude each other.
+#[derive(Default)]
+pub(super) struct Wanted {
+    given_up: Mutex<bool>,
+}
+
+impl Wanted {
+    /// Nothing gets a name after this has returned.
+    pub(super) fn give_up(&self) {
+        *self.lock() = true;
+    }
+
+    fn unless_given_up<T>(&self, name: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let given_up = self.lock();
+        if *given_up {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        name()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        self.given_up.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

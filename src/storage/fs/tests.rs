@@ -114,6 +114,30 @@ fn unfinished_files_are_not_listed_and_not_left() {
     assert_eq!(names(root.path()), ["whole"]);
 }
 
+/// Whoever gives a put up and then looks must see what will be: a later rename would add to what was cleaned up.
+#[test]
+fn a_put_that_is_given_up_is_there_at_once_or_never() {
+    for _ in 0..50 {
+        let root = tempfile::tempdir().unwrap();
+        let storage = Directory::new(root.path(), Prefix::root());
+        let is_there = || names(root.path()).contains(&"object".to_owned());
+        let runtime = runtime();
+        let at_once = runtime.block_on(async {
+            let object = key("object");
+            let body = Bytes::from(vec![7; 64 * 1024]);
+            let mut put = storage.put(&object, body, PutMode::Overwrite);
+            // Until the file is being written or synced.
+            while futures_util::poll!(&mut put).is_pending() && names(root.path()).is_empty() {
+                tokio::task::yield_now().await;
+            }
+            drop(put);
+            is_there()
+        });
+        drop(runtime); // waits for the blocking threads
+        assert_eq!(is_there(), at_once);
+    }
+}
+
 #[test]
 fn new_directories_have_the_mode_of_wal_g() {
     let root = tempfile::tempdir().unwrap();

@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::new_file::NewFile;
-use super::{Place, Step, blocking};
+use super::{Place, Step, blocking, publishing};
 use crate::storage::{ETag, Error, ErrorKind, Key, Part, PartReceipt, PutMode, Result, Upload};
 
 /// One object in the making.
@@ -69,7 +69,7 @@ impl Upload for FileUpload {
             let Some(new) = new else {
                 return invalid(ErrorKind::Changed, "the upload has ended already".to_owned());
             };
-            blocking(move || new.publish(PutMode::Overwrite)).await.map(|_| ())
+            publishing(move |wanted| new.publish(PutMode::Overwrite, wanted)).await.map(|_| ())
         }
         .boxed()
     }
