@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::storage::{self, Key, Part, PutMode, PutOutcome, SharedStorage, Upload};
+use crate::storage::{self, Key, Part, PartReceipt, PutMode, PutOutcome, SharedStorage, Upload};
 
 use super::part_pool::{PartBuffer, PartPool};
 use super::rate::RateLimit;
@@ -201,8 +201,19 @@ async fn put_object(
         Some(Piece::Last(body)) => put_whole(settings, key, mode, body).await,
         Some(Piece::Part(body)) => {
             let upload = unless_cancelled(settings, settings.storage.start_upload(key)).await?;
-            let stored = put_parts(settings, upload.as_ref(), body, &mut pieces).await;
+            let given_up = settings.cancel.child_token();
+            let mut under_way = FuturesUnordered::new();
+            let put = |part| put_part(settings, upload.as_ref(), &given_up, part);
+            let parts = put_parts(settings, &put, &mut under_way, body, &mut pieces).await;
+            let stored = match parts {
+                Ok((receipts, size)) => settled(settings, upload.complete(&receipts)).await.map(|()| size),
+                Err(error) => Err(error),
+            };
             if stored.is_err() {
+                given_up.cancel();
+                // With a part that arrives later the upload may be there again.
+                let settled = under_way.for_each(|_| std::future::ready(()));
+                let _ = tokio::time::timeout(SETTLE_DEADLINE, settled).await;
                 // The parts are garbage now; when even this fails, `delete garbage` finds them.
                 let _ = tokio::time::timeout(ABORT_DEADLINE, upload.abort()).await;
             }
@@ -262,16 +273,17 @@ async fn settled<T>(
     answer
 }
 
-async fn put_parts(
+/// Stores the pieces as parts, several at a time; their receipts in order, and the size of all.
+async fn put_parts<P: Future<Output = Result<PartReceipt, PutError>>>(
     settings: &UploadSettings,
-    upload: &dyn Upload,
+    put: &impl Fn(Part) -> P,
+    under_way: &mut FuturesUnordered<P>,
     first: Bytes,
     pieces: &mut mpsc::Receiver<Piece>,
-) -> Result<u64, PutError> {
-    let mut under_way = FuturesUnordered::new();
+) -> Result<(Vec<PartReceipt>, u64), PutError> {
     let mut receipts = Vec::new();
     let mut size = first.len() as u64;
-    under_way.push(put_part(settings, upload, Part { number: 1, offset: 0, body: first }));
+    under_way.push(put(Part { number: 1, offset: 0, body: first }));
     let mut next_number = 2;
     let mut ended = false;
     while !ended || !under_way.is_empty() {
@@ -288,25 +300,33 @@ async fn put_parts(
                 let part = Part { number: next_number, offset: size, body };
                 size += part.body.len() as u64;
                 next_number += 1;
-                under_way.push(put_part(settings, upload, part));
+                under_way.push(put(part));
             }
             Some(receipt) = under_way.next() => receipts.push(receipt?),
             () = settings.cancel.cancelled() => return Err(PutError::Cancelled),
         }
     }
-    receipts.sort_by_key(|receipt: &storage::PartReceipt| receipt.number);
-    settled(settings, upload.complete(&receipts)).await?;
-    Ok(size)
+    receipts.sort_by_key(|receipt: &PartReceipt| receipt.number);
+    Ok((receipts, size))
 }
 
+/// Stores a part, unless its object was given up before its turn came.
 async fn put_part(
     settings: &UploadSettings,
     upload: &dyn Upload,
+    given_up: &CancellationToken,
     part: Part,
-) -> storage::Result<storage::PartReceipt> {
-    let _permit = settings.in_flight.acquire().await;
-    throttle(settings, part.body.len()).await;
-    upload.put_part(part).await
+) -> Result<PartReceipt, PutError> {
+    let turn = async {
+        let permit = settings.in_flight.acquire().await;
+        throttle(settings, part.body.len()).await;
+        permit
+    };
+    let _permit = tokio::select! {
+        permit = turn => permit,
+        () = given_up.cancelled() => return Err(PutError::Cancelled),
+    };
+    Ok(upload.put_part(part).await?)
 }
 
 async fn throttle(settings: &UploadSettings, bytes: usize) {

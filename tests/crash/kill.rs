@@ -78,6 +78,20 @@ fn is_temporary(path: &str) -> bool {
     name.ends_with(".seawall-tmp") && name.starts_with('.') || name.contains(".tmp.2")
 }
 
+/// A record of the owner without its time, which is another one in every run; other files as they are.
+fn timeless(path: &str, content: Vec<u8>) -> Vec<u8> {
+    if !path.ends_with("seawall_owner.json") {
+        return content;
+    }
+    match serde_json::from_slice::<BTreeMap<String, serde_json::Value>>(&content) {
+        Ok(mut owner) => {
+            owner.remove("since").unwrap();
+            serde_json::to_vec(&owner).unwrap()
+        }
+        Err(_) => content,
+    }
+}
+
 /// The finished files below `place`; links with where they lead.
 pub fn tree(place: &Path) -> Tree {
     let mut tree = Tree::new();
@@ -92,7 +106,8 @@ pub fn tree(place: &Path) -> Tree {
             } else if kind.is_symlink() {
                 tree.insert(name, fs::read_link(path).unwrap().into_os_string().into_encoded_bytes());
             } else if !is_temporary(&name) && !name.ends_with(".lock") {
-                tree.insert(name, fs::read(path).unwrap());
+                let content = timeless(&name, fs::read(path).unwrap());
+                tree.insert(name, content);
             }
         }
     }

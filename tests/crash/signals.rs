@@ -48,9 +48,16 @@ pub fn dies(scratch: &Scratch, work: &Path, line: &[String], signal: Signal) {
         .with("AWS_SECRET_ACCESS_KEY", "secret")
         .with("AWS_REGION", "us-east-1")
         .with("AWS_DEFAULT_REGION", "us-east-1");
-    let child = start(tool.command(scratch, line).current_dir(work));
+    let mut child = start(tool.command(scratch, line).current_dir(work));
     // Once it is connected it waits for the answer, with its signal handlers set.
-    let connection = silent.accept().unwrap();
+    silent.set_nonblocking(true).unwrap();
+    let connection = loop {
+        if let Ok(connection) = silent.accept() {
+            break connection;
+        }
+        assert_eq!(child.try_wait().unwrap(), None, "{line:?} did not ask");
+        std::thread::sleep(Duration::from_millis(10));
+    };
     send(&child, signal);
     assert_eq!(wait(child), Some(signal.as_raw()), "{line:?}");
     drop(connection);

@@ -191,13 +191,14 @@ fn one(ground: &Ground, trial: &dyn Trial, n: usize, fault: Fault) -> Ended {
     let run = trial.run(&case);
     let requests = case.proxy.take_seen();
     let asked = requests.get(n).map(|request| format!("{} {}", request.method, request.target));
-    let what = format!("{fault:?} at request {n}, {asked:?}\n{run}");
+    let seen: String = requests.iter().map(|it| format!("{} {}\n", it.method, it.target)).collect();
+    let what = format!("{fault:?} at request {n}, {asked:?}\n{run}\n{seen}");
     let ended = match run.code {
         Some(code) if code == trial.code() => Ended::Done,
         Some(code) if trial.failure_codes().contains(&code) => Ended::Failed,
         _ => panic!("{what}"),
     };
-    assert!(!run.stderr.contains("panicked") && !run.stderr.contains("internal error"), "{what}");
+    assert!(!run.stderr.contains("panicked") && !run.stderr.contains("ERROR: internal error"), "{what}");
     if ended == Ended::Failed {
         let passing = PASSING.contains(&fault) || matches!(fault, Fault::Silence | Fault::Stall);
         assert!(!passing && fault != Fault::ErrorInSuccess, "it would have passed: {what}");

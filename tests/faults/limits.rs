@@ -3,9 +3,11 @@
 use crate::case::{Ground, Objects};
 use crate::require;
 use crate::support::{Barman, Bucket, Cluster, Fault, FaultProxy, Postgres, R2, RequestHead, run};
-use crate::walg::{Repository, SEGMENT};
+use crate::walg::Repository;
 
 const SERVER: &str = "cluster";
+/// The first segment of every cluster.
+const FIRST: &str = "000000010000000000000001";
 
 /// What R2 takes of parts, and what it does not.
 #[test]
@@ -46,18 +48,19 @@ fn on_r2() {
     let bucket = require!(Bucket::versitygw());
     let ground = Ground::new();
     let scratch = &ground.scratch;
-    let segment = Repository::new(&ground).segment;
     let r2 = FaultProxy::as_r2(bucket.setting("AWS_ENDPOINT"));
     let endpoint = r2.endpoint();
     let mut cluster = Cluster::create(scratch, &postgres, "source", &[]);
     cluster.start();
+    cluster.sql("SELECT pg_switch_wal()");
+    let segment = cluster.data().join("pg_wal").join(FIRST);
 
     let tool = ground.seawall.clone().with_all(bucket.env()).with("AWS_ENDPOINT", &endpoint);
     let tool = tool.with("WALG_COMPRESSION_METHOD", "none").with("WALG_S3_MAX_PART_SIZE", "5242880");
     let seawall = |words: &[&str]| run(tool.command(scratch, words).envs(cluster.libpq_env()));
     let restored = scratch.absent("restored");
     seawall(&["wal-push", segment.to_str().unwrap()]).success();
-    seawall(&["wal-fetch", SEGMENT, scratch.absent("fetched").to_str().unwrap()]).success();
+    seawall(&["wal-fetch", FIRST, scratch.absent("fetched").to_str().unwrap()]).success();
     seawall(&["backup-push", cluster.data().to_str().unwrap()]).success();
     assert!(most_parts(&r2.take_seen()) > 2, "parts were never put to the test");
     seawall(&["backup-list"]).success().stdout_has("base_");
@@ -75,7 +78,7 @@ fn on_r2() {
     };
     barman("check-wal-archive", &[], &[]).success();
     barman("wal-archive", &["--bzip2"], &[segment.to_str().unwrap()]).success();
-    barman("wal-restore", &[], &[SEGMENT, scratch.absent("restored.wal").to_str().unwrap()]).success();
+    barman("wal-restore", &[], &[FIRST, scratch.absent("restored.wal").to_str().unwrap()]).success();
     barman("backup", &["--min-chunk-size=5MB", "--name=nightly", "--immediate-checkpoint"], &[]).success();
     assert!(most_parts(&r2.take_seen()) > 1, "parts were never put to the test");
     barman("backup-list", &[], &[]).success().stdout_has("nightly");

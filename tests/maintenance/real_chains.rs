@@ -31,7 +31,7 @@ impl Chains<'_> {
         let gone: Vec<usize> = (0..self.taken.len())
             .filter(|at| plan.stderr.contains(&format!("delete backup {}\n", self.taken[*at])))
             .collect();
-        assert_eq!(gone.is_empty(), plan.stderr.contains("No backup found for deletion"), "{plan}");
+        assert!(gone.is_empty() || !plan.stderr.contains("No backup found for deletion"), "{plan}");
         gone
     }
 

@@ -32,6 +32,8 @@ pub(super) async fn copy(
     if let (Backups::Named(name), None) = (&options.backups, wanted.peek()) {
         return Err(RequestError::NoBackupToCopy { name: name.clone() }.into());
     }
+    // Also when there is nothing to copy any more.
+    Scratch::remove_abandoned(&options.scratch);
     let mut copied = Vec::new();
     for facts in wanted {
         match copy_one(from, to, &facts, options).await? {
@@ -112,9 +114,7 @@ const SCRATCH: &str = "seawall-copy-";
 const LOCK: &str = ".lock";
 
 impl Scratch {
-    /// Makes one, and removes those that killed processes have left.
     fn create(parent: &Path) -> Result<Scratch, Error> {
-        Scratch::remove_abandoned(parent);
         // Another process, in another container, may have the same id.
         let random = getrandom::u64().map_err(io::Error::from).map_err(Error::file("name", parent))?;
         let path = parent.join(format!("{SCRATCH}{}-{random:016x}", process::id()));
@@ -125,7 +125,7 @@ impl Scratch {
         Ok(Scratch { path, _lock: locked })
     }
 
-    /// One that cannot be removed only takes space.
+    /// Removes those that killed processes have left. One that cannot be removed only takes space.
     fn remove_abandoned(parent: &Path) {
         for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
             let name = entry.file_name();
