@@ -191,3 +191,58 @@ fn pages() -> Vec<PathBuf> {
     }
     pages
 }
+
+/// The sources below a path, one text.
+fn sources(path: &Path) -> String {
+    if path.is_dir() {
+        let entries = std::fs::read_dir(path).unwrap();
+        return entries.map(|entry| sources(&entry.unwrap().path())).collect();
+    }
+    match path.extension().is_some_and(|extension| extension == "rs") {
+        true => std::fs::read_to_string(path).unwrap(),
+        false => String::new(),
+    }
+}
+
+/// Tests are renamed; the table of promises is not to name one that is gone.
+#[test]
+fn the_tests_of_the_promises_exist() {
+    let root = Path::new(ROOT);
+    let page = std::fs::read_to_string(root.join("docs/promises.md")).unwrap();
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| ")).collect();
+    let rows: Vec<&str> = rows.into_iter().filter(|row| *row != "| promise | test |").collect();
+    assert!(rows.len() > 40, "{} promises", rows.len());
+    let mut missing = Vec::new();
+    for row in rows {
+        let tests = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        let mut text = String::new();
+        let names: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "no test: {row}");
+        for name in names {
+            let name = match name.split_once(": ") {
+                None => name,
+                Some(("lib", name)) => {
+                    text = sources(&root.join("src"));
+                    name
+                }
+                Some((binary, name)) => {
+                    let [file, folder] = [format!("tests/{binary}.rs"), format!("tests/{binary}")];
+                    text = sources(&root.join(file)) + &sources(&root.join(folder));
+                    name
+                }
+            };
+            let found = match name.strip_suffix("::") {
+                Some(module) => text.contains(&format!("mod {module};")),
+                None if name == "*" => !text.is_empty(),
+                None => {
+                    let last = name.rsplit("::").next().unwrap();
+                    ["fn", "mod"].iter().any(|word| text.contains(&format!("{word} {last}")))
+                }
+            };
+            if !found {
+                missing.push(name);
+            }
+        }
+    }
+    assert_eq!(missing, [""; 0]);
+}

@@ -241,7 +241,7 @@ fn what_works_tells_nothing() {
         ("backup", vec!["-d", &conninfo, &url, "srv"], Some(0)),
         ("backup", vec!["-d", &refused, &url, "srv"], Some(1)),
         ("backup", vec!["-d", &format!("password={CONNINFO_PASSWORD} colour=red"), &url, "srv"], Some(4)),
-        ("backup", vec!["-d", &format!("postgres://u:{CONNINFO_PASSWORD}@h/d"), &url, "srv"], None),
+        ("backup", vec!["-d", &format!("postgres://u:{CONNINFO_PASSWORD}@h/d"), &url, "srv"], Some(4)),
         ("backup-list", vec![&url, "srv"], Some(0)),
         ("backup-show", vec![&url, "srv", "latest"], Some(0)),
         ("backup-keep", vec!["--target", "full", &url, "srv", "latest"], None),

@@ -47,7 +47,7 @@ impl Keywords {
     pub fn parse(text: &str) -> Result<Keywords, InvalidConnectionString> {
         let mut keywords = Keywords::default();
         let mut rest = text.trim_start();
-        if rest.starts_with("postgresql://") || rest.starts_with("postgres://") {
+        if is_uri(rest) {
             return Err(InvalidConnectionString("a URI is not supported, give keyword=value".to_owned()));
         }
         while !rest.is_empty() {
@@ -82,6 +82,16 @@ impl Keywords {
     pub fn into_map(self) -> BTreeMap<String, String> {
         self.0
     }
+}
+
+/// Whether the text, where the name of a database may be, is a connection string: `recognized_connection_string` in
+/// `fe-connect.c`.
+pub fn is_connection_string(text: &str) -> bool {
+    is_uri(text) || text.contains('=')
+}
+
+fn is_uri(text: &str) -> bool {
+    text.starts_with("postgresql://") || text.starts_with("postgres://")
 }
 
 /// The value at the beginning of `text`, and what follows it; `None` when its quotes do not end.

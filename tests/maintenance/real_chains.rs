@@ -154,7 +154,7 @@ fn chains_are_marked_deleted_and_restored() {
     let rule = format!("before FIND_FULL {} --confirm", chains.taken[5]);
     chains.delete(&rule).success();
     chains.left(&[4, 5]);
-    chains.delete(&rule).success().stderr_has("No backup found for deletion");
+    chains.delete(&rule).success().stderr_has("No objects matched the deletion criteria");
     chains.delete("everything --confirm").success();
     assert_eq!(bucket.keys(), [""; 0]);
     let none = chains.tool.run(&scratch, ["backup-list"]).success().stderr_has("No backups found");

@@ -15,7 +15,7 @@ use crate::ops::backup_push::{self, Format, VerifyPages};
 use crate::ops::barman::backup_show;
 use crate::ops::barman::recovery_target::{self, TargetTimeline};
 use crate::pg::ConnInfo;
-use crate::pg::connection_string::Keywords;
+use crate::pg::connection_string::{Keywords, is_connection_string};
 use crate::pg::session::Checkpoint;
 use crate::settings;
 
@@ -162,7 +162,7 @@ fn conninfo(session: &Session) -> Result<ConnInfo, cli::Error> {
     let variable = |name: &str| session.environment.text(name).ok().flatten().map(str::to_owned);
     let line = &session.line;
     let database = line.value(&DBNAME).unwrap_or("postgres");
-    let keywords = match database.is_empty() || database.contains('=') {
+    let keywords = match database.is_empty() || is_connection_string(database) {
         true => Keywords::parse(database).map_err(Error::ConnectionString)?,
         false => {
             let flags = [("host", &HOST), ("port", &PORT), ("user", &USER)];
