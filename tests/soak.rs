@@ -12,6 +12,8 @@ mod dice;
 mod load;
 #[path = "soak/pages.rs"]
 mod pages;
+#[path = "soak/storm.rs"]
+mod storm;
 mod support;
 
 use std::fmt;
