@@ -129,7 +129,7 @@ flags! {
     /// No slow checkpoint.
     IMMEDIATE_CHECKPOINT = Flag::switch(&["--immediate-checkpoint"], "make the first checkpoint fast");
     /// Uploads at once.
-    JOBS = Flag::value(&["-J", "--jobs"], "N", "uploads at once (default: 2)");
+    JOBS = Flag::value(&["-J", "--jobs"], "N", "uploads at once (default: 2; of copy: 4)");
     /// Bytes of a tar.
     MAX_ARCHIVE_SIZE = Flag::value(
         &["-S", "--max-archive-size"],

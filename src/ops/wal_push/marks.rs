@@ -1,7 +1,8 @@
 //! What was archived ahead of PostgreSQL's asking.
 //!
 //! `pg_wal/walg_data/walg_archive_status/<file>` says that `<file>` was archived; the directory is wal-g's. A mark
-//! holds the size and the modification time of what was archived: a file that was written anew since is archived again.
+//! holds the size and the modification time of what was archived, and where: a file that was written anew since, or is
+//! to go to another storage now, is archived again.
 
 use std::fs;
 use std::io::{self, Write};
@@ -9,6 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::durable::{self, DurableFile};
+use crate::storage::Location;
 
 use super::ReadyFiles;
 
@@ -17,22 +19,24 @@ use super::ReadyFiles;
 pub(super) struct Marks {
     directory: PathBuf,
     archive_status: PathBuf,
+    location: Location,
 }
 
 impl Marks {
-    /// The marks beside the WAL file at `path`.
-    pub fn beside(path: &Path) -> Marks {
+    /// The marks beside the WAL file at `path`, of what is archived at `location`.
+    pub fn beside(path: &Path, location: &Location) -> Marks {
         let wal_dir = path.parent().unwrap_or(Path::new(""));
         Marks {
             directory: wal_dir.join("walg_data/walg_archive_status"),
             archive_status: wal_dir.join("archive_status"),
+            location: location.clone(),
         }
     }
 
     /// Whether the file was archived as it is now.
     pub fn has(&self, name: &str, path: &Path) -> bool {
         let mark = fs::read_to_string(self.directory.join(name));
-        matches!((mark, state_of(path)), (Ok(mark), Ok(state)) if mark == state)
+        matches!((mark, self.state_of(path)), (Ok(mark), Ok(state)) if mark == state)
     }
 
     /// Removes the file's mark; whether there was one, of the file as it is now.
@@ -62,12 +66,19 @@ impl Marks {
     }
 
     fn write(&self, name: &str, path: &Path) -> io::Result<()> {
-        let state = state_of(path)?;
+        let state = self.state_of(path)?;
         fs::create_dir_all(&self.directory)?;
         durable::remove_leftovers(&self.directory, durable::LEFTOVER_AGE);
         let mut mark = DurableFile::create(&self.directory.join(name), 0o600).map_err(io::Error::other)?;
         mark.write_all(state.as_bytes())?;
         mark.commit().map_err(io::Error::other)
+    }
+
+    /// What a mark of the file as it is now holds.
+    fn state_of(&self, path: &Path) -> io::Result<String> {
+        let metadata = fs::metadata(path)?;
+        let (size, seconds, nanoseconds) = (metadata.len(), metadata.mtime(), metadata.mtime_nsec());
+        Ok(format!("{size} {seconds}.{nanoseconds:09} in {}\n", self.location))
     }
 
     /// Whether they lie in a `pg_wal` that a server archives from.
@@ -95,11 +106,6 @@ impl Marks {
     }
 }
 
-fn state_of(path: &Path) -> io::Result<String> {
-    let metadata = fs::metadata(path)?;
-    Ok(format!("{} {}.{:09}\n", metadata.len(), metadata.mtime(), metadata.mtime_nsec()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,10 +117,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(NAME);
         fs::write(&path, b"one").unwrap();
-        let marks = Marks::beside(&path);
+        let marks = Marks::beside(&path, &Location::new("/archive"));
         assert!(!marks.has(NAME, &path));
         marks.leave(NAME, &path, ReadyFiles::Keep);
         assert!(marks.has(NAME, &path));
+        let elsewhere = Marks::beside(&path, &Location::new("/another"));
+        assert!(!elsewhere.has(NAME, &path), "it is not archived there");
         assert!(marks.take(NAME, &path));
         assert!(!marks.take(NAME, &path), "a mark is used once");
 
@@ -135,7 +143,7 @@ mod tests {
         fs::write(status.join(format!("{NAME}.ready")), b"").unwrap();
         fs::write(status.join("00000002.history.ready"), b"").unwrap();
         fs::write(status.join("000000010000000000000006.done"), b"").unwrap();
-        let marks = Marks::beside(&path);
+        let marks = Marks::beside(&path, &Location::new("/archive"));
         fs::write(status.join("000000010000000000000008.ready"), b"").unwrap();
         assert_eq!(marks.ready_besides(NAME), ["00000002.history", "000000010000000000000008"]);
         marks.leave(NAME, &path, ReadyFiles::RenameToDone);

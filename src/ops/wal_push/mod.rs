@@ -127,7 +127,7 @@ pub enum Outcome {
 /// A neighbour that cannot be pushed is a warning: PostgreSQL will ask for it by itself.
 pub async fn run(ctx: &Context, path: &Path, options: Options) -> Result<Outcome, Error> {
     let file = WalFile::at(path, options.check)?;
-    let marks = Marks::beside(path);
+    let marks = Marks::beside(path, ctx.storage.location());
     if options.marks == ReadMarks::Yes && marks.take(&file.name, path) {
         wal_metadata::upload(ctx, &options.metadata, &marks, &file.name, path).await?;
         tracing::info!(file = file.name, "already archived by an earlier call");
