@@ -279,6 +279,26 @@ fn of_two_servers_of_one_cluster_the_first_stays() {
     for path in [&first.segment, &history(&first)] {
         push(&scratch, &seawall, path).success();
     }
+
+    // Nothing of the timeline that the first has chosen gets in beside its history file.
+    let pg_wal = second.cluster.data().join("pg_wal");
+    let of_timeline_2 = pg_wal.join("000000020000000000000001");
+    fs::copy(&second.segment, &of_timeline_2).unwrap();
+    for name in ["00000002.history", "000000020000000000000001"] {
+        fs::write(pg_wal.join(format!("archive_status/{name}.ready")), "").unwrap();
+    }
+    scratch.own(&pg_wal);
+    push(&scratch, &seawall, &history(&second)).fails(1).stderr_has("rewind");
+    assert_eq!(bucket.keys().len(), 2, "{:?}", bucket.keys());
+    push(&scratch, &seawall, &of_timeline_2).success();
+
+    // What nobody reads again holds nothing up.
+    for source in [&first, &second] {
+        let partial = source.segment.with_extension("partial");
+        fs::copy(&source.segment, &partial).unwrap();
+        scratch.own(&partial);
+        push(&scratch, &seawall, &partial).success();
+    }
 }
 
 /// A promoted standby and a restored cluster are the same cluster.

@@ -499,6 +499,10 @@ impl Error {
             Error::Segment { .. } | Error::NotAWalFile { .. } => Some(
                 "seawall checks names and headers of WAL; SEAWALL_CHECK_WAL=false stores anything".to_owned(),
             ),
+            Error::AlreadyArchived { file, .. } if file.ends_with(".history") => Some(
+                "another server has chosen this timeline first: give this cluster a storage prefix of its own, or rewind it"
+                    .to_owned(),
+            ),
             Error::AlreadyArchived { .. } => Some(
                 "another cluster archives here, or this one was restored and went another way: give it a storage prefix of its \
                  own; when you know that the archived file is worthless, WALG_PREVENT_WAL_OVERWRITE=false replaces it"

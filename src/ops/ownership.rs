@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use crate::catalog;
 use crate::layout::{InvalidOwner, Owner};
 use crate::pg::{SystemIdentifier, TimelineId};
-use crate::storage::{self, Key, PutMode};
+use crate::storage::{self, ErrorKind, Key, PutMode};
 
 use super::{Context, Error};
 
@@ -66,6 +66,11 @@ impl OwnershipError {
     /// What a person can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
+            OwnershipError::Storage(error) if error.kind() == ErrorKind::Refused => Some(
+                "whose the repository is says `seawall_owner.json` beside the backups: the keys have to get, put and list \
+                 objects there as well"
+                    .to_owned(),
+            ),
             OwnershipError::Storage(error) => error.hint().map(str::to_owned),
             OwnershipError::AnotherCluster { owner, .. } => Some(format!(
                 "each cluster needs a storage prefix of its own; if this one takes the place of the other, as after \

@@ -37,8 +37,26 @@ pub(super) async fn abandoned(
         }
     }
     abandoned.retain(|object| now.duration_since(object.modified) > UNFINISHED_AGE);
+    if storage.limits().shares_parts {
+        abandoned = without_object(storage, abandoned).await?;
+    }
     abandoned.sort_by(|a, b| a.key.cmp(&b.key));
     Ok(abandoned)
+}
+
+/// Those whose object is not there: it may be made of their parts.
+async fn without_object(
+    storage: &dyn Storage,
+    abandoned: Vec<Unfinished>,
+) -> storage::Result<Vec<Unfinished>> {
+    let mut without = Vec::new();
+    for upload in abandoned {
+        match storage.head(&upload.key).await? {
+            None => without.push(upload),
+            Some(_) => tracing::info!("Unfinished upload stays, as its object is there: {}", upload.key),
+        }
+    }
+    Ok(without)
 }
 
 /// Tells them, and removes them when that is confirmed. Those that stay are logged and in `removal`.

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | identity | `pg_control_system()`, `pg_control_checkpoint()`, `pg_control_init()`, settings |
 //! | start of a backup | `pg_backup_start(label, fast)`; before 15 `pg_start_backup(label, fast, false)` |
-//! | end of a backup | `pg_backup_stop(true)`; before 15 `pg_stop_backup(false, true)` |
+//! | end of a backup | `pg_backup_stop(true)`, or `false` where its WAL is waited for here; before 15 `pg_stop_backup(false, …)` |
 //!
 //! A backup belongs to its session: when the session ends, the server gives the backup up. The manual's chapters are
 //! "Making a Base Backup Using the Low Level API" and "System Administration Functions".
@@ -21,7 +21,9 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{AsyncMessage, Client, Connection, NoTls, Row};
 
 use super::conninfo::{Attempt, ConnInfo, Server};
-use super::{Lsn, ParseError, PgVersion, SegmentName, SystemIdentifier, TimelineId, WalSegmentSize};
+use super::{
+    Lsn, ParseError, PgVersion, SegmentName, SystemIdentifier, TimelineId, WalFileName, WalSegmentSize,
+};
 
 /// The oldest server that is supported.
 const OLDEST: PgVersion = PgVersion::new(130_000);
@@ -244,16 +246,39 @@ impl Session {
         let action = "stop backup";
         let milliseconds = statement_timeout.as_millis().min(i32::MAX.unsigned_abs().into());
         self.execute(action, &format!("SET statement_timeout = {milliseconds}")).await?;
-        let sql = match self.version.major() {
-            15.. => "SELECT lsn::text, labelfile, spcmapfile FROM pg_backup_stop(true)",
-            _ => "SELECT lsn::text, labelfile, spcmapfile FROM pg_stop_backup(false, true)",
-        };
-        let row = self.row(action, sql, &[]).await?;
+        let stopped = self.stop(true).await?;
         self.execute(action, "SET statement_timeout = 0").await?;
+        Ok(stopped)
+    }
+
+    /// Ends the backup and waits for nothing: the WAL it needs may not be archived yet.
+    pub async fn stop_backup_at_once(&self) -> Result<StoppedBackup, Error> {
+        self.stop(false).await
+    }
+
+    async fn stop(&self, wait_for_archive: bool) -> Result<StoppedBackup, Error> {
+        let action = "stop backup";
+        let sql = match self.version.major() {
+            15.. => "SELECT lsn::text, labelfile, spcmapfile FROM pg_backup_stop($1)",
+            _ => "SELECT lsn::text, labelfile, spcmapfile FROM pg_stop_backup(false, $1)",
+        };
+        let row = self.row(action, sql, &[&wait_for_archive]).await?;
         Ok(StoppedBackup {
             lsn: self.parsed(action, &row, 0)?,
             label: self.get(action, &row, 1)?,
             tablespace_map: self.get::<Option<String>>(action, &row, 2)?.unwrap_or_default(),
+        })
+    }
+
+    /// What the server's archiver has done so far.
+    pub async fn archiver(&self) -> Result<ArchiverState, Error> {
+        let action = "ask for the archiver";
+        let sql = "SELECT archived_count, last_archived_wal FROM pg_stat_archiver";
+        let row = self.row(action, sql, &[]).await?;
+        let last: Option<String> = self.get(action, &row, 1)?;
+        Ok(ArchiverState {
+            archived: self.get(action, &row, 0)?,
+            last: last.and_then(|name| name.parse().ok()),
         })
     }
 
@@ -447,6 +472,25 @@ pub struct ServerIdentity {
     pub archive_command: Option<String>,
     /// `archive_library` (PostgreSQL 15 on), if there is one.
     pub archive_library: Option<String>,
+}
+
+/// `pg_stat_archiver`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ArchiverState {
+    /// How many files were archived, since the counter was reset.
+    pub archived: i64,
+    /// The last one.
+    pub last: Option<WalFileName>,
+}
+
+impl ArchiverState {
+    /// Whether this segment, and so all before it, were archived: files are archived in the order of their names.
+    pub fn is_done_with(&self, segment: SegmentName) -> bool {
+        match self.last {
+            Some(WalFileName::Segment(last)) => last.timeline() == segment.timeline() && last >= segment,
+            _ => false,
+        }
+    }
 }
 
 impl ServerIdentity {

@@ -444,9 +444,9 @@ keys! {
     SENTINEL_USER_DATA in Backup ["WALG_SENTINEL_USER_DATA"]: Json;
     /// how often to check that the server still answers during a backup
     ALIVE_CHECK_INTERVAL in Backup ["WALG_ALIVE_CHECK_INTERVAL"]: Duration, default("1m");
-    /// how long the WAL that a backup needs may take into the archive; 0 does not look for it
+    /// how long the WAL that a backup needs may take into the archive, as long as nothing is archived; 0 does not look for it
     BACKUP_WAL_TIMEOUT in Backup ["SEAWALL_BACKUP_WAL_TIMEOUT"]: Duration, default("1h");
-    /// longest time the server may take to stop a backup, and so to archive its WAL; 0 is `SEAWALL_BACKUP_WAL_TIMEOUT`
+    /// longest time the server may take to stop a backup, and to archive its WAL then; 0 is no such bound
     STOP_BACKUP_TIMEOUT in Backup ["WALG_STOP_BACKUP_TIMEOUT"]: Duration, default("0");
     /// size of a data page
     PG_BLOCK_SIZE in Backup ["WALG_PG_BLOCK_SIZE"]: Bytes, default("8192"),

@@ -105,6 +105,7 @@ impl Memory {
                 max_parts: 1000,
                 delete_batch: 1000,
                 conditional_put: true,
+                shares_parts: false,
             },
             state: Arc::default(),
         }

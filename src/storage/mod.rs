@@ -263,6 +263,10 @@ pub struct Limits {
     pub delete_batch: usize,
     /// Whether [`PutMode::CreateOnly`] is known to work.
     pub conditional_put: bool,
+    /// Whether the parts of an upload that is listed as unfinished may be those of the finished object, so that removing it
+    /// destroys that: OpenStack Swift joins parts by a list of them, and may end before it has closed the upload
+    /// (`s3api/controllers/multi_upload.py`).
+    pub shares_parts: bool,
 }
 
 /// Where a storage is, for people: `s3://bucket/prefix at http://host:port` or `/archive`.

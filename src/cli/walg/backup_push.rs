@@ -86,8 +86,6 @@ impl BackupPushArgs {
             Some(_) => count(settings, &keys::UPLOAD_DISK_CONCURRENCY)?,
             None => cores(),
         };
-        let wal_timeout = settings.duration(&keys::BACKUP_WAL_TIMEOUT)?.unwrap_or_default();
-        let stop_timeout = settings.duration(&keys::STOP_BACKUP_TIMEOUT)?.unwrap_or_default();
         Ok(Options {
             data_dir: Some(data_dir.to_owned()),
             conninfo: ConnInfo::from_env(&|name| settings.libpq_variable(name))?,
@@ -106,8 +104,8 @@ impl BackupPushArgs {
             uploads: count(settings, &keys::UPLOAD_CONCURRENCY)?,
             disk_rate: limits.of(settings, &keys::DISK_RATE_LIMIT)?,
             network_rate: limits.of(settings, &keys::NETWORK_RATE_LIMIT)?,
-            stop_timeout: if stop_timeout.is_zero() { wal_timeout } else { stop_timeout },
-            wal_timeout,
+            stop_timeout: settings.duration(&keys::STOP_BACKUP_TIMEOUT)?.unwrap_or_default(),
+            wal_timeout: settings.duration(&keys::BACKUP_WAL_TIMEOUT)?.unwrap_or_default(),
             alive_check: settings.duration(&keys::ALIVE_CHECK_INTERVAL)?.unwrap_or_default(),
             exclude: archive_directory(settings)?.into_iter().collect(),
         })

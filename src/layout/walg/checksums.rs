@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BackupName, DocumentError, names};
+use super::{Backup, BackupName, DocumentError, names};
 use crate::checksum::Checksum;
 use crate::storage::Key;
 
@@ -51,6 +51,13 @@ impl Checksums {
     pub fn tars(&self) -> impl Iterator<Item = (&str, Checksum)> {
         let tars = self.objects.iter().map(|(name, checksum)| (name.strip_prefix(names::TARS), *checksum));
         tars.filter_map(|(name, checksum)| Some((name?, checksum)))
+    }
+
+    /// Whether they are of this backup, by the bytes of its tars: wal-g, which does not know the document, may have taken
+    /// another backup under the same name since (of a standby that has come no further).
+    pub fn are_of(&self, backup: &Backup) -> bool {
+        let stored: u64 = self.tars().map(|(_, checksum)| checksum.size).sum();
+        backup.compressed_size <= 0 || u64::try_from(backup.compressed_size) == Ok(stored)
     }
 
     /// Reads a `checksums.json`.

@@ -49,7 +49,10 @@ impl Target {
                 let (oid, location) = (oid.clone(), location.clone());
                 return Err(RequestError::TablespacePlaceTaken { oid, location, other }.into());
             }
-            let is_ours = unfinished.as_ref().is_some_and(|unfinished| unfinished.has(location));
+            let is_ours = match &unfinished {
+                Some(unfinished) => unfinished.has(location, &root)?,
+                None => false,
+            };
             if !is_ours && !is_empty_or_absent(location)? {
                 let (oid, location) = (oid.clone(), location.clone());
                 return Err(RequestError::TablespaceNotEmpty { oid, location }.into());
@@ -63,14 +66,20 @@ impl Target {
         }
         if unfinished.is_some() {
             tracing::warn!("removing what an interrupted restore has left in {}", root.display());
-            // The mark is in the data directory.
+            // The mark of the data directory goes last.
             for directory in tablespaces.values().chain([&root]) {
                 remove_content(directory).map_err(Error::file("empty", directory))?;
             }
         }
-        let Some(lock) = mark(&root, tablespaces.values())? else {
+        let Some(lock) = mark(&root, &root)? else {
             return Err(Error::TargetNotEmpty { path: root });
         };
+        for (oid, location) in &tablespaces {
+            if mark(location, &root)?.is_none() {
+                let (oid, location) = (oid.clone(), location.clone());
+                return Err(RequestError::TablespaceNotEmpty { oid, location }.into());
+            }
+        }
         Ok(Target { root, tablespaces, links: Mutex::default(), _lock: lock })
     }
 
@@ -108,7 +117,10 @@ impl Target {
         let mut file = DurableFile::create(&path, 0o600)?;
         file.write_all(control).map_err(Error::file("write", &path))?;
         file.commit()?;
-        unmark(&self.root)
+        for directory in self.tablespaces.values().chain([&self.root]) {
+            unmark(directory)?;
+        }
+        Ok(())
     }
 
     fn make_links(&self) -> Result<(), Error> {
@@ -223,14 +235,22 @@ mod tests {
         assert!(matches!(prepare(), Err(Error::TargetNotEmpty { .. })));
 
         // A cluster is never taken for an unfinished restore, nor is a place that the restore did not use.
-        mark(&root, [space.clone()].iter()).unwrap();
+        drop(mark(&root, &root).unwrap());
         assert!(matches!(prepare(), Err(Error::TargetNotEmpty { .. })));
         fs::remove_file(root.join("global/pg_control")).unwrap();
-        mark(&root, std::iter::empty()).unwrap();
-        assert!(matches!(prepare(), Err(Error::Request(RequestError::TablespaceNotEmpty { .. }))));
-        assert_eq!(fs::read(root.join("base/1/2")).unwrap(), b"half");
-        mark(&root, [space.clone()].iter()).unwrap();
-        prepare().unwrap();
+        let refused = || {
+            assert!(matches!(prepare(), Err(Error::Request(RequestError::TablespaceNotEmpty { .. }))));
+            assert_eq!(fs::read(space.join("3")).unwrap(), b"half");
+            assert_eq!(fs::read(root.join("base/1/2")).unwrap(), b"half");
+        };
+        refused();
+        drop(mark(&space, &dir.path().join("another")).unwrap());
+        refused();
+        unmark(&space).unwrap();
+        drop(mark(&space, &root).unwrap());
+        assert!(mark(&space, &root).unwrap().is_none(), "one is there");
+        drop(prepare().unwrap());
+        assert!(!space.join("3").exists());
     }
 
     #[test]

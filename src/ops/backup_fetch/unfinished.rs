@@ -1,26 +1,24 @@
-//! The mark of a restore that is under way. A restore that was killed leaves a data directory without `pg_control` and
-//! with this mark, so the same command again may clear it away and begin anew; a directory without it is not ours. The
-//! mark is locked by the restore as long as that lives.
+//! The marks of a restore that is under way. A restore that was killed leaves a data directory without `pg_control` and
+//! with such a mark, so the same command again may clear it away and begin anew; a directory without it is not ours. The
+//! mark of the data directory is locked by the restore as long as that lives. Every place of a tablespace has a mark of
+//! its own, which names the data directory: what another restore has put there since is not ours either.
 
-use std::collections::BTreeSet;
-use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
 
-use crate::durable::{self, DurableFile};
+use crate::durable;
 use crate::ops::{Error, lock_file};
 
-/// In the data directory from before the first restored file until `pg_control` is there. It names the places of the
-/// tablespaces, each followed by a zero byte.
+/// From before the first restored file until `pg_control` is there.
 const NAME: &str = "seawall_restore_unfinished";
 
-/// What a killed restore has left.
+/// What a killed restore has left. Nobody else clears it away as long as this lives.
 #[derive(Debug)]
 pub(super) struct Unfinished {
-    /// The places of tablespaces that it found empty.
-    tablespaces: BTreeSet<PathBuf>,
+    _lock: File,
 }
 
 impl Unfinished {
@@ -28,51 +26,50 @@ impl Unfinished {
     /// locked, another restore is under way.
     pub fn look(root: &Path) -> Result<Option<Unfinished>, Error> {
         let path = root.join(NAME);
-        let places = match fs::read(&path) {
-            Ok(places) => places,
-            Err(error) if is_missing(&error) => return Ok(None),
-            Err(error) => return Err(Error::file("read", path)(error)),
-        };
-        let control = root.join("global/pg_control");
-        match fs::symlink_metadata(&control) {
-            Err(error) if is_missing(&error) => {}
-            Ok(_) => return Ok(None),
-            Err(error) => return Err(Error::file("read", control)(error)),
-        }
-        if lock_file::try_lock(&path).map_err(Error::file("lock", &path))?.is_none() {
+        if !exists(&path)? || exists(&root.join("global/pg_control"))? {
             return Ok(None);
         }
-        let places = places.split(|byte| *byte == 0).filter(|place| !place.is_empty());
-        let tablespaces = places.map(|place| PathBuf::from(OsString::from_vec(place.to_vec()))).collect();
-        Ok(Some(Unfinished { tablespaces }))
+        let lock = lock_file::try_lock(&path).map_err(Error::file("lock", path))?;
+        Ok(lock.map(|lock| Unfinished { _lock: lock }))
     }
 
-    /// Whether a tablespace's place was empty before that restore.
-    pub fn has(&self, tablespace: &Path) -> bool {
-        self.tablespaces.contains(tablespace)
+    /// Whether what is in a tablespace's place is of that restore into `root`.
+    pub fn has(&self, tablespace: &Path, root: &Path) -> Result<bool, Error> {
+        let path = tablespace.join(NAME);
+        match fs::read(&path) {
+            Ok(owner) => Ok(owner == root.as_os_str().as_bytes()),
+            Err(error) if is_missing(&error) => Ok(false),
+            Err(error) => Err(Error::file("read", path)(error)),
+        }
     }
 }
 
-/// Durably says that a restore is under way, and where its tablespaces go. The mark's lock; `None` when somebody else was
+/// Durably says in `directory` that a restore into `root` is under way. The mark's lock; `None` when somebody else was
 /// faster.
-pub(super) fn mark<'a>(
-    root: &Path,
-    tablespaces: impl Iterator<Item = &'a PathBuf>,
-) -> Result<Option<File>, Error> {
-    let path = root.join(NAME);
-    let mut file = DurableFile::create(&path, 0o600)?;
-    let places: Vec<u8> =
-        tablespaces.flat_map(|place| [place.as_os_str().as_bytes(), b"\0"].concat()).collect();
-    file.write_all(&places).map_err(Error::file("write", &path))?;
-    file.commit()?;
-    lock_file::try_lock(&path).map_err(Error::file("lock", path))
+pub(super) fn mark(directory: &Path, root: &Path) -> Result<Option<File>, Error> {
+    let path = directory.join(NAME);
+    let mut file = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
+        Err(error) => return Err(Error::file("create", path)(error)),
+    };
+    let Some(lock) = lock_file::try_lock(&path).map_err(Error::file("lock", &path))? else { return Ok(None) };
+    let inode = |file: &File| file.metadata().map(|metadata| metadata.ino());
+    // Before the lock, it may have been taken for one that was left.
+    if inode(&file).ok() != inode(&lock).ok() {
+        return Ok(None);
+    }
+    let written = file.write_all(root.as_os_str().as_bytes()).and_then(|()| file.sync_all());
+    written.map_err(Error::file("write", &path))?;
+    durable::sync_dir(directory)?;
+    Ok(Some(lock))
 }
 
 /// Durably says that it is done.
-pub(super) fn unmark(root: &Path) -> Result<(), Error> {
-    let path = root.join(NAME);
+pub(super) fn unmark(directory: &Path) -> Result<(), Error> {
+    let path = directory.join(NAME);
     fs::remove_file(&path).map_err(Error::file("remove", path))?;
-    Ok(durable::sync_dir(root)?)
+    Ok(durable::sync_dir(directory)?)
 }
 
 /// Removes what is in a directory; the mark last, so that this can be interrupted too.
@@ -91,6 +88,14 @@ pub(super) fn remove_content(directory: &Path) -> io::Result<()> {
     match fs::remove_file(directory.join(NAME)) {
         Err(error) if !is_missing(&error) => Err(error),
         _ => Ok(()),
+    }
+}
+
+fn exists(path: &Path) -> Result<bool, Error> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if is_missing(&error) => Ok(false),
+        Err(error) => Err(Error::file("read", path)(error)),
     }
 }
 

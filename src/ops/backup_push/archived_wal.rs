@@ -1,8 +1,9 @@
 //! Waits until the archive has the WAL that a backup needs: every segment from its start to its end.
 //!
-//! The server has waited for its own archiver already, if it archives what the backup needs (`pg_backup_stop`). That does
-//! not say that the archiver writes to this archive, and the WAL of a standby's backup comes from its primary. So the
-//! archive itself is asked.
+//! First for the server's own archiver, if it archives what the backup needs ([`archiver_is_done`]). `pg_backup_stop` can do
+//! that as well, but its wait is bounded as a whole or not at all, and an archiver that has much to catch up with would
+//! cost the backup although it works. Then the archive itself is asked ([`wait`]): the archiver may write to another one,
+//! and the WAL of a standby's backup comes from its primary.
 
 use std::collections::BTreeSet;
 use std::iter;
@@ -12,7 +13,9 @@ use tokio::time::Instant;
 
 use crate::layout::Name;
 use crate::layout::new_backup::Beginning;
+use crate::ops::archived;
 use crate::ops::{Context, Error};
+use crate::pg::session::Session;
 use crate::pg::{Lsn, SegmentName, WalFileName, WalSegmentSize};
 use crate::storage::{self, Depth, Prefix};
 
@@ -35,6 +38,46 @@ impl Archiver {
             (false, true) => Archiver::Elsewhere,
             (false, false) => Archiver::Nobody,
         }
+    }
+}
+
+/// Returns when the server's archiver has archived the WAL up to `stop`, or the archive has it;
+/// [`Unconfirmed::NotArchived`] when nothing at all was archived for `limit`. At once where the server archives nothing of
+/// the backup.
+pub(super) async fn archiver_is_done(
+    ctx: &Context,
+    session: &Session,
+    beginning: &Beginning,
+    stop: Lsn,
+    limit: Duration,
+) -> Result<(), Error> {
+    if Archiver::of(beginning) != Archiver::Elsewhere {
+        return Ok(());
+    }
+    let needed = needed(beginning.segment, stop, beginning.server.segment_size);
+    let Some(&last) = needed.last() else { return Ok(()) };
+    let (mut archived, mut moved) = (None, Instant::now());
+    let (mut pause, mut reported) = (PAUSES.0, Instant::now());
+    loop {
+        let archiver = session.archiver().await?;
+        // The statistics may come late, and before 15 not at all.
+        if archiver.is_done_with(last) || missing(ctx, &needed).await?.is_none() {
+            return Ok(());
+        }
+        if archived != Some(archiver.archived) {
+            (archived, moved) = (Some(archiver.archived), Instant::now());
+        } else if moved.elapsed() >= limit {
+            return Err(Unconfirmed::NotArchived(limit).into());
+        }
+        if reported.elapsed() >= REPORT {
+            tracing::info!(
+                "Waiting until the server has archived {last}, {} files so far",
+                archiver.archived
+            );
+            reported = Instant::now();
+        }
+        ctx.until_cancelled(async { Ok::<(), Error>(tokio::time::sleep(pause.min(limit)).await) }).await?;
+        pause = (2 * pause).min(PAUSES.1);
     }
 }
 
@@ -70,7 +113,7 @@ async fn come(
         let Some(missing) = missing(ctx, needed).await? else { return Ok(None) };
         let left = limit.saturating_sub(started.elapsed());
         if left.is_zero() {
-            return Ok(Some(missing));
+            return not_there(ctx, missing).await;
         }
         if reported.is_none_or(|last| last.elapsed() >= REPORT) {
             tracing::info!("Waiting until the archive has {missing}, which the backup needs");
@@ -106,6 +149,18 @@ async fn missing(ctx: &Context, needed: &BTreeSet<SegmentName>) -> Result<Option
         }
     }
     Ok((!missing.is_empty()).then_some(MissingWal(missing)))
+}
+
+/// Those of `missing` that are not there by their names either: some services list late.
+async fn not_there(ctx: &Context, missing: MissingWal) -> Result<Option<MissingWal>, Error> {
+    let mut absent = BTreeSet::new();
+    for segment in missing.0 {
+        // One that is not there is enough to say so; more than a few are no late list.
+        if absent.len() > 10 || archived::open(ctx, &segment.to_string()).await?.is_none() {
+            absent.insert(segment);
+        }
+    }
+    Ok((!absent.is_empty()).then_some(MissingWal(absent)))
 }
 
 #[cfg(test)]

@@ -242,9 +242,16 @@ impl Taker<'_> {
         Ok(stopped.lsn)
     }
 
-    /// Ends the backup on the server, which waits for its archiver.
+    /// Ends the backup on the server, and waits for its archiver: the server does, for `stop_timeout` as a whole, or we
+    /// do, as long as it archives anything at all in `wal_timeout`.
     async fn stop(&self) -> Result<StoppedBackup, Error> {
-        let timeout = self.options.stop_timeout;
+        let (timeout, limit) = (self.options.stop_timeout, self.options.wal_timeout);
+        if timeout.is_zero() && !limit.is_zero() {
+            let stopped = self.session.stop_backup_at_once().await?;
+            archived_wal::archiver_is_done(self.ctx, self.session, self.beginning, stopped.lsn, limit)
+                .await?;
+            return Ok(stopped);
+        }
         let stopped = self.session.stop_backup(timeout).await;
         stopped.map_err(|error| match error.is_timeout() {
             true => Unconfirmed::NotArchived(timeout).into(),

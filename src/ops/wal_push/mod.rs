@@ -136,7 +136,11 @@ pub async fn run(ctx: &Context, path: &Path, options: Options) -> Result<Outcome
     // After a promotion no wal-fetch comes that would clear away what a killed one has left.
     durable::remove_leftovers(durable::parent(path), durable::LEFTOVER_AGE);
     let pusher = Pusher::new(ctx, &options, path)?;
-    let ahead = marks.ready_besides(&file.name);
+    let ahead = match file.is_history() {
+        // Of a timeline whose history is refused, as another server has chosen it, nothing may be archived.
+        true => Vec::new(),
+        false => marks.ready_besides(&file.name),
+    };
     let (outcome, (), wal_alone) = tokio::join!(
         pusher.push_main(&file, &marks),
         pusher.push_ahead(ahead, path, &marks),
@@ -229,7 +233,9 @@ impl<'a> Pusher<'a> {
     /// Pushes the neighbours in the order in which PostgreSQL will ask for them, until the main file is done.
     async fn push_ahead(&self, ready: Vec<String>, main: &Path, marks: &Marks) {
         let limit = self.options.files_at_most.saturating_sub(1);
-        if self.options.concurrency < 2 || limit == 0 {
+        // A history file is what PostgreSQL asks for next, and by itself (see `run`).
+        let any_history = ready.iter().any(|name| name.ends_with(".history"));
+        if self.options.concurrency < 2 || limit == 0 || any_history {
             return;
         }
         let mut under_way = FuturesUnordered::new();
@@ -263,7 +269,7 @@ impl<'a> Pusher<'a> {
 
     async fn archive(&self, file: &WalFile) -> Result<Outcome, Error> {
         let claimant = self.claimant(file)?;
-        let overwrite = if file.is_history() { Overwrite::Prevent } else { self.options.overwrite };
+        let overwrite = self.overwrite(file);
         if overwrite == Overwrite::Prevent && self.is_archived(file, claimant).await? {
             return Ok(Outcome::AlreadyThere);
         }
@@ -280,6 +286,16 @@ impl<'a> Pusher<'a> {
                 false => Err(exists),
             },
             Err(error) => Err(error),
+        }
+    }
+
+    /// What happens when the file's name is archived already.
+    fn overwrite(&self, file: &WalFile) -> Overwrite {
+        match (file.kind, self.options.overwrite) {
+            _ if file.is_history() => Overwrite::Prevent,
+            // No recovery asks for one, so another one is no loss; refused, it would hold up all WAL after it.
+            (Some(WalFileName::Partial(_)), Overwrite::PreventByName) => Overwrite::Allow,
+            (_, overwrite) => overwrite,
         }
     }
 

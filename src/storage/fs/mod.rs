@@ -83,7 +83,13 @@ impl Storage for Directory {
     }
 
     fn limits(&self) -> Limits {
-        Limits { part_bytes: PART_BYTES, max_parts: 10_000, delete_batch: 1000, conditional_put: true }
+        Limits {
+            part_bytes: PART_BYTES,
+            max_parts: 10_000,
+            delete_batch: 1000,
+            conditional_put: true,
+            shares_parts: false,
+        }
     }
 
     fn exists(&self) -> BoxFuture<'_, Result<bool>> {

@@ -128,7 +128,22 @@ fn is_unsupported(error: &io::Error) -> bool {
 
 fn rename_to_free_name(from: &Path, to: &Path) -> io::Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
-    Ok(renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // What many file systems in user space answer, for objects in a bucket or a shared folder, that know no flags.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::OPNOTSUPP) => {
+            rename_after_a_look(from, to)
+        }
+        renamed => Ok(renamed?),
+    }
+}
+
+/// The last resort: what appears after the look is replaced.
+fn rename_after_a_look(from: &Path, to: &Path) -> io::Result<()> {
+    match std::fs::symlink_metadata(to) {
+        Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => std::fs::rename(from, to),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether the name is that of a file that is not finished.
@@ -162,6 +177,21 @@ pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_way_to_a_free_name_leaves_what_is_there() {
+        for rename in [rename_to_free_name, rename_after_a_look] {
+            let directory = tempfile::tempdir().unwrap();
+            let [from, to] = ["from", "to"].map(|name| directory.path().join(name));
+            std::fs::write(&from, "new").unwrap();
+            std::fs::write(&to, "old").unwrap();
+            assert_eq!(rename(&from, &to).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+            assert_eq!(std::fs::read(&to).unwrap(), b"old");
+            std::fs::remove_file(&to).unwrap();
+            rename(&from, &to).unwrap();
+            assert_eq!(std::fs::read(&to).unwrap(), b"new");
+        }
+    }
 
     #[test]
     fn knows_unfinished_names() {

@@ -317,6 +317,7 @@ impl Place {
         let client = self.client().await?;
         let checksum = checksum(&self.config, &body);
         let sent = Sent::new(&self.config, &body);
+        let again = body.clone();
         let signed = Signed::new(body, payload).await;
         let request = client
             .put_object()
@@ -332,8 +333,14 @@ impl Place {
         match signed.watch(&self.policy, request.send()).await {
             Ok(Ok(answer)) => {
                 self.saw_bucket();
-                sent.confirm(self, key, &answer).await?;
-                Ok(PutOutcome::Stored)
+                match (sent.confirm(self, key, &answer).await, mode) {
+                    (Ok(()), _) => Ok(PutOutcome::Stored),
+                    // What is there is ours, and under the condition it would stay.
+                    (Err(_), PutMode::CreateOnly) => {
+                        Box::pin(self.put(key, again, PutMode::Overwrite, payload)).await
+                    }
+                    (Err(error), PutMode::Overwrite) => Err(error),
+                }
             }
             Ok(Err(error)) if mode == PutMode::CreateOnly && status(&error) == Some(412) => {
                 Ok(PutOutcome::AlreadyExists)
@@ -408,6 +415,7 @@ impl Storage for S3 {
             max_parts: config.max_parts,
             delete_batch: config.delete_batch.clamp(1, delete::MAX_KEYS),
             conditional_put: config.create_only != CreateOnly::Find,
+            shares_parts: true,
         }
     }
 

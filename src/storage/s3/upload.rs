@@ -12,7 +12,9 @@ use md5::{Digest, Md5};
 
 use super::body::{Payload, Signed};
 use super::{Checksums, Place, checksum, etag, protocol, status};
-use crate::storage::{ETag, ErrorKind, Key, Part, PartReceipt, PutMode, PutOutcome, Result, Upload};
+use crate::storage::{
+    ETag, ErrorKind, Key, Part, PartReceipt, PutMode, PutOutcome, Result, RetryAdvice, Upload,
+};
 
 /// One multipart upload.
 pub(super) struct S3Upload {
@@ -33,12 +35,17 @@ struct Sent {
 /// Creates an object unless there is one, by an upload of one part.
 pub(super) async fn create_only(place: &Arc<Place>, key: &Key, body: Bytes) -> Result<PutOutcome> {
     let upload = S3Upload::start(place.clone(), key.clone()).await?;
-    let created = async {
-        let receipt = upload.put_part(Part { number: 1, offset: 0, body }).await?;
-        upload.complete_as(&[receipt], PutMode::CreateOnly).await
-    }
-    .await;
-    if !matches!(created, Ok(PutOutcome::Stored)) {
+    let part = upload.put_part(Part { number: 1, offset: 0, body }).await;
+    let (created, may_be_there) = match part {
+        Ok(receipt) => {
+            let created = upload.complete_as(&[receipt], PutMode::CreateOnly).await;
+            let is_unclear = matches!(&created, Err(error) if error.retry() != RetryAdvice::Never);
+            (created, is_unclear)
+        }
+        Err(error) => (Err(error), false),
+    };
+    // One that may be there after all would be destroyed on some services ([`Limits::shares_parts`]).
+    if !matches!(created, Ok(PutOutcome::Stored)) && !may_be_there {
         // The upload stays open otherwise; what matters is the outcome.
         let _ = upload.abort().await;
     }

@@ -119,3 +119,33 @@ fn a_record_that_cannot_be_read_ends_the_restore() {
     assert!(error.to_string().contains("checksums.json"), "{error}");
     assert!(error.hint().unwrap().contains("without this object"));
 }
+
+/// wal-g may take a backup under the same name, and leaves the record of the one before.
+#[test]
+fn the_record_of_a_backup_that_was_replaced_is_not_used() {
+    let steps = every_case();
+    let memory = recorded(&steps);
+    let record = names::checksums_key(name(0));
+    let mut sums: serde_json::Value = serde_json::from_slice(&memory.content(&record).unwrap()).unwrap();
+    let objects = sums["Objects"].as_object_mut().unwrap();
+    let tars: u64 = objects
+        .iter_mut()
+        .filter(|(object, _)| object.starts_with("tar_partitions/"))
+        .map(|(_, of)| {
+            of["SHA256"] = "00".repeat(32).into();
+            of["Size"].as_u64().unwrap()
+        })
+        .sum();
+    memory.set(&record, sums.to_string());
+    let sentinel = names::sentinel_key(name(0));
+    let clean: serde_json::Value = serde_json::from_slice(&memory.content(&sentinel).unwrap()).unwrap();
+    for (stored, is_used) in [(tars, true), (tars + 1, false)] {
+        let mut changed = clean.clone();
+        changed["CompressedSize"] = stored.into();
+        memory.set(&sentinel, changed.to_string());
+        let directory = tempfile::tempdir().unwrap();
+        let outcome = restore_newest(&memory, &steps, directory.path(), 4);
+        assert_eq!(outcome.is_err(), is_used, "{outcome:?}");
+        assert!(is_used || restored(directory.path()) == applied(&steps));
+    }
+}

@@ -156,7 +156,10 @@ impl S3Check {
         let call = place.call("look for the bucket", None);
         let mut attempt = 1;
         loop {
-            let request = place.client().await?.head_bucket().bucket(&self.config.bucket);
+            // The client may ask where the bucket is.
+            let client = tokio::time::timeout(self.policy.first_byte, place.client()).await;
+            let client = client.unwrap_or_else(|_| Err(self.silent(call)))?;
+            let request = client.head_bucket().bucket(&self.config.bucket);
             let request = request.customize().interceptor(Witness(self.seen.clone()));
             let missing = |error: &SdkError<_>| super::status(error) == Some(404);
             let answer = match tokio::time::timeout(self.policy.first_byte, Box::pin(request.send())).await {
