@@ -6,8 +6,10 @@ mod support;
 
 use std::ffi::OsStr;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
 use support::{Bucket, Cluster, Postgres, Run, Scratch, Tool, run};
 
 fn push(scratch: &Scratch, tool: &Tool, cluster: &Cluster<'_>) -> Run {
@@ -144,6 +146,27 @@ fn a_server_that_cannot_archive_gets_no_backup_and_no_endless_wait() {
     let run = push(&scratch, &tool, &cluster).fails(1);
     run.stderr_has("the server did not archive the WAL of the backup in 3s").stderr_has("pg_stat_archiver");
     assert!(bucket.keys().is_empty(), "{:?}", bucket.keys());
+}
+
+/// The bound is for an archiver that does nothing: one that has much to catch up with is waited for.
+#[test]
+fn a_slow_archiver_costs_no_backup() {
+    let postgres = require!(Postgres::version(15));
+    let scratch = Scratch::new();
+    let bucket = Bucket::directory(&scratch, "storage");
+    let tool = Tool::seawall(&scratch).with_all(bucket.env()).with("WALG_UPLOAD_CONCURRENCY", "1");
+    let mut cluster = Cluster::create(&scratch, &postgres, "source", &["--wal-segsize=1"]);
+    cluster.archive_with(&tool);
+    cluster.configure("archive_command", &format!("sleep 2; {} wal-push %p", tool.path()));
+    cluster.start();
+    for _ in 0..4 {
+        cluster.sql("SELECT pg_create_restore_point('busy'), pg_switch_wal()");
+    }
+    let patient = tool.with("SEAWALL_BACKUP_WAL_TIMEOUT", "5s");
+    let begin = Instant::now();
+    push(&scratch, &patient, &cluster).success();
+    assert!(begin.elapsed() > Duration::from_secs(5), "nothing had to be waited for");
+    assert_eq!(bucket.backups().len(), 1);
 }
 
 /// The WAL of a standby's backup comes from its primary, and only when a segment is full there.

@@ -76,7 +76,7 @@ pub(super) async fn archiver_is_done(
             );
             reported = Instant::now();
         }
-        ctx.until_cancelled(async { Ok::<(), Error>(tokio::time::sleep(pause.min(limit)).await) }).await?;
+        rest(ctx, pause.min(limit)).await?;
         pause = (2 * pause).min(PAUSES.1);
     }
 }
@@ -119,13 +119,17 @@ async fn come(
             tracing::info!("Waiting until the archive has {missing}, which the backup needs");
             reported = Some(Instant::now());
         }
-        let wait = async {
-            tokio::time::sleep(pause.min(left)).await;
-            Ok::<(), Error>(())
-        };
-        ctx.until_cancelled(wait).await?;
+        rest(ctx, pause.min(left)).await?;
         pause = (2 * pause).min(PAUSES.1);
     }
+}
+
+async fn rest(ctx: &Context, pause: Duration) -> Result<(), Error> {
+    let wait = async {
+        tokio::time::sleep(pause).await;
+        Ok::<(), Error>(())
+    };
+    ctx.until_cancelled(wait).await
 }
 
 /// All segments that replay reads, from the `first` on until it has come to `stop`.
