@@ -16,6 +16,8 @@ mod records;
 mod segment_record;
 mod wal_metadata;
 
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -27,7 +29,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, Semaphore};
 
 use crate::durable;
-use crate::pg::{SystemIdentifier, WalFileName};
+use crate::pg::{SystemIdentifier, TimelineId, WalFileName};
 use crate::pipeline::{ObjectWriter, PartPool, UploadSettings, run_blocking};
 use crate::storage::{Key, PutMode};
 
@@ -136,11 +138,7 @@ pub async fn run(ctx: &Context, path: &Path, options: Options) -> Result<Outcome
     // After a promotion no wal-fetch comes that would clear away what a killed one has left.
     durable::remove_leftovers(durable::parent(path), durable::LEFTOVER_AGE);
     let pusher = Pusher::new(ctx, &options, path)?;
-    let ahead = match file.is_history() {
-        // Of a timeline whose history is refused, as another server has chosen it, nothing may be archived.
-        true => Vec::new(),
-        false => marks.ready_besides(&file.name),
-    };
+    let ahead = marks.ready_besides(&file.name);
     let (outcome, (), wal_alone) = tokio::join!(
         pusher.push_main(&file, &marks),
         pusher.push_ahead(ahead, path, &marks),
@@ -155,6 +153,16 @@ pub async fn run(ctx: &Context, path: &Path, options: Options) -> Result<Outcome
         recording.join_groups(&pusher).await;
     }
     outcome
+}
+
+/// The timelines whose history files are to be archived now. Before one of them is, nothing of its timeline may go ahead:
+/// it may be refused, as another server has chosen the timeline.
+fn histories(ready: &[String], main: &Path) -> BTreeSet<TimelineId> {
+    let names = ready.iter().map(String::as_str).chain(main.file_name().and_then(OsStr::to_str));
+    let kinds = names.filter_map(|name| name.parse().ok());
+    kinds
+        .filter_map(|kind| if let WalFileName::History(timeline) = kind { Some(timeline) } else { None })
+        .collect()
 }
 
 /// A file to archive.
@@ -233,15 +241,16 @@ impl<'a> Pusher<'a> {
     /// Pushes the neighbours in the order in which PostgreSQL will ask for them, until the main file is done.
     async fn push_ahead(&self, ready: Vec<String>, main: &Path, marks: &Marks) {
         let limit = self.options.files_at_most.saturating_sub(1);
-        // A history file is what PostgreSQL asks for next, and by itself (see `run`).
-        let any_history = ready.iter().any(|name| name.ends_with(".history"));
-        if self.options.concurrency < 2 || limit == 0 || any_history {
+        if self.options.concurrency < 2 || limit == 0 {
             return;
         }
+        let new_timelines = histories(&ready, main);
         let mut under_way = FuturesUnordered::new();
         for name in ready.into_iter().take(limit) {
             let Ok(file) = WalFile::at(&main.with_file_name(&name), self.options.check) else { continue };
-            if marks.has(&file.name, &file.path) {
+            let waits =
+                !file.is_history() && file.kind.is_some_and(|kind| new_timelines.contains(&kind.timeline()));
+            if waits || marks.has(&file.name, &file.path) {
                 continue;
             }
             under_way.push(async move {
