@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 use support::{Bucket, Cluster, Postgres, Scratch, Tool, run};
 
 /// Histories of an ordinary test run.
-const RUNS: u64 = 4;
+const RUNS: u64 = 2;
 
 #[test]
 fn random_histories_restore_to_what_they_were() {

@@ -13,7 +13,7 @@ use crate::support::{Barman, Bucket, Cluster, Gate, Moment, Postgres, Scratch, T
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Requests at which a backup is killed in an ordinary run of the tests.
-const REQUESTS: u64 = 5;
+const REQUESTS: u64 = 4;
 
 /// A way to take backups of a server, and to read them.
 pub struct Taker<'a> {

@@ -24,10 +24,10 @@ const CALLS: &str = "write,pwrite64,writev,copy_file_range,rename,renameat,renam
                      fsync,fdatasync,syncfs,ftruncate,fallocate,mkdir,mkdirat,symlink,symlinkat,chmod,fchmod";
 
 /// Steps of a command in an ordinary run of the tests.
-const STEPS: usize = 10;
+const STEPS: usize = 6;
 
 /// Random moments besides.
-const MOMENTS: u64 = 2;
+const MOMENTS: u64 = 1;
 
 /// Files with their content, by paths below the place.
 pub type Tree = BTreeMap<String, Vec<u8>>;

@@ -25,7 +25,7 @@ use crate::require;
 use crate::support::{Bucket, Cluster, Fault, FaultProxy, Postgres, RequestHead, Run, Scratch, Tool, run};
 
 /// How long an ordinary run of the tests takes it.
-const SECONDS: u64 = 15;
+const SECONDS: u64 = 10;
 
 /// What goes wrong, and how often in comparison. Requests that nobody answers take their callers a quarter of a minute
 /// and more, so they are rare.
