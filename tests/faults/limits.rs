@@ -53,7 +53,10 @@ fn on_r2() {
     let mut cluster = Cluster::create(scratch, &postgres, "source", &[]);
     cluster.start();
     cluster.sql("SELECT pg_switch_wal()");
-    let segment = cluster.data().join("pg_wal").join(FIRST);
+    // The server needs it no longer, and takes its file for another one.
+    let segment = scratch.dir("wal").join(FIRST);
+    std::fs::copy(cluster.data().join("pg_wal").join(FIRST), &segment).unwrap();
+    scratch.own(&segment);
 
     let tool = ground.seawall.clone().with_all(bucket.env()).with("AWS_ENDPOINT", &endpoint);
     let tool = tool.with("WALG_COMPRESSION_METHOD", "none").with("WALG_S3_MAX_PART_SIZE", "5242880");
