@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::storage::{self, Key, Part, PartReceipt, PutMode, PutOutcome, RetryAdvice, SharedStorage, Upload};
@@ -218,8 +218,8 @@ async fn put_object(
             };
             given_up.cancel();
             // With a part that arrives later the upload may be there again.
-            let settled = under_way.for_each(|_| std::future::ready(()));
-            let _ = tokio::time::timeout(SETTLE_DEADLINE, settled).await;
+            let rest = under_way.for_each(|_| std::future::ready(()));
+            let _ = tokio::time::timeout(SETTLE_DEADLINE, rest).await;
             // The parts are garbage now; when even this fails, `delete garbage` finds them.
             let _ = tokio::time::timeout(ABORT_DEADLINE, upload.abort()).await;
             Err(failure)
@@ -234,15 +234,7 @@ async fn put_whole(
     body: Bytes,
 ) -> Result<u64, PutError> {
     let size = body.len() as u64;
-    let turn = unless_cancelled(settings, async {
-        let permit = settings.in_flight.acquire().await;
-        throttle(settings, body.len()).await;
-        Ok(permit)
-    });
-    let _permit = turn.await?;
-    if settings.cancel.is_cancelled() {
-        return Err(PutError::Cancelled);
-    }
+    let _permit = turn(settings, body.len(), &settings.cancel).await?;
     let outcome = settled(settings, async {
         match mode {
             PutMode::Overwrite => settings.storage.put(key, body, mode).await,
@@ -325,21 +317,28 @@ async fn put_part(
     given_up: &CancellationToken,
     part: Part,
 ) -> Result<PartReceipt, PutError> {
-    let turn = async {
-        let permit = settings.in_flight.acquire().await;
-        throttle(settings, part.body.len()).await;
-        permit
-    };
-    let _permit = tokio::select! {
-        permit = turn => permit,
-        () = given_up.cancelled() => return Err(PutError::Cancelled),
-    };
+    let _permit = turn(settings, part.body.len(), given_up).await?;
     Ok(upload.put_part(part).await?)
 }
 
-async fn throttle(settings: &UploadSettings, bytes: usize) {
-    if let Some(rate) = &settings.network_rate {
-        tokio::time::sleep(rate.reserve(bytes)).await;
+/// Waits until so many bytes may be sent; nothing is sent any more once the object is given up.
+async fn turn<'a>(
+    settings: &'a UploadSettings,
+    bytes: usize,
+    given_up: &CancellationToken,
+) -> Result<SemaphorePermit<'a>, PutError> {
+    let turn = async {
+        let permit = settings.in_flight.acquire().await;
+        if let Some(rate) = &settings.network_rate {
+            tokio::time::sleep(rate.reserve(bytes)).await;
+        }
+        permit
+    };
+    tokio::select! {
+        biased;
+        () = given_up.cancelled() => Err(PutError::Cancelled),
+        // The semaphore is never closed.
+        permit = turn => permit.map_err(|_| PutError::Cancelled),
     }
 }
 

@@ -35,21 +35,18 @@ struct Sent {
 /// Creates an object unless there is one, by an upload of one part.
 pub(super) async fn create_only(place: &Arc<Place>, key: &Key, body: Bytes) -> Result<PutOutcome> {
     let upload = S3Upload::start(place.clone(), key.clone()).await?;
-    let part = upload.put_part(Part { number: 1, offset: 0, body }).await;
-    let (created, may_be_there) = match part {
-        Ok(receipt) => {
-            let created = upload.complete_as(&[receipt], PutMode::CreateOnly).await;
-            let is_unclear = matches!(&created, Err(error) if error.retry() != RetryAdvice::Never);
-            (created, is_unclear)
-        }
-        Err(error) => (Err(error), false),
+    let refused = match upload.put_part(Part { number: 1, offset: 0, body }).await {
+        Ok(receipt) => match upload.complete_as(&[receipt], PutMode::CreateOnly).await {
+            Ok(PutOutcome::Stored) => return Ok(PutOutcome::Stored),
+            // It may be there after all, and on some services an abort would destroy it ([`Limits::shares_parts`]).
+            Err(error) if error.retry() != RetryAdvice::Never => return Err(error),
+            refused => refused,
+        },
+        Err(error) => Err(error),
     };
-    // One that may be there after all would be destroyed on some services ([`Limits::shares_parts`]).
-    if !matches!(created, Ok(PutOutcome::Stored)) && !may_be_there {
-        // The upload stays open otherwise; what matters is the outcome.
-        let _ = upload.abort().await;
-    }
-    created
+    // The upload stays open otherwise; what matters is the outcome.
+    let _ = upload.abort().await;
+    refused
 }
 
 impl S3Upload {
