@@ -91,25 +91,16 @@ pub async fn run(ctx: &Context, timeline: Option<TimelineId>) -> Result<Archive,
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use tokio_util::sync::CancellationToken;
 
     use super::*;
-    use crate::codec::{Cipher, Compression};
     use crate::layout::barman::{Barman, Partials};
-    use crate::progress::Progress;
+    use crate::ops::context;
     use crate::storage::memory::Memory;
     use crate::storage::{Key, PutMode, Storage};
 
     fn checked(names: &[&str], timeline: Option<u32>) -> Archive {
         let memory = Memory::new();
-        let ctx = Context {
-            storage: std::sync::Arc::new(memory.clone()),
-            layout: &Barman { partials: Partials::Ignore },
-            compression: Compression::None,
-            cipher: Cipher::None,
-            cancel: CancellationToken::new(),
-            progress: Progress::new(),
-        };
+        let ctx = context(&memory, &Barman { partials: Partials::Ignore });
         let timeline = timeline.map(|timeline| TimelineId::new(timeline).unwrap());
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
             for name in names {

@@ -83,32 +83,17 @@ async fn any_complete(ctx: &Context) -> storage::Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Instant;
 
-    use tokio_util::sync::CancellationToken;
-
     use super::*;
-    use crate::codec::{Cipher, Compression};
     use crate::layout::barman::{BackupInfo, Barman, Partials, Status};
     use crate::layout::walg::WalG;
     use crate::layout::{Layout, Owner};
-    use crate::progress::Progress;
+    use crate::ops::context;
     use crate::storage::memory::{Fault, Memory, Operation};
     use crate::storage::{ErrorKind, Key};
 
     const BARMAN: &Barman = &Barman { partials: Partials::Ignore };
-
-    fn context(memory: &Memory, layout: &'static dyn Layout) -> Context {
-        Context {
-            storage: Arc::new(memory.clone()),
-            layout,
-            compression: Compression::None,
-            cipher: Cipher::None,
-            cancel: CancellationToken::new(),
-            progress: Progress::new(),
-        }
-    }
 
     fn set(memory: &Memory, key: &str, body: &str) {
         memory.set(&Key::parse(key).unwrap(), body.to_owned());

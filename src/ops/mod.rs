@@ -61,6 +61,19 @@ pub struct Context {
     pub progress: Progress,
 }
 
+/// A repository in memory, for tests: neither compressed nor encrypted.
+#[cfg(test)]
+fn context(memory: &crate::storage::memory::Memory, layout: &'static dyn Layout) -> Context {
+    Context {
+        storage: std::sync::Arc::new(memory.clone()),
+        layout,
+        compression: Compression::None,
+        cipher: Cipher::None,
+        cancel: CancellationToken::new(),
+        progress: Progress::new(),
+    }
+}
+
 impl Context {
     /// What `work` returns, or [`Error::Cancelled`] as soon as the process is asked to end.
     async fn until_cancelled<T, E: Into<Error>>(

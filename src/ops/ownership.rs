@@ -198,33 +198,17 @@ async fn owner_by_backups(ctx: &Context) -> storage::Result<Option<SystemIdentif
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use tokio_util::sync::CancellationToken;
-
     use super::*;
-    use crate::codec::{Cipher, Compression};
     use crate::layout::Layout;
     use crate::layout::barman::{BackupInfo, Barman, Partials, Status};
     use crate::layout::walg::WalG;
-    use crate::progress::Progress;
+    use crate::ops::context;
     use crate::storage::ErrorKind;
     use crate::storage::memory::{Fault, Memory, Operation};
 
     const OURS: SystemIdentifier = SystemIdentifier::new(7_000_000_000_000_000_001);
     const OTHER: SystemIdentifier = SystemIdentifier::new(7_000_000_000_000_000_002);
     const LAYOUTS: [&dyn Layout; 2] = [&WalG, &Barman { partials: Partials::Ignore }];
-
-    fn context(memory: &Memory, layout: &'static dyn Layout) -> Context {
-        Context {
-            storage: Arc::new(memory.clone()),
-            layout,
-            compression: Compression::None,
-            cipher: Cipher::None,
-            cancel: CancellationToken::new(),
-            progress: Progress::new(),
-        }
-    }
 
     fn claimant(system_identifier: SystemIdentifier) -> Claimant {
         Claimant { system_identifier, timeline: TimelineId::new(1) }

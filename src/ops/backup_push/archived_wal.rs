@@ -169,16 +169,11 @@ async fn not_there(ctx: &Context, missing: MissingWal) -> Result<Option<MissingW
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use tokio_util::sync::CancellationToken;
-
     use super::*;
-    use crate::codec::{Cipher, Compression};
     use crate::layout::Layout;
     use crate::layout::barman::{Barman, Partials};
     use crate::layout::walg::WalG;
-    use crate::progress::Progress;
+    use crate::ops::context;
     use crate::storage::memory::{Fault, Memory, Operation};
     use crate::storage::{ErrorKind, Key};
 
@@ -188,17 +183,6 @@ mod tests {
 
     fn from(first: &str, stop: u64) -> BTreeSet<SegmentName> {
         needed(segment(first), Lsn::new(stop), WalSegmentSize::DEFAULT)
-    }
-
-    fn context(memory: &Memory, layout: &'static dyn Layout) -> Context {
-        Context {
-            storage: Arc::new(memory.clone()),
-            layout,
-            compression: Compression::None,
-            cipher: Cipher::None,
-            cancel: CancellationToken::new(),
-            progress: Progress::new(),
-        }
     }
 
     #[test]

@@ -49,17 +49,12 @@ async fn latest_timeline(ctx: &Context) -> Result<Option<TimelineId>, storage::E
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use jiff::Timestamp;
     use jiff::tz::Offset;
-    use tokio_util::sync::CancellationToken;
 
     use super::*;
-    use crate::codec::{Cipher, Compression};
     use crate::layout::barman::{BackupId, BackupInfo, BackupTime, Barman, Partials};
     use crate::pg::Lsn;
-    use crate::progress::Progress;
     use crate::storage::Key;
     use crate::storage::memory::Memory;
 
@@ -92,14 +87,7 @@ mod tests {
         for key in ["wals/0000000200000000/x", "wals/0000000100000007/x", "wals/00000009.history"] {
             memory.set(&Key::parse(key).unwrap(), "");
         }
-        Context {
-            storage: Arc::new(memory),
-            layout: &Barman { partials: Partials::Ignore },
-            compression: Compression::None,
-            cipher: Cipher::None,
-            cancel: CancellationToken::new(),
-            progress: Progress::new(),
-        }
+        crate::ops::context(&memory, &Barman { partials: Partials::Ignore })
     }
 
     #[tokio::test]

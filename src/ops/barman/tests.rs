@@ -3,31 +3,21 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use tokio_util::sync::CancellationToken;
 
 use super::backup_delete::{self, DeleteRequest, Options};
 use super::{backup_keep, backup_list, backup_show};
 use crate::catalog::barman::Annotations;
-use crate::codec::{Cipher, Compression};
 use crate::layout::barman::{BackupId, BackupInfo, BackupTime, Barman, Keep, Partials, Status, names};
 use crate::ops::delete::Mode;
 use crate::ops::error::RequestError;
-use crate::ops::{Context, Error};
+use crate::ops::{self, Context, Error};
 use crate::pg::{Lsn, TimelineId};
-use crate::progress::Progress;
 use crate::retention::barman::{Refusal, RetentionPolicy};
 use crate::storage::memory::{Fault, Memory, Operation};
 use crate::storage::{ErrorKind, Key};
 
 fn context(memory: &Memory) -> Context {
-    Context {
-        storage: Arc::new(memory.clone()),
-        layout: &Barman { partials: Partials::Ignore },
-        compression: Compression::None,
-        cipher: Cipher::None,
-        cancel: CancellationToken::new(),
-        progress: Progress::new(),
-    }
+    ops::context(memory, &Barman { partials: Partials::Ignore })
 }
 
 fn annotations(memory: &Memory) -> Annotations {
