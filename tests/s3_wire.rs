@@ -24,8 +24,8 @@ use seawall::storage::s3::{
     Addressing, Checksums, Credentials, Encryption, Endpoint, EtagCheck, S3, S3Config, Tag,
 };
 use seawall::storage::{
-    Depth, Error, ErrorKind, Key, Part, Prefix, PutMode, SharedStorage, Storage, StorageConfig, get_bytes,
-    list_all, list_unfinished, open,
+    Depth, Error, ErrorKind, Key, Part, Prefix, PutMode, SharedStorage, StorageConfig, get_bytes, list_all,
+    list_unfinished, open,
 };
 
 /// A listener on loopback that answers as the test says.
@@ -871,13 +871,42 @@ fn a_listener_that_never_answers() {
 #[test]
 fn a_put_that_nobody_reads() {
     let service = Service::start_on(Wire::Deaf, |_| Answer::Silence);
-    let storage = S3::open(service.config(), quick()).unwrap();
     let begin = Instant::now();
     let body = Bytes::from(vec![0; 64 << 20]);
-    let error = run(storage.put(&segment(), body, PutMode::Overwrite)).unwrap_err();
+    let error = run(service.storage().put(&segment(), body, PutMode::Overwrite)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert!(error.to_string().contains("took no more of the body"), "{error}");
     assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+}
+
+/// For longer than an attempt may be silent and than the whole budget, and then it breaks off: it is sent again.
+#[test]
+fn a_put_over_a_slow_line_has_another_attempt() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let config = config(&format!("http://{}", listener.local_addr().unwrap()));
+    let body = Bytes::from(vec![7; 24 << 20]);
+    let sent = body.clone();
+    // The kernel asks for more each time when a third of its buffer has left, here 0.8 MiB.
+    let silence = Duration::from_millis(1500);
+    let policy = RetryPolicy { first_byte: silence, stalled_body: silence, ..quick() };
+    let slow = std::thread::spawn(move || {
+        let (mut connection, _) = listener.accept().unwrap();
+        let (begin, mut piece) = (Instant::now(), vec![0; 256 << 10]);
+        while begin.elapsed() < policy.transfer_budget + Duration::from_secs(1) {
+            connection.read_exact(&mut piece).unwrap();
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        drop(connection);
+        let (connection, _) = listener.accept().unwrap();
+        let mut reader = BufReader::new(connection);
+        let request = receive(&mut reader).unwrap();
+        let answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        reader.get_mut().write_all(answer.as_bytes()).unwrap();
+        request.body == sent
+    });
+    let storage = open(StorageConfig::S3(Box::new(config)), policy).unwrap();
+    run(storage.put(&segment(), body, PutMode::Overwrite)).unwrap();
+    assert!(slow.join().unwrap());
 }
 
 #[test]

@@ -1,20 +1,12 @@
 //! One request with its bounds: the attempts, the waits between them, and the time that each may take.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
 
 use super::RetryPolicy;
+use super::progress::{Progress, Stage};
 use crate::storage::{Error, ErrorKind, Key, Location, Result, RetryAdvice};
-
-tokio::task_local! {
-    /// What is left of the budget of the request that is being made.
-    static LEFT: Duration;
-}
-
-/// How long the attempt that is being made may be without a sign of life: as long as is `usual`, but not beyond its
-/// budget. A storage asks that watches a body going up, since [`Retry`] does not see it move.
-pub fn patience(usual: Duration) -> Duration {
-    LEFT.try_with(|left| usual.min(*left)).unwrap_or(usual)
-}
 
 /// Which budget a request has.
 #[derive(Clone, Copy)]
@@ -30,9 +22,9 @@ pub(super) struct Call<'a> {
     pub(super) action: &'static str,
     pub(super) key: Option<&'a Key>,
     pub(super) budget: Duration,
-    /// To answer, of one attempt.
+    /// To answer, of one attempt; since it was made, or all that it sends has been sent.
     pub(super) limit: Duration,
-    /// What an attempt may take beyond that, as it has much to do.
+    /// What the service may take beyond that, as it has much to do.
     pub(super) more: Duration,
 }
 
@@ -50,46 +42,74 @@ impl Call<'_> {
     ) -> Result<T> {
         let mut tries = Tries::new(self.budget);
         loop {
-            match self.once(&tries, attempt()).await {
+            match self.once(&mut tries, attempt()).await {
                 Ok(value) => return Ok(value),
                 Err(error) => tries.wait(self.policy, error).await?,
             }
         }
     }
 
-    pub(super) async fn once<T>(&self, tries: &Tries, attempt: impl Future<Output = Result<T>>) -> Result<T> {
-        let left = tries.left();
-        let limit = self.limit.min(left).saturating_add(self.more);
-        match tokio::time::timeout(limit, LEFT.scope(left, attempt)).await {
-            Ok(result) => result,
-            Err(_) => Err(timed_out(self.action, self.key, self.location, limit)),
+    /// Makes one attempt, until it ends or nothing moves any more.
+    pub(super) async fn once<T>(
+        &self,
+        tries: &mut Tries,
+        attempt: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let (began, left, progress) = (Instant::now(), tries.left(), Progress::new());
+        let mut attempt = std::pin::pin!(progress.of(attempt));
+        let outcome = loop {
+            let moved = progress.last();
+            let limit = self.silence(moved.stage).min(left).saturating_add(self.more);
+            match timeout(limit.saturating_sub(moved.at.elapsed()), attempt.as_mut()).await {
+                Ok(outcome) => break outcome,
+                Err(_) if progress.last() != moved => {}
+                Err(_) => break Err(self.timed_out(moved.stage, limit)),
+            }
+        };
+        tries.moved += progress.last().at - began;
+        outcome
+    }
+
+    /// The longest time without a sign of life.
+    fn silence(&self, stage: Stage) -> Duration {
+        match stage {
+            Stage::Asking => self.limit,
+            Stage::Sending(_) => self.policy.stalled_body,
+            Stage::Sent(drain) => self.limit.saturating_add(drain),
         }
+    }
+
+    fn timed_out(&self, stage: Stage, limit: Duration) -> Error {
+        let limit = limit.as_secs_f64();
+        let detail = match stage {
+            Stage::Asking => format!("no answer within {limit:.0} s"),
+            Stage::Sending(_) => format!("the service took no more of the body for {limit:.0} s"),
+            Stage::Sent(_) => format!("no answer within {limit:.0} s after the whole body was sent"),
+        };
+        Error::new(ErrorKind::Timeout, self.action, self.key, self.location, detail).with_hint(SILENT)
     }
 }
 
 /// What to do about a service that does not answer.
-pub(in crate::storage) const SILENT: &str = "the address accepts connections but stays silent: check the service, and firewalls and proxies on the way";
+const SILENT: &str = "the address accepts connections but stays silent: check the service, and firewalls and proxies on the way";
 
-fn timed_out(action: &'static str, key: Option<&Key>, location: &Location, limit: Duration) -> Error {
-    let detail = format!("no answer within {:.0} s", limit.as_secs_f64());
-    Error::new(ErrorKind::Timeout, action, key, location, detail).with_hint(SILENT)
-}
-
-/// The attempts since the last progress.
+/// The attempts at one request, or since a body that is read has last moved.
 pub(super) struct Tries {
-    pub(super) budget: Duration,
+    budget: Duration,
     pub(super) failed: u32,
-    pub(super) since: Instant,
+    since: Instant,
+    /// Since then, the time in which content moved: it does not count.
+    moved: Duration,
 }
 
 impl Tries {
     pub(super) fn new(budget: Duration) -> Tries {
-        Tries { budget, failed: 0, since: Instant::now() }
+        Tries { budget, failed: 0, since: Instant::now(), moved: Duration::ZERO }
     }
 
     /// What is left of the budget.
     pub(super) fn left(&self) -> Duration {
-        self.budget.saturating_sub(self.since.elapsed())
+        self.budget.saturating_sub(self.since.elapsed().saturating_sub(self.moved))
     }
 
     /// Waits before the next attempt, or returns the error that ends the trying.

@@ -8,14 +8,15 @@
 //! |---|---|---|
 //! | head, list page, delete batch, start of a get | [`RetryPolicy::ask_budget`] | without an answer in [`RetryPolicy::ask_answer`] |
 //! | body of a get | [`RetryPolicy::transfer_budget`] after the last byte | [`RetryPolicy::stalled_body`] after the last byte |
-//! | put, part, complete | [`RetryPolicy::transfer_budget`] | without an answer in [`RetryPolicy::first_byte`] and the time of a slow line |
+//! | put, part, complete | [`RetryPolicy::transfer_budget`], not counting the time in which content moved | without an answer in [`RetryPolicy::first_byte`], while it is sent [`RetryPolicy::stalled_body`] after a piece was taken ([`Progress`]) |
 //!
-//! No attempt is silent for longer than is left of its budget, so nothing goes on beyond it but a body that still moves
-//! ([`patience`]), a batch that is being deleted and parts that are being joined. A body that breaks goes on where it
-//! broke, under the condition that the object is still the same, so decoders never start over.
+//! No attempt is silent for longer than is left of its budget, so nothing goes on beyond it but a body that still moves,
+//! a batch that is being deleted and parts that are being joined. A body that breaks goes on where it broke, under the
+//! condition that the object is still the same, so decoders never start over.
 
 mod call;
 mod policy;
+mod progress;
 mod resume;
 mod upload;
 
@@ -29,15 +30,12 @@ use super::{
     Body, DeleteReport, Depth, ETag, Error, Key, Limits, ListPage, Location, ObjectMeta, PageToken, Prefix,
     PutMode, PutOutcome, Result, RetryAdvice, SharedStorage, Storage, Unfinished, UnfinishedPage, Upload,
 };
-pub(super) use call::SILENT;
-pub use call::patience;
 use call::{Call, Class, Tries};
 pub use policy::RetryPolicy;
+pub use progress::Progress;
 use resume::Resuming;
 use upload::RetryUpload;
 
-/// A line slower than this is taken for a broken one, in bytes per second.
-const SLOW_LINE: u64 = 64 * 1024;
 /// What a service may take for each key of a batch delete (Swift deletes two at a time).
 const DELETE_PER_KEY: Duration = Duration::from_millis(200);
 
@@ -111,7 +109,7 @@ impl Storage for Retry {
 
     fn put<'a>(&'a self, key: &'a Key, body: Bytes, mode: PutMode) -> BoxFuture<'a, Result<PutOutcome>> {
         async move {
-            let call = self.call("put", Some(key), Class::Transfer).longer(on_slow_line(body.len()));
+            let call = self.call("put", Some(key), Class::Transfer);
             call.run(|| self.inner.put(key, body.clone(), mode)).await
         }
         .boxed()
@@ -202,10 +200,6 @@ impl Retry {
             left = again.into_iter().map(|(key, _)| key).collect();
         }
     }
-}
-
-fn on_slow_line(bytes: usize) -> Duration {
-    Duration::from_secs(bytes as u64 / SLOW_LINE)
 }
 
 #[cfg(test)]

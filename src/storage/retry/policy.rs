@@ -23,7 +23,8 @@ pub struct RetryPolicy {
     /// For all attempts of a request that only asks. Such a command ends in 15 s, also when it has to leave a name service
     /// behind that does not answer, which takes two.
     pub ask_budget: Duration,
-    /// For all attempts of a request that carries content, since the last progress; two less than a minute, as above.
+    /// For all attempts of a request that carries content, without the time in which it moved; two less than a minute, as
+    /// above.
     pub transfer_budget: Duration,
 }
 

@@ -5,6 +5,7 @@ use crate::storage::memory::{Fault, Memory, Operation};
 use crate::storage::{ErrorKind, Part};
 use crate::storage::{get_bytes, list_all};
 use futures_util::StreamExt;
+use std::cell::Cell;
 use std::sync::Arc;
 
 fn quick() -> RetryPolicy {
@@ -99,15 +100,78 @@ fn an_attempt_has_what_is_left_of_the_budget() {
     assert!(error.to_string().contains("(gave up after 1 attempt in 0."), "{error}");
 }
 
+/// An attempt at a request of which the connection takes a piece each time, and that then ends as `last` says.
+async fn moving(times: u32, each: Duration, last: impl Future<Output = Result<()>>) -> Result<()> {
+    let progress = Progress::of_this_attempt();
+    for _ in 0..times {
+        progress.sending();
+        tokio::time::sleep(each).await;
+    }
+    progress.sent(times as usize);
+    last.await
+}
+
+const PIECE: Duration = Duration::from_millis(20);
+
+/// Of 50 pieces, moves for longer than an attempt may be silent and than the budget.
+fn on_a_slow_line() -> Retry {
+    let limit = Duration::from_millis(500);
+    let policy = RetryPolicy {
+        first_byte: limit,
+        stalled_body: limit,
+        transfer_budget: limit.mul_f64(1.5),
+        ..quick()
+    };
+    Retry { policy, ..retrying(&Memory::new()) }
+}
+
 #[test]
-fn who_watches_a_body_has_what_is_left_of_the_budget() {
-    let storage = retrying(&Memory::new());
-    let call = storage.call("put", None, Class::Transfer).longer(Duration::from_secs(3600));
-    let hour = Duration::from_secs(3600);
-    let asked = run(call.run(|| async { Ok(patience(hour)) })).unwrap();
-    assert!(asked <= quick().transfer_budget, "{asked:?}");
-    assert_eq!(run(call.run(|| async { Ok(patience(Duration::ZERO)) })).unwrap(), Duration::ZERO);
-    assert_eq!(patience(hour), hour, "outside of a request");
+fn a_body_that_moves_may_take_its_time() {
+    let storage = on_a_slow_line();
+    let call = storage.call("put", None, Class::Transfer);
+    let broken = || Error::new(ErrorKind::Network, "put", None, storage.location(), "broken off");
+    let attempts = Cell::new(0);
+    run(call.run(|| {
+        attempts.set(attempts.get() + 1);
+        moving(50, PIECE, async { if attempts.get() < 3 { Err(broken()) } else { Ok(()) } })
+    }))
+    .unwrap();
+    assert_eq!(attempts.get(), 3);
+}
+
+#[test]
+fn a_body_that_no_longer_moves_has_what_is_left_of_the_budget() {
+    for (pieces, expected) in
+        [(0, "no answer within 1 s (gave up"), (5, "within 1 s after the whole body was sent (")]
+    {
+        let mut storage = on_a_slow_line();
+        storage.policy.first_byte = Duration::from_secs(3600);
+        let call = storage.call("put", None, Class::Transfer);
+        let attempts = Cell::new(0);
+        let error = run(call.run(|| {
+            attempts.set(attempts.get() + 1);
+            let moves = moving(pieces, PIECE, std::future::pending());
+            async move { if pieces == 0 { std::future::pending().await } else { moves.await } }
+        }));
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+        assert_eq!(attempts.get(), 1);
+    }
+}
+
+/// A slow line leaves the kernel's buffer as slowly as it has taken what went before.
+#[test]
+fn what_drains_slowly_is_waited_for() {
+    let mut storage = on_a_slow_line();
+    storage.policy.transfer_budget = Duration::from_secs(60);
+    let call = storage.call("put", None, Class::Transfer);
+    let answer = || async {
+        tokio::time::sleep(storage.policy.first_byte * 2).await;
+        Ok(())
+    };
+    run(call.run(|| moving(50, PIECE, answer()))).unwrap();
+    let error = run(call.run(|| moving(1, PIECE, answer()))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
+use super::Retry;
 use super::call::{Class, Tries};
-use super::{Retry, on_slow_line};
 use crate::storage::{Key, Part, PartReceipt, Result, RetryAdvice, Upload};
 
 /// An upload whose calls are repeated.
@@ -19,8 +19,7 @@ pub(super) struct RetryUpload {
 impl Upload for RetryUpload {
     fn put_part<'a>(&'a self, part: Part) -> BoxFuture<'a, Result<PartReceipt>> {
         async move {
-            let slow = on_slow_line(part.body.len());
-            let call = self.storage.call("put part of", Some(&self.key), Class::Transfer).longer(slow);
+            let call = self.storage.call("put part of", Some(&self.key), Class::Transfer);
             call.run(|| self.upload.put_part(part.clone())).await
         }
         .boxed()
@@ -33,7 +32,7 @@ impl Upload for RetryUpload {
             let policy = &self.storage.policy;
             let mut tries = Tries::new(policy.transfer_budget);
             loop {
-                let Err(error) = call.once(&tries, self.upload.complete(receipts)).await else {
+                let Err(error) = call.once(&mut tries, self.upload.complete(receipts)).await else {
                     return Ok(());
                 };
                 // An answer may have been lost, now or before; an upload that is gone may be one that succeeded.

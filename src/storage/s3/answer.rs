@@ -8,8 +8,6 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
-use super::body::Stalled;
-use crate::storage::retry::SILENT;
 use crate::storage::{Error, ErrorKind, Key, Location};
 
 /// The longest text of a service that is shown.
@@ -36,11 +34,6 @@ impl Call<'_> {
     /// An answer that ended early.
     pub(super) fn broken_off(&self, detail: impl Into<String>) -> Error {
         self.error(ErrorKind::Network, detail).with_hint(BROKEN_OFF)
-    }
-
-    /// A body that went up until nothing moved any more.
-    pub(super) fn stalled(&self, stalled: &Stalled) -> Error {
-        self.error(ErrorKind::Timeout, stalled.to_string()).with_hint(SILENT)
     }
 
     /// What the SDK reports.

@@ -1,9 +1,8 @@
-//! Bodies of requests, watched while they go up, and of answers, counted while they come down.
+//! Bodies of requests, which say how far they have gone up, and of answers, counted while they come down.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use aws_runtime::auth::PayloadSigningOverride;
 use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
@@ -14,19 +13,16 @@ use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 use http_body::{Frame, SizeHint};
 use sha2::{Digest, Sha256};
-use tokio::time::Instant;
 
 use super::Place;
 use super::config::Scheme;
-use crate::storage::retry::{RetryPolicy, patience};
+use crate::storage::retry::Progress;
 use crate::storage::{ErrorKind, Key, Result};
 
 /// Bytes handed to the connection at a time: each time is a sign of life.
-const CHUNK_BYTES: usize = 128 * 1024;
+const CHUNK_BYTES: usize = 64 * 1024;
 /// Larger bodies are hashed beside the async world.
 const HASH_INLINE_BYTES: usize = 256 * 1024;
-/// What the last bytes may take through the kernel's buffer.
-const DRAIN: Duration = Duration::from_secs(10);
 
 /// Whether the signature of a request covers its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,26 +47,6 @@ impl Payload {
 pub(super) struct Signed {
     bytes: Bytes,
     sha256: Option<String>,
-    progress: Arc<Progress>,
-}
-
-/// When the connection last took bytes, and whether it has them all.
-#[derive(Debug)]
-struct Progress(Mutex<(Instant, Stage)>);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Sending,
-    Sent,
-}
-
-/// Nothing moved for too long.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Stalled {
-    #[error("the service took no more of the body for {:.0} s", .0.as_secs_f64())]
-    Sending(Duration),
-    #[error("no answer in {:.0} s after the whole body was sent", .0.as_secs_f64())]
-    Answering(Duration),
 }
 
 impl Signed {
@@ -80,17 +56,20 @@ impl Signed {
             Payload::Unsigned => None,
             Payload::Signed => Some(hash::<Sha256>(bytes.clone()).await),
         };
-        let stage = if bytes.is_empty() { Stage::Sent } else { Stage::Sending };
-        let progress = Arc::new(Progress(Mutex::new((Instant::now(), stage))));
-        Signed { bytes, sha256, progress }
+        Signed { bytes, sha256 }
     }
 
     pub(super) fn length(&self) -> i64 {
         i64::try_from(self.bytes.len()).unwrap_or(i64::MAX)
     }
 
+    /// The body as it is sent by the attempt that is being made, which hears of its progress.
     pub(super) fn stream(&self) -> ByteStream {
-        let body = WatchedBody { rest: self.bytes.clone(), progress: self.progress.clone() };
+        let body = WatchedBody {
+            rest: self.bytes.clone(),
+            bytes: self.bytes.len(),
+            progress: Progress::of_this_attempt(),
+        };
         ByteStream::new(SdkBody::from_body_1_x(body))
     }
 
@@ -99,31 +78,6 @@ impl Signed {
             Some(sha256) => PayloadSigningOverride::Precomputed(sha256.clone()),
             None => PayloadSigningOverride::UnsignedPayload,
         })
-    }
-
-    /// Runs the request that sends this body; gives up when nothing moves.
-    pub(super) async fn watch<T>(
-        &self,
-        policy: &RetryPolicy,
-        request: impl Future<Output = T>,
-    ) -> std::result::Result<T, Stalled> {
-        let mut request = std::pin::pin!(request);
-        loop {
-            let (since, stage) = self.progress.get();
-            let limit = patience(match stage {
-                Stage::Sending => policy.stalled_body.saturating_add(policy.connect),
-                Stage::Sent => policy.first_byte.saturating_add(DRAIN),
-            });
-            if let Ok(answer) = tokio::time::timeout_at(since + limit, request.as_mut()).await {
-                return Ok(answer);
-            }
-            if self.progress.get() == (since, stage) {
-                return Err(match stage {
-                    Stage::Sending => Stalled::Sending(limit),
-                    Stage::Sent => Stalled::Answering(limit),
-                });
-            }
-        }
     }
 }
 
@@ -143,19 +97,11 @@ pub(super) fn hash<D: Digest + 'static>(bytes: Bytes) -> impl Future<Output = St
     }
 }
 
-impl Progress {
-    fn get(&self) -> (Instant, Stage) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn set(&self, stage: Stage) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), stage);
-    }
-}
-
 struct WatchedBody {
     rest: Bytes,
-    progress: Arc<Progress>,
+    /// Of the whole body.
+    bytes: usize,
+    progress: Progress,
 }
 
 impl http_body::Body for WatchedBody {
@@ -171,7 +117,10 @@ impl http_body::Body for WatchedBody {
         }
         let size = self.rest.len().min(CHUNK_BYTES);
         let chunk = self.rest.split_to(size);
-        self.progress.set(if self.rest.is_empty() { Stage::Sent } else { Stage::Sending });
+        match self.rest.is_empty() {
+            false => self.progress.sending(),
+            true => self.progress.sent(self.bytes),
+        }
         Poll::Ready(Some(Ok(Frame::data(chunk))))
     }
 

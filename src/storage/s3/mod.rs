@@ -99,7 +99,7 @@ struct Place {
 impl S3 {
     /// The bucket that `config` describes. Makes no request; fails when certificates cannot be read.
     ///
-    /// Of `policy` it takes the time to connect and the longest silence while a body goes up.
+    /// Of `policy` it takes the time to connect; the rest is for [`super::retry::Retry`].
     pub fn open(config: S3Config, policy: RetryPolicy) -> Result<S3> {
         let location = config.location();
         let certificates = match (&config.ca_bundle, config.scheme()) {
@@ -330,8 +330,8 @@ impl Place {
             .customize()
             .interceptor(self.create_headers.clone())
             .interceptor(signed.interceptor());
-        match signed.watch(&self.policy, request.send()).await {
-            Ok(Ok(answer)) => {
+        match request.send().await {
+            Ok(answer) => {
                 self.saw_bucket();
                 match (sent.confirm(self, key, &answer).await, mode) {
                     (Ok(()), _) => Ok(PutOutcome::Stored),
@@ -342,11 +342,10 @@ impl Place {
                     (Err(error), PutMode::Overwrite) => Err(error),
                 }
             }
-            Ok(Err(error)) if mode == PutMode::CreateOnly && status(&error) == Some(412) => {
+            Err(error) if mode == PutMode::CreateOnly && status(&error) == Some(412) => {
                 Ok(PutOutcome::AlreadyExists)
             }
-            Ok(Err(error)) => Err(call.failed(error)),
-            Err(stalled) => Err(call.stalled(&stalled)),
+            Err(error) => Err(call.failed(error)),
         }
     }
 }
