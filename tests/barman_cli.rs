@@ -319,6 +319,16 @@ fn wal_goes_up_and_comes_down() {
     assert!(text.contains("already archived") && text.contains(" ERROR: "), "{text}");
     assert!(text.contains("hint: ") && text.contains("give it a server name of its own"), "{text}");
     assert_eq!(fs::read_dir(place.path("archive/srv/wals/0000000100000000")).unwrap().count(), 1);
+
+    // A partial segment of another promotion is refused by nobody, as it would hold up the archiver.
+    for last in [1, 2] {
+        let mut partial = segment(1);
+        *partial.last_mut().unwrap() = last;
+        fs::write(work.join(format!("pg_wal/{SEGMENT}.partial")), &partial).unwrap();
+        ended(place.barman(&format!("wal-archive URL srv pg_wal/{SEGMENT}.partial")), 0);
+        ended(place.barman(&format!("wal-restore URL srv {SEGMENT}.partial pg_wal/PARTIAL")), 0);
+        assert_eq!(fs::read(work.join("pg_wal/PARTIAL")).unwrap(), partial);
+    }
 }
 
 #[test]

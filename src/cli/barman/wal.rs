@@ -29,7 +29,7 @@ use super::objects::{encryption, tags};
 use super::place::Objects;
 use super::{Command, Error, WHOLE_FILES, values};
 
-/// `wal-archive`: one file, and never over another content of the same name.
+/// `wal-archive`: one file, and never over another content of the same name; only a partial segment may be replaced.
 pub fn archive(session: &Session) -> Result<(), cli::Error> {
     let path = file_to_archive(session)?;
     let file = wal_name(&path.file_name().unwrap_or_default().to_string_lossy(), &path)?;
@@ -40,7 +40,12 @@ pub fn archive(session: &Session) -> Result<(), cli::Error> {
         return session.probe();
     }
     let options = wal_push::Options {
-        overwrite: Overwrite::Prevent,
+        overwrite: match file {
+            // Two servers that were promoted from one segment each have their own: refused, it would hold up all WAL
+            // after it.
+            WalFileName::Partial(_) => Overwrite::Allow,
+            _ => Overwrite::Prevent,
+        },
         concurrency: 1,
         files_at_most: 1,
         check: SegmentCheck::Verify,
