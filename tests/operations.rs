@@ -211,6 +211,9 @@ fn wal_push_that_cannot_compare() {
         let error = on_one_thread(wal_push::run(&context(&memory), &path, options)).unwrap_err();
         assert_eq!(error.class(), class, "{error}");
         assert!(error.to_string().contains(key.as_str()), "{error}");
+        assert!(error.to_string().contains("cannot be compared"), "{error}");
+        let says_to_remove = error.hint().is_some_and(|hint| hint.contains("removed"));
+        assert_eq!(says_to_remove, class == Class::Integrity, "{error}");
         assert_eq!(memory.content(&key).unwrap(), object);
     }
 }

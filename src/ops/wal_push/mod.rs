@@ -326,7 +326,13 @@ impl<'a> Pusher<'a> {
     async fn is_archived(&self, file: &WalFile, claimant: Option<Claimant>) -> Result<bool, Error> {
         let Some(existing) = archived::open(self.ctx, &file.name).await? else { return Ok(false) };
         let key = existing.key.clone();
-        if !existing.equals(self.ctx, &file.path).await? {
+        let equal = existing.equals(self.ctx, &file.path).await.map_err(|error| match error {
+            Error::Content { .. } => {
+                Error::CannotCompare { file: file.name.clone(), source: Box::new(error) }
+            }
+            other => other,
+        })?;
+        if !equal {
             self.check_owner(claimant).await?;
             return Err(Error::AlreadyArchived { file: file.name.clone(), key });
         }

@@ -1,0 +1,246 @@
+//! A request that contradicts itself or the repository.
+
+use std::path::PathBuf;
+
+use crate::layout::Name;
+use crate::layout::barman::{BackupId, Status};
+use crate::layout::walg::BackupName;
+use crate::pg::{Lsn, ParseError, TimelineId};
+use crate::retention::{self, Refusal};
+
+use super::Class;
+use crate::ops::backup_push::Unfit;
+
+/// A request that cannot be fulfilled as it was made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// A backup is chosen by its name or by user data.
+    #[error("either a backup name or user data must be given to choose a backup, not both and not neither")]
+    BackupChoice,
+    /// No backup carries the user data.
+    #[error("no backup has the given user data")]
+    NoUserData,
+    /// Several backups carry the user data.
+    #[error("{} backups have the given user data: {}", .0.len(), join(.0))]
+    AmbiguousUserData(Vec<BackupName>),
+    /// A permanent delta builds on the backup.
+    #[error("backup `{name}` cannot be marked as impermanent: the permanent delta `{child}` builds on it")]
+    PermanentChild {
+        /// The backup.
+        name: BackupName,
+        /// The delta.
+        child: BackupName,
+    },
+    /// Recovery from the backup cannot reach the timeline.
+    #[error("backup `{name}` is not in the history of timeline {timeline}")]
+    NotInHistory {
+        /// The backup.
+        name: BackupName,
+        /// The timeline.
+        timeline: TimelineId,
+    },
+    /// Retention refuses.
+    #[error(transparent)]
+    Retention(#[from] Refusal),
+    /// The same by barman's rules.
+    #[error(transparent)]
+    BarmanRetention(#[from] retention::barman::Refusal),
+    /// Only a complete backup can be kept.
+    #[error("backup `{id}` cannot be kept: its status is {status}, not DONE")]
+    NotDone {
+        /// The backup.
+        id: BackupId,
+        /// What has become of it.
+        status: Status,
+    },
+    /// No backup was complete at the point or on the timeline that is to be recovered to.
+    #[error("no backup from which to recover to this target")]
+    NoBackupBefore,
+    /// The latest timeline of an archive that has none.
+    #[error("the archive holds no WAL")]
+    NoWal,
+    /// Two backups would have the same name.
+    #[error("backup `{0}` already exists")]
+    BackupExists(Name, NamedBy),
+    /// Another process is writing the backup of this name.
+    #[error("backup `{0}` is being written by another backup-push, or was left unfinished by one")]
+    BackupRunning(Name, NamedBy),
+    /// The WAL of two clusters would get the same names.
+    #[error(
+        "finish LSN {finish} of backup `{name}`, which is another cluster's, is greater than current LSN {current}"
+    )]
+    OtherClusterAhead {
+        /// The latest backup.
+        name: BackupName,
+        /// Where it ends.
+        finish: Lsn,
+        /// How far the server's own WAL has come.
+        current: Lsn,
+    },
+    /// The parent of a delta was deleted while the delta was taken.
+    #[error("the delta cannot be completed: its parent `{parent}` was deleted meanwhile")]
+    ParentGone {
+        /// What it builds on.
+        parent: BackupName,
+    },
+    /// A backup was deleted before it was complete.
+    #[error("backup `{0}` cannot be completed: somebody deleted it meanwhile")]
+    DeletedMeanwhile(Name),
+    /// The source of a copy has no such backup, or it was not finished.
+    #[error("there is no finished backup `{name}` to copy")]
+    NoBackupToCopy {
+        /// The name asked for.
+        name: String,
+    },
+    /// The label of a backup makes no sense.
+    #[error("backup `{backup}` has a bad backup_label: {source}")]
+    Label {
+        /// The backup.
+        backup: Name,
+        /// What is wrong.
+        source: ParseError,
+    },
+    /// A delta cannot be restored without the list of its files.
+    #[error("backup `{0}` is a delta and has no usable files_metadata.json, so it cannot be restored")]
+    DeltaWithoutFiles(BackupName),
+    /// A delta builds on a file that its parent does not have.
+    #[error("the chain of deltas is broken: backup `{backup}` does not describe the file `{file}`")]
+    BrokenChain {
+        /// The parent.
+        backup: BackupName,
+        /// The file.
+        file: String,
+    },
+    /// A backup lacks the tar without which it is none.
+    #[error("backup `{0}` is incomplete: it has no pg_control tar")]
+    NoControlTar(BackupName),
+    /// A backup that was named as the parent of a delta cannot be one.
+    #[error("backup `{name}` cannot be the parent of a delta: {unfit}")]
+    Parent {
+        /// The backup.
+        name: BackupName,
+        /// Why not.
+        unfit: Box<Unfit>,
+    },
+    /// None of a backup's tars holds a file that its list of files names.
+    #[error("backup `{backup}` is incomplete: none of its tars holds the file `{file}`")]
+    MissingFile {
+        /// The backup.
+        backup: BackupName,
+        /// The file.
+        file: String,
+    },
+    /// A backup lacks the label that says where its recovery begins.
+    #[error("backup `{0}` is incomplete: it has no backup_label")]
+    NoLabel(BackupName),
+    /// A tablespace would be restored into a place that is in use.
+    #[error("tablespace {oid} cannot be restored to `{}`: the directory is not empty", location.display())]
+    TablespaceNotEmpty {
+        /// The tablespace.
+        oid: String,
+        /// Where it would go.
+        location: PathBuf,
+    },
+    /// A tablespace would be restored into a place that something else is restored into.
+    #[error("tablespace {oid} cannot be restored to `{}`: {} goes there", location.display(), occupant(.other))]
+    TablespacePlaceTaken {
+        /// The tablespace.
+        oid: String,
+        /// Where it would go.
+        location: PathBuf,
+        /// The other tablespace, or `None` for the data directory.
+        other: Option<String>,
+    },
+    /// A tablespace cannot go where it was, or others go elsewhere, and nobody says where this one goes.
+    #[error("nothing says where tablespace {oid} goes")]
+    TablespaceWithoutPlace {
+        /// The tablespace.
+        oid: String,
+    },
+    /// A backup that is made of snapshots of volumes.
+    #[error("backup `{0}` is made of snapshots of volumes, there are no tars to restore")]
+    Snapshots(Name),
+    /// The backup ended before the point it should cover.
+    #[error("WAL up to {needed} is needed, but the server says {reached}")]
+    Behind {
+        /// What is needed.
+        needed: Lsn,
+        /// What there is.
+        reached: Lsn,
+    },
+}
+
+impl RequestError {
+    /// Its class: the request is wrong, or what was asked for is not whole.
+    pub(super) fn class(&self) -> Class {
+        match self {
+            RequestError::BrokenChain { .. }
+            | RequestError::DeltaWithoutFiles(_)
+            | RequestError::NoControlTar(_)
+            | RequestError::NoLabel(_)
+            | RequestError::MissingFile { .. } => Class::Integrity,
+            _ => Class::Usage,
+        }
+    }
+
+    /// What a person can do about it.
+    pub(super) fn hint(&self) -> Option<&str> {
+        match self {
+            RequestError::Retention(refusal) => Some(refusal.hint()),
+            RequestError::BarmanRetention(refusal) => Some(refusal.hint()),
+            RequestError::PermanentChild { .. } => Some("mark the delta as impermanent first"),
+            RequestError::BackupExists(_, by) | RequestError::BackupRunning(_, by) => Some(by.hint()),
+            RequestError::OtherClusterAhead { .. } => Some(
+                "each cluster needs a storage prefix of its own; if the other one is gone for good, --full takes the \
+                 first backup of this one",
+            ),
+            RequestError::TablespaceNotEmpty { .. } => Some(
+                "empty it, or choose other places: --restore-spec of backup-fetch, --tablespace of barman-cloud-restore",
+            ),
+            RequestError::TablespacePlaceTaken { .. } | RequestError::TablespaceWithoutPlace { .. } => Some(
+                "give each tablespace of the backup a place of its own: --restore-spec of backup-fetch, --tablespace of barman-cloud-restore",
+            ),
+            RequestError::Parent { .. } => {
+                Some("without a named parent one is chosen, or a full backup taken; --full takes one at once")
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What the name of a new backup comes from, and so who else can have chosen the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NamedBy {
+    /// The segment in which it starts, on a primary, which begins a new one for each backup.
+    NewSegment,
+    /// The segment in which it starts, on a standby, where that is the segment of the last restartpoint.
+    Restartpoint,
+    /// The second in which it starts.
+    Second,
+}
+
+impl NamedBy {
+    fn hint(self) -> &'static str {
+        match self {
+            NamedBy::NewSegment => {
+                "no server starts two backups in one segment: another cluster uses this storage prefix, or this one was \
+                 set back to an earlier time; each needs a prefix of its own"
+            }
+            NamedBy::Restartpoint => {
+                "on a standby a new backup needs a new restartpoint: run CHECKPOINT on the primary and wait for it"
+            }
+            NamedBy::Second => {
+                "another host takes backups under the same server name; try again, or use another name"
+            }
+        }
+    }
+}
+
+fn join(names: &[BackupName]) -> String {
+    names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn occupant(tablespace: &Option<String>) -> String {
+    tablespace.as_ref().map_or_else(|| "the data directory".to_owned(), |oid| format!("tablespace {oid}"))
+}
