@@ -7,6 +7,7 @@ mod support;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use aws_sdk_s3::types::ObjectLockLegalHoldStatus;
 use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
 use seawall::catalog::barman::Annotations;
@@ -14,7 +15,7 @@ use seawall::cli::barman::output;
 use seawall::codec::{Cipher, Compression, Method};
 use seawall::layout::barman::{BackupId, BackupInfo, BackupTime, Barman as Layout, Partials, Status, names};
 use seawall::ops::Context;
-use seawall::ops::barman::backup_delete::{self, DeleteRequest, Options};
+use seawall::ops::barman::backup_delete::{self, DeleteRequest, Locks, Options};
 use seawall::ops::barman::{backup_keep, backup_list, backup_show};
 use seawall::ops::delete::Mode;
 use seawall::pg::{Lsn, SegmentName, TimelineId, WalFileName};
@@ -310,6 +311,32 @@ fn each_folder_once(printed: &str) -> String {
     lines.collect()
 }
 
+/// Of a backup of which the service keeps an object, nothing goes.
+#[test]
+fn a_locked_backup_stays() {
+    let barman = require!(Barman::real());
+    let mut server = Server::new(&barman, require!(Bucket::with_locks()), "cloud");
+    let backup = id(1);
+    server.put(&names::backup_info_key(backup), &info(Status::Done, 1, 2, 3).to_string());
+    let tar = |name| names::backup_prefix(backup).key(name).unwrap();
+    for name in ["data.tar", "data_0001.tar", "16385.tar"] {
+        server.put(&tar(name), "tar");
+    }
+    let (keys, id) = (server.bucket.keys(), backup.to_string());
+    let held = format!("{}/{}", server.name, tar("data_0001.tar"));
+    server.bucket.hold(&held, ObjectLockLegalHoldStatus::On);
+    let seawall = Barman::seawall(&server.scratch).for_bucket(&server.bucket);
+    for tool in [server.barman.clone(), seawall] {
+        server.barman = tool;
+        let refused = server.barman("backup-delete", &["--check-object-lock", "-b", &id]).fails(1);
+        refused.stderr_has("data_0001.tar").stderr_has("legal hold");
+        assert_eq!(server.bucket.keys(), keys);
+    }
+    server.bucket.hold(&held, ObjectLockLegalHoldStatus::Off);
+    server.barman("backup-delete", &["--check-object-lock", "-b", &id]).success();
+    assert_eq!(server.bucket.keys(), Vec::<String>::new());
+}
+
 /// `backup-delete --dry-run`, by policies and by backups.
 #[test]
 fn what_would_be_deleted() {
@@ -338,6 +365,7 @@ fn what_would_be_deleted() {
             let options = Options {
                 request,
                 minimum_redundancy: usize::try_from(minimum).unwrap(),
+                locks: Locks::Ignore,
                 mode: Mode::DryRun,
             };
             let ours = server.runtime.block_on(backup_delete::run(

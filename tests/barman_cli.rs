@@ -206,11 +206,6 @@ fn what_is_not_supported_is_refused() {
         ("wal-archive --kms-key-name k URL srv x", 3, "--kms-key-name is not supported\nhint: for S3"),
         ("backup-list --cloud-provider azure-blob-storage URL srv", 3, "azure-blob-storage is not supported"),
         ("restore --snapshot-recovery-instance i URL srv id d", 3, "-instance is not supported\nhint: "),
-        (
-            "backup-delete --check-object-lock -b id URL srv",
-            3,
-            "--check-object-lock is not supported\nhint: ",
-        ),
         ("backup --encryption-scope s URL srv", 3, "--encryption-scope is not supported\nhint: for S3"),
     ] {
         let text = stderr(&ended(place.barman(line), expected));

@@ -100,6 +100,12 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// deleted; `Err` means that nothing is known of any key.
     fn delete<'a>(&'a self, keys: &'a [Key]) -> BoxFuture<'a, Result<DeleteReport>>;
 
+    /// What keeps an object from being deleted for good. `None` also where nothing ever does, where the object is missing, and
+    /// where the service does not tell whoever asks.
+    fn lock<'a>(&'a self, _key: &'a Key) -> BoxFuture<'a, Result<Option<Lock>>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
     /// One page of the objects below `prefix` that were begun and neither finished nor given up, by any process, now or
     /// long ago: what killed processes have left, and what is being written. Pages as those of [`Storage::list_page`].
     fn unfinished_page<'a>(
@@ -164,6 +170,24 @@ pub struct ObjectMeta {
     pub modified: jiff::Timestamp,
     /// Its tag, where the storage has one.
     pub etag: Option<ETag>,
+}
+
+/// What keeps an object from being deleted for good (S3 Object Lock).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lock {
+    /// It has to be kept until then.
+    Until(jiff::Timestamp),
+    /// Somebody wants it kept until he says otherwise.
+    LegalHold,
+}
+
+impl fmt::Display for Lock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Lock::Until(time) => write!(f, "locked until {time:.0}"),
+            Lock::LegalHold => f.write_str("under a legal hold"),
+        }
+    }
 }
 
 /// The content of an object, streamed.

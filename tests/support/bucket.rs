@@ -10,7 +10,7 @@ use aws_sdk_s3::config::{
     BehaviorVersion, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
 };
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::MultipartUpload;
+use aws_sdk_s3::types::{MultipartUpload, ObjectLockLegalHold, ObjectLockLegalHoldStatus};
 
 use super::available::Missing;
 use super::scratch::Scratch;
@@ -34,6 +34,14 @@ struct S3Bucket {
     name: String,
     /// Of the keys of the repository; empty, or ends with `/`.
     prefix: &'static str,
+    locks: Locks,
+}
+
+/// Whether a bucket can keep objects from being deleted. What was locked stays in it when the test ends.
+#[derive(Clone, Copy, PartialEq)]
+enum Locks {
+    None,
+    OfObjects,
 }
 
 /// Repositories lie below the bucket's root, so that nothing beside them may be touched, if a test does not say otherwise.
@@ -51,20 +59,25 @@ impl Bucket {
 
     /// A bucket on OpenStack Swift.
     pub fn swift() -> Result<Self, Missing> {
-        Self::s3("SEAWALL_TEST_SWIFT", "Swift", PREFIX)
+        Self::s3("SEAWALL_TEST_SWIFT", "Swift", PREFIX, Locks::None)
     }
 
     /// A bucket on versitygw.
     pub fn versitygw() -> Result<Self, Missing> {
-        Self::s3("SEAWALL_TEST_VERSITYGW", "versitygw", PREFIX)
+        Self::s3("SEAWALL_TEST_VERSITYGW", "versitygw", PREFIX, Locks::None)
+    }
+
+    /// A bucket on versitygw that keeps versions and locks objects.
+    pub fn with_locks() -> Result<Self, Missing> {
+        Self::s3("SEAWALL_TEST_VERSITYGW", "versitygw", PREFIX, Locks::OfObjects)
     }
 
     /// A bucket on versitygw that is the repository, without a prefix.
     pub fn whole_versitygw() -> Result<Self, Missing> {
-        Self::s3("SEAWALL_TEST_VERSITYGW", "versitygw", "")
+        Self::s3("SEAWALL_TEST_VERSITYGW", "versitygw", "", Locks::None)
     }
 
-    fn s3(variable: &str, server: &str, prefix: &'static str) -> Result<Self, Missing> {
+    fn s3(variable: &str, server: &str, prefix: &'static str, locks: Locks) -> Result<Self, Missing> {
         let value = std::env::var(variable).map_err(|_| {
             Missing::installable(format!("no {server}, {variable} is not set (scripts/test sets it)"))
         })?;
@@ -88,8 +101,11 @@ impl Bucket {
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
             name: name.clone(),
             prefix,
+            locks,
         };
-        bucket.wait(bucket.client.create_bucket().bucket(&name).send()).unwrap();
+        let create = bucket.client.create_bucket().bucket(&name);
+        let create = create.object_lock_enabled_for_bucket(locks == Locks::OfObjects);
+        bucket.wait(create.send()).unwrap();
         let env = [
             ("WALG_S3_PREFIX", format!("s3://{name}/{prefix}").trim_end_matches('/')),
             ("AWS_ENDPOINT", endpoint),
@@ -185,6 +201,14 @@ impl Bucket {
         }
     }
 
+    /// Puts an object of a bucket [with locks](Bucket::with_locks) under a legal hold, or takes it away.
+    pub fn hold(&self, key: &str, status: ObjectLockLegalHoldStatus) {
+        let Place::S3(bucket) = &self.place else { panic!("no locks in a directory") };
+        let hold = ObjectLockLegalHold::builder().status(status).build();
+        let request = bucket.client.put_object_legal_hold().bucket(&bucket.name).key(bucket.key(key));
+        bucket.wait(request.legal_hold(hold).send()).unwrap();
+    }
+
     pub fn delete(&self, key: &str) {
         match &self.place {
             Place::Directory(root) => fs::remove_file(root.join(key)).unwrap(),
@@ -251,7 +275,7 @@ impl S3Bucket {
 
 impl Drop for S3Bucket {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() || self.locks == Locks::OfObjects {
             return; // the server is wiped after the tests; a second panic would hide the first
         }
         self.abort_uploads();

@@ -6,7 +6,7 @@ use crate::cli::printer;
 use crate::cli::session::{self, Threads};
 use crate::codec::Compression;
 use crate::layout::barman::Keep;
-use crate::ops::barman::backup_delete::{self, DeleteRequest};
+use crate::ops::barman::backup_delete::{self, DeleteRequest, Locks};
 use crate::ops::barman::backup_keep::{self, Action};
 use crate::ops::barman::backup_list::{self, BackupList};
 use crate::ops::barman::backup_show;
@@ -15,7 +15,8 @@ use crate::retention::barman::RetentionPolicy;
 
 use super::commands::Session;
 use super::flags::{
-    BACKUP_ID, BATCH_SIZE, DRY_RUN, FORMAT, KEEP_TARGET, MINIMUM_REDUNDANCY, RELEASE, RETENTION_POLICY,
+    BACKUP_ID, BATCH_SIZE, CHECK_OBJECT_LOCK, DRY_RUN, FORMAT, KEEP_TARGET, MINIMUM_REDUNDANCY, RELEASE,
+    RETENTION_POLICY,
 };
 use super::place::Objects;
 use super::{WHOLE_FILES, output, values};
@@ -89,6 +90,7 @@ pub fn delete(session: &Session) -> Result<(), cli::Error> {
     let options = backup_delete::Options {
         request,
         minimum_redundancy: usize::try_from(redundancy).unwrap_or(usize::MAX),
+        locks: if session.line.has(&CHECK_OBJECT_LOCK) { Locks::Check } else { Locks::Ignore },
         mode: if session.line.has(&DRY_RUN) { Mode::DryRun } else { Mode::Confirmed },
     };
     let objects =

@@ -222,8 +222,9 @@ flags! {
     /// Delete: keys of one request.
     BATCH_SIZE = Flag::value(&["--batch-size"], "N", "objects deleted by one request (default: 1000)");
     /// Delete: look for locks.
-    CHECK_OBJECT_LOCK = Flag::switch(&["--check-object-lock"], "").refused(
-        "leave the flag out; in a bucket with locks a delete only hides an object, until its lock ends",
+    CHECK_OBJECT_LOCK = Flag::switch(
+        &["--check-object-lock"],
+        "delete nothing of a backup that the service keeps from being deleted (S3 Object Lock): asks for each of its files",
     );
 }
 

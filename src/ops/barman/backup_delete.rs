@@ -5,6 +5,7 @@
 //! since it is being deleted: from then on nobody takes it for a backup. It goes last, after the tars and the WAL: as long
 //! as it is there the same command, be it of a policy, finishes what an interruption left.
 
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
 use crate::catalog::barman::{self as catalog, Annotations, BackupEntry};
@@ -26,9 +27,23 @@ pub struct Options {
     pub request: DeleteRequest,
     /// How many backups must stay.
     pub minimum_redundancy: usize,
+    /// Whether locks are looked for first.
+    pub locks: Locks,
     /// Whether to do it.
     pub mode: Mode,
 }
+
+/// What becomes of a backup whose objects the service keeps from being deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Locks {
+    /// Nobody asks: in such a bucket a delete hides an object, and what it held stays until the lock ends.
+    Ignore,
+    /// Nothing of it goes. That costs a request for each of its tars.
+    Check,
+}
+
+/// Requests at once that ask for locks.
+const LOCKS_AT_ONCE: usize = 16;
 
 /// By which rule to delete.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,7 +83,7 @@ pub async fn run(ctx: &Context, annotations: &Annotations, options: Options) -> 
     let backups = ctx.until_cancelled(plan(ctx, annotations, &options)).await?;
     let mut deletion = Deletion { backups, removal: Removal::default() };
     if options.mode == Mode::Confirmed {
-        execute(ctx, &deletion.backups, &mut deletion.removal).await?;
+        execute(ctx, &deletion.backups, options.locks, &mut deletion.removal).await?;
     }
     Ok(deletion)
 }
@@ -183,14 +198,34 @@ async fn announce(ctx: &Context, backup: &BackupRemoval) -> Result<(), Error> {
     }
 }
 
+/// Refuses a backup of which a tar is locked.
+async fn refuse_locked(ctx: &Context, backup: &BackupRemoval) -> Result<(), Error> {
+    let asked = backup.tars.iter().map(|key| async move { Ok((key, ctx.storage.lock(key).await?)) });
+    let mut asked = stream::iter(asked).buffered(LOCKS_AT_ONCE);
+    while let Some((key, lock)) = asked.try_next().await.map_err(Error::Storage)? {
+        if let Some(lock) = lock {
+            return Err(RequestError::Locked { id: backup.id, key: key.clone(), lock }.into());
+        }
+    }
+    Ok(())
+}
+
 /// Deletes in the plan's order. What stays keeps its `backup.info`, and all newer backups.
-async fn execute(ctx: &Context, backups: &[BackupRemoval], removal: &mut Removal) -> Result<(), Error> {
+async fn execute(
+    ctx: &Context,
+    backups: &[BackupRemoval],
+    locks: Locks,
+    removal: &mut Removal,
+) -> Result<(), Error> {
     let pieces =
         backups.iter().map(|backup| backup.tars.len() + 1 + backup.wal.keys().count()).sum::<usize>();
     ctx.progress.expect_pieces(u64::try_from(pieces).unwrap_or(u64::MAX));
     for backup in backups {
         if ctx.cancel.is_cancelled() {
             return Err(Error::Cancelled);
+        }
+        if locks == Locks::Check {
+            ctx.until_cancelled(refuse_locked(ctx, backup)).await?;
         }
         announce(ctx, backup).await?;
         let wal: Vec<Key> = backup.wal.keys().cloned().collect();

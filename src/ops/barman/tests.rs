@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::backup_delete::{self, DeleteRequest, Options};
+use super::backup_delete::{self, DeleteRequest, Locks, Options};
 use super::{backup_keep, backup_list, backup_show};
 use crate::catalog::barman::Annotations;
 use crate::layout::barman::{BackupId, BackupInfo, BackupTime, Barman, Keep, Partials, Status, names};
@@ -62,7 +62,7 @@ fn repository() -> Memory {
 }
 
 fn delete(request: DeleteRequest, mode: Mode) -> Options {
-    Options { request, minimum_redundancy: 0, mode }
+    Options { request, minimum_redundancy: 0, locks: Locks::Ignore, mode }
 }
 
 fn policy(text: &str) -> DeleteRequest {

@@ -8,6 +8,8 @@ use crate::layout::walg::BackupName;
 use crate::pg::{Lsn, ParseError, TimelineId};
 use crate::retention::{self, Refusal};
 
+use crate::storage::{Key, Lock};
+
 use super::Class;
 use crate::ops::backup_push::Unfit;
 
@@ -53,6 +55,16 @@ pub enum RequestError {
         id: BackupId,
         /// What has become of it.
         status: Status,
+    },
+    /// The service keeps a tar of the backup from being deleted.
+    #[error("backup `{id}` cannot be deleted: `{key}` is {lock}")]
+    Locked {
+        /// The backup.
+        id: BackupId,
+        /// The tar.
+        key: Key,
+        /// What keeps it.
+        lock: Lock,
     },
     /// No backup was complete at the point or on the timeline that is to be recovered to.
     #[error("no backup from which to recover to this target")]
@@ -189,6 +201,9 @@ impl RequestError {
         match self {
             RequestError::Retention(refusal) => Some(refusal.hint()),
             RequestError::BarmanRetention(refusal) => Some(refusal.hint()),
+            RequestError::Locked { .. } => Some(
+                "nothing of it was deleted; without --check-object-lock it is hidden, and its objects stay until the lock ends",
+            ),
             RequestError::PermanentChild { .. } => Some("mark the delta as impermanent first"),
             RequestError::BackupExists(_, by) | RequestError::BackupRunning(_, by) => Some(by.hint()),
             RequestError::OtherClusterAhead { .. } => Some(

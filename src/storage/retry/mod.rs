@@ -27,8 +27,9 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::{
-    Body, DeleteReport, Depth, ETag, Error, Key, Limits, ListPage, Location, ObjectMeta, PageToken, Prefix,
-    PutMode, PutOutcome, Result, RetryAdvice, SharedStorage, Storage, Unfinished, UnfinishedPage, Upload,
+    Body, DeleteReport, Depth, ETag, Error, Key, Limits, ListPage, Location, Lock, ObjectMeta, PageToken,
+    Prefix, PutMode, PutOutcome, Result, RetryAdvice, SharedStorage, Storage, Unfinished, UnfinishedPage,
+    Upload,
 };
 use call::{Call, Class, Tries};
 pub use policy::RetryPolicy;
@@ -156,6 +157,10 @@ impl Storage for Retry {
             Ok(report)
         }
         .boxed()
+    }
+
+    fn lock<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<Lock>>> {
+        async move { self.call("head", Some(key), Class::Ask).run(|| self.inner.lock(key)).await }.boxed()
     }
 
     fn unfinished_page<'a>(

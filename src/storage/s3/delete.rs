@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
-use aws_sdk_s3::types::{Delete, ObjectIdentifier};
+use aws_sdk_s3::types::{Delete, ObjectIdentifier, ObjectLockLegalHoldStatus};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use md5::{Digest, Md5};
 
-use super::Place;
 use super::document::Whole;
-use crate::storage::{DeleteReport, ErrorKind, Key, Result};
+use super::{Place, modified, status};
+use crate::storage::{DeleteReport, ErrorKind, Key, Lock, Result};
 
 /// Keys of one request; more are refused.
 pub(super) const MAX_KEYS: usize = 1000;
@@ -67,6 +67,26 @@ async fn delete_batch(place: &Place, keys: &[Key], report: &mut DeleteReport) ->
         }
     }
     Ok(())
+}
+
+/// What keeps an object from being deleted for good. The service tells whoever has the right to see it
+/// (`s3:GetObjectRetention`, `s3:GetObjectLegalHold`), and says nothing to others.
+pub(super) async fn lock(place: &Place, key: &Key) -> Result<Option<Lock>> {
+    let request = place.client().await?.head_object().bucket(&place.config.bucket).key(place.full(key));
+    let answer = match request.customize().interceptor(place.content_headers.clone()).send().await {
+        Ok(answer) => answer,
+        Err(error) if status(&error) == Some(404) => return Ok(None),
+        Err(error) => return Err(place.call("head", Some(key)).failed(error)),
+    };
+    let until = modified(answer.object_lock_retain_until_date());
+    Ok(
+        match (until.filter(|until| *until > jiff::Timestamp::now()), answer.object_lock_legal_hold_status())
+        {
+            (Some(until), _) => Some(Lock::Until(until)),
+            (None, Some(ObjectLockLegalHoldStatus::On)) => Some(Lock::LegalHold),
+            (None, _) => None,
+        },
+    )
 }
 
 /// Sends the MD5 of the body in place of the SDK's CRC: every service knows it, and some insist on it.

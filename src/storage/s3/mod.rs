@@ -61,7 +61,7 @@ pub use self::profile::{PartSizes, Profile};
 use self::stored::Sent;
 use super::retry::RetryPolicy;
 use super::{
-    Body, DeleteReport, Depth, ETag, Error, ErrorKind, Key, Limits, ListPage, Location, ObjectMeta,
+    Body, DeleteReport, Depth, ETag, Error, ErrorKind, Key, Limits, ListPage, Location, Lock, ObjectMeta,
     PageToken, Prefix, PutMode, PutOutcome, Result, Storage, Unfinished, UnfinishedPage, Upload,
 };
 
@@ -491,6 +491,10 @@ impl Storage for S3 {
 
     fn delete<'a>(&'a self, keys: &'a [Key]) -> BoxFuture<'a, Result<DeleteReport>> {
         delete::delete(&self.place, keys).boxed()
+    }
+
+    fn lock<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<Lock>>> {
+        delete::lock(&self.place, key).boxed()
     }
 
     fn unfinished_page<'a>(
