@@ -6,6 +6,8 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
+use std::net::TcpListener;
 use std::process::Command;
 use std::time::Duration;
 
@@ -235,6 +237,35 @@ fn a_lost_server_and_an_absent_one_are_told_apart() {
         assert!(matches!(error, Error::Connect { .. }), "{error:?}");
         assert!(!error.to_string().contains("localhost"), "{error}");
     });
+}
+
+/// One that takes the connection and nothing else, and one that lets everybody in and answers no question.
+#[test]
+fn a_server_that_stays_silent_is_not_waited_for() {
+    // AuthenticationOk and ReadyForQuery: the manual's chapter "Message Formats".
+    let welcome = [&b"R\0\0\0\x08\0\0\0\0"[..], b"Z\0\0\0\x05I"].concat();
+    for says in [Vec::new(), welcome] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port().to_string();
+        std::thread::spawn(move || {
+            let mut kept = Vec::new();
+            for connection in listener.incoming() {
+                let mut connection = connection.unwrap();
+                connection.write_all(&says).unwrap();
+                kept.push(connection);
+            }
+        });
+        let env = [
+            ("PGHOST", "127.0.0.1"),
+            ("PGPORT", &port),
+            ("PGSSLMODE", "disable"),
+            ("PGCONNECT_TIMEOUT", "1"),
+        ];
+        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let error = run(Session::connect(&conninfo(&env))).unwrap_err();
+        assert!(matches!(error, Error::Connect { .. }), "{error:?}");
+        assert!(error.to_string().contains("no answer in 1 s"), "{error}");
+    }
 }
 
 #[test]

@@ -36,6 +36,14 @@ impl PrefetchDir {
         self.running(segment).exists() && matches!(self.lock(), Ok(None))
     }
 
+    /// Whether any segment waits.
+    pub fn is_empty(&self) -> bool {
+        let entries = fs::read_dir(&self.path).into_iter().flatten().flatten();
+        !entries
+            .into_iter()
+            .any(|entry| entry.file_name().to_str().is_some_and(|name| name.parse::<SegmentName>().is_ok()))
+    }
+
     /// Says that a segment is on its way.
     pub fn running(&self, segment: SegmentName) -> PathBuf {
         self.path.join("running").join(segment.to_string())

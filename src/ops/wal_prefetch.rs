@@ -40,7 +40,7 @@ pub async fn run(
 ) -> Result<(), Error> {
     let directory = PrefetchDir::of(destination, options.parent.as_deref());
     directory.create().map_err(Error::file("create", directory.path()))?;
-    let Some(_lock) = directory.lock().map_err(Error::file("lock", directory.path()))? else { return Ok(()) };
+    let Some(lock) = directory.lock().map_err(Error::file("lock", directory.path()))? else { return Ok(()) };
     directory.remove_up_to(current);
 
     let header = check_segment_file(destination, current, None);
@@ -54,8 +54,15 @@ pub async fn run(
     while let Some(fetched) = fetches.next().await {
         match fetched {
             Ok(()) => {}
-            // What follows a missing segment is not archived yet either.
-            Err(Error::NotArchived { .. }) => break,
+            // What follows a missing segment is not archived yet either. Recovery may have come to its end meanwhile, and
+            // cleans up only where no prefetcher is at work.
+            Err(Error::NotArchived { .. }) => {
+                drop((fetches, lock));
+                if directory.is_empty() {
+                    directory.clean();
+                }
+                return Ok(());
+            }
             Err(error) => return Err(error),
         }
     }

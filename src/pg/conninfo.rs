@@ -8,7 +8,7 @@
 //! | PGPASSWORD, PGPASSFILE | the line in `~/.pgpass` |
 //! | PGSERVICE, PGSERVICEFILE | none; `~/.pg_service.conf` |
 //! | PGSSLMODE, PGSSLROOTCERT, PGSSLCERT, PGSSLKEY | `prefer`; the files in `~/.postgresql` that exist |
-//! | PGCONNECT_TIMEOUT, PGAPPNAME, PGOPTIONS, PGCHANNELBINDING | none; `seawall`; none; `prefer` |
+//! | PGCONNECT_TIMEOUT, PGAPPNAME, PGOPTIONS, PGCHANNELBINDING | 30 (libpq: none); `seawall`; none; `prefer` |
 //!
 //! As in libpq a service's parameters come before the variables, and an empty variable is one that is not set. Host and
 //! port may be lists, tried in order; nothing else is ever tried. Source: the manual's chapters "Environment
@@ -32,6 +32,12 @@ use super::tls::{SslMode, TlsError, TlsFiles, client_config};
 /// Where sockets are by default: of Debian's and Red Hat's packages, and of PostgreSQL itself.
 const SOCKET_DIRECTORIES: [&str; 2] = ["/var/run/postgresql", "/tmp"];
 const DEFAULT_PORT: u16 = 5432;
+/// What a server that is well needs in the worst of times.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// A host that is gone is noticed after the idle time and so many questions without an answer: two minutes.
+const KEEPALIVES_IDLE: Duration = Duration::from_secs(60);
+const KEEPALIVES_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVES: u32 = 6;
 
 /// Everything needed to connect. Its Debug form holds no password.
 #[derive(Debug, Clone)]
@@ -107,7 +113,7 @@ impl ConnInfo {
                 Some(text) => return Err(invalid("PGCHANNELBINDING", text)),
             },
             connect_timeout: match parameters.get("connect_timeout", "PGCONNECT_TIMEOUT") {
-                None => None,
+                None => Some(CONNECT_TIMEOUT),
                 Some(text) => {
                     let seconds: i64 =
                         text.trim().parse().map_err(|_| invalid("PGCONNECT_TIMEOUT", &text))?;
@@ -127,7 +133,8 @@ impl ConnInfo {
         &self.database
     }
 
-    /// How long one attempt may take, from the first packet to the end of authentication.
+    /// How long one attempt may take, from the first packet to a session that is ready. libpq would wait for ever; so does
+    /// this when the timeout is given as 0.
     pub(super) fn connect_timeout(&self) -> Option<Duration> {
         self.connect_timeout
     }
@@ -164,7 +171,10 @@ impl ConnInfo {
             .port(server.port)
             .application_name(&self.application_name)
             .channel_binding(self.channel_binding)
-            .keepalives_idle(Duration::from_secs(60));
+            .keepalives_idle(KEEPALIVES_IDLE)
+            .keepalives_interval(KEEPALIVES_INTERVAL)
+            .keepalives_retries(KEEPALIVES)
+            .tcp_user_timeout(KEEPALIVES_IDLE + KEEPALIVES_INTERVAL * KEEPALIVES);
         match &server.host {
             Host::Socket(directory) => config.host_path(directory),
             Host::Name(name) => config.host(name),
@@ -439,7 +449,8 @@ mod tests {
     fn defaults() {
         let info = from(&[("PGHOST", "/x"), ("PGUSER", ""), ("PGPASSWORD", "")]).unwrap();
         assert_eq!((info.database(), info.application_name.as_str()), ("postgres", "seawall"));
-        assert!(info.password.is_none() && info.connect_timeout.is_none() && !info.user.is_empty());
+        assert!(info.password.is_none() && !info.user.is_empty());
+        assert_eq!(info.connect_timeout, Some(CONNECT_TIMEOUT), "nobody waits for ever");
         assert_eq!(info.ssl_mode, SslMode::Prefer);
         assert_eq!(
             from(&[("PGCONNECT_TIMEOUT", "5")]).unwrap().connect_timeout,

@@ -35,6 +35,8 @@ pub struct Session {
     driver: Driver,
     server: String,
     version: PgVersion,
+    /// How long the answer to a question may take that costs the server nothing.
+    patience: Option<Duration>,
 }
 
 impl Session {
@@ -44,15 +46,13 @@ impl Session {
         let mut failure = None;
         for attempt in info.attempts() {
             let server = attempt.server.clone();
-            let connected = match info.connect_timeout() {
-                None => open(attempt).await,
-                Some(limit) => match tokio::time::timeout(limit, open(attempt)).await {
-                    Ok(connected) => connected,
-                    Err(_) => Err(format!("no answer in {} s", limit.as_secs())),
-                },
+            let limit = info.connect_timeout();
+            let ready = async {
+                let (client, driver) = open(attempt).await?;
+                Ok(Session::prepare(client, driver, &server, limit).await)
             };
-            match connected {
-                Ok((client, driver)) => return Session::prepare(client, driver, &server).await,
+            match within(limit, ready).await.unwrap_or_else(Err) {
+                Ok(ready) => return ready,
                 Err(reason) => {
                     tracing::debug!(%server, %reason, "connection attempt failed");
                     failure = Some(Error::Connect {
@@ -66,8 +66,13 @@ impl Session {
         Err(failure.unwrap_or(Error::NoServer))
     }
 
-    async fn prepare(client: Client, driver: Driver, server: &Server) -> Result<Session, Error> {
-        let mut session = Session { client, driver, server: server.to_string(), version: OLDEST };
+    async fn prepare(
+        client: Client,
+        driver: Driver,
+        server: &Server,
+        patience: Option<Duration>,
+    ) -> Result<Session, Error> {
+        let mut session = Session { client, driver, server: server.to_string(), version: OLDEST, patience };
         let settings = "SET search_path = pg_catalog; SET statement_timeout = 0; SET lock_timeout = 0; \
                         SET idle_in_transaction_session_timeout = 0";
         session.execute("prepare session", settings).await?;
@@ -112,7 +117,8 @@ impl Session {
         self.client.is_closed()
     }
 
-    /// Asks the server for a sign of life. Fails with [`Error::Lost`] if there is none.
+    /// Asks the server for a sign of life. Fails with [`Error::Lost`] if the connection is; a server that is busy may
+    /// take its time.
     pub async fn check_alive(&self) -> Result<(), Error> {
         self.execute("check connection", "").await
     }
@@ -137,7 +143,7 @@ impl Session {
                    current_setting('wal_log_hints'), \
                    to_char(pg_postmaster_start_time() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') \
                    FROM pg_control_system() s, pg_control_checkpoint() c, pg_control_init() i";
-        let row = self.row(action, sql, &[]).await?;
+        let row = self.soon(action, self.row(action, sql, &[])).await?;
         let in_recovery: bool = self.get(action, &row, 6)?;
         let identifier: i64 = self.parsed_std(action, &row, 0)?;
         let size_of = |column| -> Result<u64, Error> {
@@ -179,7 +185,7 @@ impl Session {
         let sql = "SELECT CASE WHEN pg_is_in_recovery() THEN timeline_id::text END, \
                    CASE WHEN NOT pg_is_in_recovery() THEN pg_walfile_name(pg_current_wal_insert_lsn()) END \
                    FROM pg_control_checkpoint()";
-        let row = self.row(action, sql, &[]).await?;
+        let row = self.soon(action, self.row(action, sql, &[])).await?;
         match self.get::<Option<String>>(action, &row, 1)? {
             None => self.parsed(action, &row, 0),
             Some(segment) => segment
@@ -194,7 +200,7 @@ impl Session {
         let action = "read WAL position";
         let sql = "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() \
                    ELSE pg_current_wal_lsn() END::text";
-        let row = self.row(action, sql, &[]).await?;
+        let row = self.soon(action, self.row(action, sql, &[])).await?;
         self.parsed(action, &row, 0)
     }
 
@@ -308,6 +314,16 @@ impl Session {
         self.client.query_one(sql, parameters).await.map_err(|error| self.failed(action, &error))
     }
 
+    /// The answer to `question`, which does not take long on a server that is well.
+    async fn soon<T>(
+        &self,
+        action: &'static str,
+        question: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let lost = |reason| Err(Error::Lost { action, server: self.server.clone(), reason });
+        within(self.patience, question).await.unwrap_or_else(lost)
+    }
+
     async fn execute(&self, action: &'static str, sql: &str) -> Result<(), Error> {
         self.client.batch_execute(sql).await.map_err(|error| self.failed(action, &error))
     }
@@ -373,6 +389,16 @@ struct Driver(JoinHandle<()>);
 impl Drop for Driver {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+/// What comes of `work` within `limit`; the error says that nothing did.
+async fn within<T>(limit: Option<Duration>, work: impl Future<Output = T>) -> Result<T, String> {
+    match limit {
+        None => Ok(work.await),
+        Some(limit) => {
+            tokio::time::timeout(limit, work).await.map_err(|_| format!("no answer in {} s", limit.as_secs()))
+        }
     }
 }
 

@@ -503,8 +503,8 @@ keys! {
     PGOPTIONS in Postgres ["PGOPTIONS"]: Text;
     /// name of the session in the server's views
     PGAPPNAME in Postgres ["PGAPPNAME"]: Text, default("wal-g");
-    /// seconds to wait for a connection
-    PGCONNECT_TIMEOUT in Postgres ["PGCONNECT_TIMEOUT"]: Text;
+    /// seconds to wait for a connection, and for an answer to a question that costs the server nothing; 0 waits for ever
+    PGCONNECT_TIMEOUT in Postgres ["PGCONNECT_TIMEOUT"]: Text, default("30");
     /// data directory of the server; the directory of the WAL file, or of the argument, is used instead
     PGDATA in Postgres ["PGDATA"]: Path, foreign();
 

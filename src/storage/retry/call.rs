@@ -55,7 +55,7 @@ impl Call<'_> {
         tries: &mut Tries,
         attempt: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        let (began, left, progress) = (Instant::now(), tries.left(), Progress::new());
+        let (left, progress) = (tries.left(), Progress::new());
         let mut attempt = std::pin::pin!(progress.of(attempt));
         let outcome = loop {
             let moved = progress.last();
@@ -66,7 +66,7 @@ impl Call<'_> {
                 Err(_) => break Err(self.timed_out(moved.stage, limit)),
             }
         };
-        tries.moved += progress.last().at - began;
+        tries.moved += progress.last().moving;
         outcome
     }
 

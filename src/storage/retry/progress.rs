@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What drains out of the kernel's buffer is taken to do so at this speed at least, in bytes per second.
+/// What the kernel holds of a body at the most, in bytes (Linux, `net.ipv4.tcp_wmem`).
+const KERNEL_BUFFER: usize = 4 << 20;
+/// It is taken to drain at this speed at least, in bytes per second, where nothing is known of the line.
 const DRAIN: usize = 64 << 10;
-/// However large the body is, its rest in the kernel's buffer is not.
+/// The longest that is waited for that.
 const DRAIN_AT_MOST: Duration = Duration::from_secs(10);
 
 tokio::task_local! {
@@ -24,6 +26,8 @@ pub struct Progress(Arc<Mutex<Moved>>);
 pub(super) struct Moved {
     pub(super) at: Instant,
     pub(super) stage: Stage,
+    /// How long it took until now from the first piece of the body on.
+    pub(super) moving: Duration,
 }
 
 /// What an attempt is waiting for.
@@ -39,7 +43,11 @@ pub(super) enum Stage {
 
 impl Progress {
     pub(super) fn new() -> Progress {
-        Progress(Arc::new(Mutex::new(Moved { at: Instant::now(), stage: Stage::Asking })))
+        Progress(Arc::new(Mutex::new(Moved {
+            at: Instant::now(),
+            stage: Stage::Asking,
+            moving: Duration::ZERO,
+        })))
     }
 
     /// Of the attempt that is being made; what is said outside of one, nobody hears.
@@ -57,17 +65,19 @@ impl Progress {
         let at = Instant::now();
         let mut moved = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let since = if let Stage::Sending(since) = moved.stage { since } else { at };
-        *moved = Moved { at, stage: Stage::Sending(since) };
+        *moved = Moved { at, stage: Stage::Sending(since), moving: at - since };
     }
 
     /// The connection takes the last piece of a body of `bytes`.
     pub fn sent(&self, bytes: usize) {
         let at = Instant::now();
         let mut moved = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let took = if let Stage::Sending(since) = moved.stage { at - since } else { Duration::ZERO };
+        let moving = if let Stage::Sending(since) = moved.stage { at - since } else { Duration::ZERO };
         // On a slow line the buffer drains no faster than the rest of the body has left it.
-        let drain = Duration::from_secs((bytes / DRAIN) as u64).min(DRAIN_AT_MOST).max(took);
-        *moved = Moved { at, stage: Stage::Sent(drain) };
+        let held = bytes.min(KERNEL_BUFFER);
+        let as_before = moving.mul_f64(held as f64 / bytes.max(1) as f64);
+        let drain = Duration::from_secs((held / DRAIN) as u64).min(DRAIN_AT_MOST).max(as_before);
+        *moved = Moved { at, stage: Stage::Sent(drain), moving };
     }
 
     pub(super) fn last(&self) -> Moved {

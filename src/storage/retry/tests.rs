@@ -83,6 +83,16 @@ fn gives_up_and_says_what_was_spent() {
     assert!(error.to_string().contains("(gave up after 4 attempts in 0."), "{error}");
 }
 
+/// What docs/storage.md promises of a command that nobody has tuned; the rest is for the name service.
+#[test]
+fn the_defaults_keep_the_promises() {
+    let policy = RetryPolicy::default();
+    assert!(policy.ask_budget + Duration::from_secs(2) <= Duration::from_secs(15));
+    assert!(policy.transfer_budget + Duration::from_secs(2) <= Duration::from_secs(60));
+    assert!(policy.ask_answer < policy.ask_budget, "there is time for a second attempt");
+    assert!(policy.first_byte.max(policy.stalled_body) * 2 < policy.transfer_budget);
+}
+
 #[test]
 fn an_attempt_has_what_is_left_of_the_budget() {
     let memory = Memory::new();
