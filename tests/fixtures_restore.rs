@@ -86,6 +86,40 @@ fn a_tablespace_copied_there_and_back() {
     copied_there_and_back("lz4-plain-tablespace", "--snappy", 4);
 }
 
+fn is_directory(entry: &std::io::Result<fs::DirEntry>) -> bool {
+    entry.as_ref().unwrap().path().is_dir()
+}
+
+/// Of a repository that nothing but its segments tells the owner of, and of one with a segment that is not its own.
+#[test]
+fn wal_of_another_cluster_is_not_copied() {
+    let scratch = Scratch::new();
+    let tool = Tool::seawall(&scratch);
+    let (ours, others) =
+        (Fixture::open(&scratch, "brotli-sodium-hex"), Fixture::open(&scratch, "lz4-plain-tablespace"));
+    let copy = |source: &Fixture, server: &str| {
+        let config = source.config(&scratch, "source.json");
+        let url = format!("file://{}", scratch.path().join("server").display());
+        tool.run(&scratch, ["copy", "--only-wal", "--from-walg", config.to_str().unwrap(), &url, server])
+    };
+    scratch.dir("server");
+    copy(&ours, "ours").success();
+    let repository = others.env().find(|(name, _)| *name == "WALG_FILE_PREFIX").unwrap().1;
+    fs::remove_dir_all(Path::new(repository).join("basebackups_005")).unwrap();
+    let refused = copy(&others, "ours").stderr_has("belongs to the cluster");
+    assert_ne!(refused.code, Some(0));
+
+    let stray = scratch.path().join("00000001000000000000000F");
+    let (ours, others_tool) = (tool.clone().with_all(ours.env()), tool.clone().with_all(others.env()));
+    ours.run(&scratch, ["wal-fetch", "000000010000000000000003", stray.to_str().unwrap()]).success();
+    others_tool
+        .with("SEAWALL_CHECK_WAL", "false")
+        .run(&scratch, ["wal-push", stray.to_str().unwrap()])
+        .success();
+    let refused = copy(&others, "others").stderr_has("WAL of the cluster");
+    assert_ne!(refused.code, Some(0));
+}
+
 fn copied_there_and_back(fixture: &str, codec: &str, reachable: usize) {
     let postgres = require!(Postgres::version(15));
     let scratch = Scratch::new();
@@ -98,13 +132,25 @@ fn copied_there_and_back(fixture: &str, codec: &str, reachable: usize) {
     let [from, to] = [&from, &to].map(|path| path.to_str().unwrap());
     let url = format!("file://{}", between.display());
     let tool = Tool::seawall(&scratch);
-    for _ in 0..2 {
-        // The second time there is nothing to do.
+    let first = &original.backups.first().unwrap().name;
+    tool.clone().with_all(original.env()).run(&scratch, ["backup-mark", first]).success();
+    for zone in ["UTC", "Asia/Tokyo"] {
+        // The second time there is nothing to do, also where backups would have other ids.
+        let tool = tool.clone().with("TZ", zone);
         tool.run(&scratch, ["copy", "--from-walg", from, codec, &url, "srv"]).success();
         tool.run(&scratch, ["copy", "--to-walg", to, &url, "srv"]).success();
     }
+    assert_eq!(
+        fs::read_dir(between.join("srv/base")).unwrap().filter(is_directory).count(),
+        original.backups.len()
+    );
     let back = copied(&storage);
     assert_eq!(back.backups.len(), original.backups.len());
+    let listed =
+        tool.clone().with_all(back.env()).run(&scratch, ["backup-list", "--detail", "--json"]).success();
+    let listed: serde_json::Value = serde_json::from_str(&listed.stdout).unwrap();
+    let permanent = listed.as_array().unwrap().iter().filter(|backup| backup["is_permanent"] == true);
+    assert_eq!(permanent.count(), 1, "what was kept is kept: {listed}");
     assert!(back.backups.iter().all(|backup| !backup.name.contains("_D_")));
     assert_eq!(restores_points_of(&scratch, &postgres, &back), reachable);
     // Nothing is left of the scratch directories.

@@ -7,6 +7,8 @@
 use crate::layout::walg::BackupName;
 use crate::pg::{Lsn, SegmentName, WalSegmentSize};
 
+use super::backup_list::ListedBackup;
+
 /// The configured size, unless a backup contradicts it and another size fits all backups.
 pub(super) fn of_archive(
     configured: WalSegmentSize,
@@ -24,6 +26,15 @@ pub(super) fn of_archive(
         tracing::info!("WAL segments of this repository have {size}, not {configured}");
     }
     found.unwrap_or(configured)
+}
+
+/// The same, of backups with their documents.
+pub(super) fn of_backups(configured: WalSegmentSize, backups: &[ListedBackup]) -> WalSegmentSize {
+    let name_and_start = |backup: &ListedBackup| {
+        let start = backup.metadata.as_ref().map(|metadata| metadata.start_lsn).filter(|lsn| *lsn != 0);
+        (backup.entry.name, start.map(Lsn::new))
+    };
+    of_archive(configured, backups.iter().map(name_and_start))
 }
 
 /// Whether a backup that starts at `start` is named after `segment`: the segment of that byte, or of the byte before

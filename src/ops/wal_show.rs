@@ -1,7 +1,6 @@
 //! `wal-show`: the archived WAL by timeline, with its gaps and the backups that lie in it.
 
 use crate::catalog;
-use crate::layout::walg::BackupName;
 use crate::pg::{Lsn, SegmentName, SegmentNumber, TimelineId, WalSegmentSize};
 
 use super::backup_list::{ListedBackup, with_documents};
@@ -57,7 +56,7 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Vec<ShownTimeline>, 
     if backups.is_empty() && options.backups == BackupLookup::Include {
         tracing::info!("No backups found in storage.");
     }
-    let size = segment_size::of_archive(options.segment_size, backups.iter().map(name_and_start));
+    let size = segment_size::of_backups(options.segment_size, &backups);
     let archive = WalArchive::list(ctx, size).await?;
     let mut shown = Vec::new();
     for (timeline, numbers) in &archive.segments {
@@ -84,11 +83,6 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Vec<ShownTimeline>, 
         });
     }
     Ok(shown)
-}
-
-fn name_and_start(backup: &ListedBackup) -> (BackupName, Option<Lsn>) {
-    let start = backup.metadata.as_ref().map(|metadata| metadata.start_lsn).filter(|lsn| *lsn != 0);
-    (backup.entry.name, start.map(Lsn::new))
 }
 
 fn lies_between(backup: &ListedBackup, first: SegmentName, last: SegmentName, size: WalSegmentSize) -> bool {

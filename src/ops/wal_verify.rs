@@ -14,7 +14,7 @@ use crate::pg::{Lsn, SegmentName, SegmentNumber, TimelineId, WalSegmentSize};
 use super::backup_list::{ListedBackup, with_documents};
 use super::error::RequestError;
 use super::wal_archive::{self, WalArchive};
-use super::{Context, Error};
+use super::{Context, Error, segment_size};
 
 /// What to check.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub struct Options {
     pub timeline: TimelineId,
     /// Where the cluster writes.
     pub lsn: Lsn,
-    /// The size of the cluster's segments.
+    /// The size of the cluster's segments, unless the backups contradict it.
     pub segment_size: WalSegmentSize,
     /// From where on WAL must be whole; `None` for the oldest backup.
     pub backup: Option<BackupName>,
@@ -129,11 +129,19 @@ impl TimelineCheck {
 }
 
 /// Runs the checks.
-pub async fn run(ctx: &Context, options: Options) -> Result<Verification, Error> {
-    let archive = WalArchive::list(ctx, options.segment_size).await?;
-    let integrity = match options.checks.contains(&Check::Integrity) {
-        true => Some(check_integrity(ctx, &options, &archive).await?),
+pub async fn run(ctx: &Context, mut options: Options) -> Result<Verification, Error> {
+    let storage = ctx.storage.as_ref();
+    let backups = match options.checks.contains(&Check::Integrity) {
+        true => Some(with_documents(storage, catalog::walg::list(storage).await?).await?),
         false => None,
+    };
+    if let Some(backups) = &backups {
+        options.segment_size = segment_size::of_backups(options.segment_size, backups);
+    }
+    let archive = WalArchive::list(ctx, options.segment_size).await?;
+    let integrity = match &backups {
+        Some(backups) => Some(check_integrity(ctx, &options, &archive, backups).await?),
+        None => None,
     };
     let timeline = options
         .checks
@@ -142,13 +150,16 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Verification, Error>
     Ok(Verification { integrity, timeline })
 }
 
-async fn check_integrity(ctx: &Context, options: &Options, archive: &WalArchive) -> Result<Integrity, Error> {
+async fn check_integrity(
+    ctx: &Context,
+    options: &Options,
+    archive: &WalArchive,
+    backups: &[ListedBackup],
+) -> Result<Integrity, Error> {
     let switches = Switches::read(ctx, options).await?;
-    let storage = ctx.storage.as_ref();
-    let backups = with_documents(storage, catalog::walg::list(storage).await?).await?;
     let stop = match options.backup {
-        Some(name) => Some(named_backup(ctx, &backups, name, &switches, options)?),
-        None => oldest_backup(&backups, &switches, options),
+        Some(name) => Some(named_backup(ctx, backups, name, &switches, options)?),
+        None => oldest_backup(backups, &switches, options),
     };
     if stop.is_none() {
         tracing::warn!("no backup tells from where on WAL is needed, looking back to the first segment");

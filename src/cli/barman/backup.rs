@@ -1,5 +1,6 @@
 //! `backup` and `restore`.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -39,6 +40,14 @@ const MOST_ARCHIVE_BYTES: u64 = 1 << 40;
 /// `--jobs` where nothing is said.
 const JOBS_AT_ONCE: u64 = 2;
 
+/// Threads that compress one tar. A pod sees all cores of its node, and has little memory: each thread costs some 10 MiB.
+const MOST_THREADS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
+
+/// Tars that are packed at the same time: a core each, and no more than are sent.
+fn tars_at_once(uploads: usize) -> usize {
+    cores().get().min(uploads)
+}
+
 /// How often the session that holds the backup is checked.
 const ALIVE_CHECK: Duration = Duration::from_secs(60);
 
@@ -51,6 +60,7 @@ pub fn backup(session: &Session) -> Result<(), cli::Error> {
         ..Objects::default()
     };
     let uploads = session.parsed(&JOBS, values::positive)?.unwrap_or(JOBS_AT_ONCE);
+    let uploads = usize::try_from(uploads).unwrap_or(usize::MAX);
     let tar_bytes = session.parsed(&MAX_ARCHIVE_SIZE, values::size)?.unwrap_or(ARCHIVE_BYTES);
     let network_rate = session.parsed(&MAX_BANDWIDTH, values::size)?;
     let name = session.parsed(&NAME, values::backup_name)?;
@@ -75,8 +85,8 @@ pub fn backup(session: &Session) -> Result<(), cli::Error> {
         },
         verify: VerifyPages::No,
         tar_bytes: tar_bytes.min(MOST_ARCHIVE_BYTES),
-        workers: cores().get(),
-        uploads: usize::try_from(uploads).unwrap_or(usize::MAX),
+        workers: tars_at_once(uploads),
+        uploads,
         disk_rate: None,
         network_rate,
         stop_timeout: Duration::ZERO,
@@ -192,5 +202,6 @@ pub fn compression(session: &Session) -> Result<Compression, cli::Error> {
     let method = METHODS.into_iter().find(|(flag, _)| session.line.has(flag));
     let method = method.map_or(Method::None, |(_, method)| method);
     // Each tar may use all cores: the last one, often that of the largest table, has them alone.
-    Compression::of_barman_backup(method, cores()).map_err(|error| settings::Error::from(error).into())
+    Compression::of_barman_backup(method, cores().min(MOST_THREADS))
+        .map_err(|error| settings::Error::from(error).into())
 }

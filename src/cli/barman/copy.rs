@@ -54,6 +54,7 @@ pub fn copy(session: &Session) -> Result<(), cli::Error> {
         },
     };
     let barman = session.context(WHOLE_FILES, compression(session)?, Objects::default())?;
+    let annotations = session.annotations()?;
     if session.only_tests() {
         return session.probe();
     }
@@ -61,8 +62,8 @@ pub fn copy(session: &Session) -> Result<(), cli::Error> {
     // They end together and are shown together.
     let walg = Context { cancel: barman.cancel.clone(), progress: barman.progress.clone(), ..walg };
     let copied = session::run_shown(barman, "copy", &MultiProgress::new(), async |barman| match direction {
-        Direction::ToBarman => copy::run(&walg, &barman, &options).await,
-        Direction::ToWalG => copy::run(&barman, &walg, &options).await,
+        Direction::ToBarman => copy::run(&walg, &barman, &annotations, &options).await,
+        Direction::ToWalG => copy::run(&barman, &walg, &annotations, &options).await,
     })?;
     let lines = copied.backups.iter().map(|(from, to)| format!("{from} {to}\n"));
     printer::print(&lines.collect::<String>())

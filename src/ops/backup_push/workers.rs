@@ -44,7 +44,8 @@ impl Work<'_> {
     ) -> Result<Arc<Job>, Error> {
         let workers = packing.workers.max(1);
         let uploads = packing.uploads.max(1);
-        let part_bytes = part_bytes(packing.tar_bytes.saturating_add(survey.largest_file), ctx);
+        let tar_bytes = tar_bytes(packing.tar_bytes, survey.largest_file, ctx);
+        let part_bytes = part_bytes(tar_bytes.saturating_add(survey.largest_file), ctx);
         // Each worker fills one part; about as many more are on their way, which keeps the network busy.
         let pool = PartPool::new(workers + uploads.min(workers + 2), part_bytes);
         Ok(Arc::new(Job {
@@ -57,7 +58,7 @@ impl Work<'_> {
             block_size: self.beginning.server.block_size,
             verify: self.verify,
             delta: self.delta,
-            tar_bytes: packing.tar_bytes,
+            tar_bytes,
             compression: ctx.compression,
             cipher: ctx.cipher.clone(),
             disk_rate: packing.disk_rate.map(RateLimit::new),
@@ -110,6 +111,16 @@ async fn gather(workers: &mut JoinSet<Result<Result<Packed, Error>, Panicked>>) 
     Ok(all)
 }
 
+/// When a tar is closed: once it has what is wanted, or earlier, so that it fits into the parts that the storage takes
+/// without making them larger, which would cost memory for each upload. Not even for files as large as that does a tar
+/// become small, as there would be too many.
+fn tar_bytes(wanted: u64, largest_file: u64, ctx: &Context) -> u64 {
+    let limits = ctx.storage.limits();
+    let object = limits.part_bytes.saturating_mul(u64::from(limits.max_parts));
+    let fits = (object - object / 32).saturating_sub(largest_file);
+    wanted.min(fits.max(object / 4))
+}
+
 /// The size of all parts of an object: the smallest doubling of what the storage asks for with which the largest object
 /// needs no more parts than the storage allows, with room for data that grows when compressed.
 fn part_bytes(largest_object: u64, ctx: &Context) -> usize {
@@ -120,4 +131,36 @@ fn part_bytes(largest_object: u64, ctx: &Context) -> usize {
         part *= 2;
     }
     usize::try_from(part).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::walg::WalG;
+    use crate::ops;
+    use crate::storage::Storage as _;
+    use crate::storage::memory::Memory;
+
+    const GIB: u64 = 1 << 30;
+    const PART: u64 = 8 << 20;
+
+    /// Of a service that takes 1000 parts and wants them this large.
+    fn sizes(wanted: u64, largest_file: u64) -> (u64, u64) {
+        let memory = Memory::new();
+        let limits = crate::storage::Limits { part_bytes: PART, max_parts: 1000, ..memory.limits() };
+        let ctx = ops::context(&memory.with_limits(limits), &WalG);
+        let tar = tar_bytes(wanted, largest_file, &ctx);
+        (tar, u64::try_from(part_bytes(tar + largest_file, &ctx)).unwrap())
+    }
+
+    #[test]
+    fn tars_are_closed_before_parts_have_to_be_larger() {
+        assert_eq!(sizes(GIB, GIB), (GIB, PART));
+        let (tar, part) = sizes(100 * GIB, GIB);
+        assert_eq!(part, PART);
+        assert!(tar > 6 * GIB, "{tar}");
+        // A file is never split.
+        let (tar, part) = sizes(100 * GIB, 20 * GIB);
+        assert!(tar >= GIB && part > PART && part <= 4 * PART, "{tar} {part}");
+    }
 }

@@ -5,6 +5,7 @@
 //! since it is being deleted: from then on nobody takes it for a backup. It goes last, after the tars and the WAL: as long
 //! as it is there the same command, be it of a policy, finishes what an interruption left.
 
+use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
@@ -186,16 +187,38 @@ async fn tars(ctx: &Context, id: BackupId) -> Result<Vec<Key>, Error> {
     Ok(tars.into_iter().map(|(_, key)| key).collect())
 }
 
-/// Lets the `backup.info` say that the backup is being deleted. Keys that may delete and not write are no reason to keep it.
-async fn announce(ctx: &Context, backup: &BackupRemoval) -> Result<(), Error> {
+/// Its tars, its WAL, its `backup.info`; what is left undone is in `removal`.
+async fn delete_all_of(ctx: &Context, backup: &BackupRemoval, removal: &mut Removal) -> Result<(), Error> {
+    let wal: Vec<Key> = backup.wal.keys().cloned().collect();
+    for keys in [&backup.tars, &wal, &vec![backup.info.clone()]] {
+        removal.delete(ctx, keys).await?;
+        if !removal.is_complete() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Lets the `backup.info` say that the backup is being deleted; what it said before. Keys that may delete and not write are
+/// no reason to keep it.
+async fn announce(ctx: &Context, backup: &BackupRemoval) -> Result<Option<Bytes>, Error> {
+    let before = storage::get_bytes(ctx.storage.as_ref(), &backup.info).await?;
     let announcement = backup.announcement.clone().into();
     match ctx.storage.put(&backup.info, announcement, PutMode::Overwrite).await {
         Err(error) if error.kind() == ErrorKind::Refused => {
             tracing::warn!("backup {} is listed as it was until it is deleted: {error}", backup.id);
-            Ok(())
+            Ok(None)
         }
-        other => Ok(other.map(drop)?),
+        Err(error) => Err(error.into()),
+        Ok(_) => Ok(before.map(|(_, content)| content)),
     }
+}
+
+/// Keys that may write and not delete: the backup is whole, so it is one again.
+async fn renounce(ctx: &Context, backup: &BackupRemoval, before: Bytes) -> Result<(), Error> {
+    ctx.storage.put(&backup.info, before, PutMode::Overwrite).await?;
+    tracing::warn!("backup {} stays as it was, as nothing of it could be deleted", backup.id);
+    Ok(())
 }
 
 /// Refuses a backup of which a tar is locked.
@@ -227,13 +250,19 @@ async fn execute(
         if locks == Locks::Check {
             ctx.until_cancelled(refuse_locked(ctx, backup)).await?;
         }
-        announce(ctx, backup).await?;
-        let wal: Vec<Key> = backup.wal.keys().cloned().collect();
-        for keys in [&backup.tars, &wal, &vec![backup.info.clone()]] {
-            removal.delete(ctx, keys).await?;
-            if !removal.is_complete() {
-                return Ok(());
-            }
+        let before = announce(ctx, backup).await?;
+        let deleted = removal.deleted;
+        let outcome = delete_all_of(ctx, backup, removal).await;
+        let refused = match &outcome {
+            Err(error) => error.storage_kind() == Some(ErrorKind::Refused),
+            Ok(()) => removal.failed.iter().any(|(_, error)| error.kind() == ErrorKind::Refused),
+        };
+        if let Some(before) = before.filter(|_| refused && removal.deleted == deleted) {
+            renounce(ctx, backup, before).await?;
+        }
+        outcome?;
+        if !removal.is_complete() {
+            return Ok(());
         }
         tracing::info!("deleted backup {}", backup.id);
     }

@@ -107,6 +107,22 @@ async fn a_policy_removes_backups_oldest_first_and_their_wal() {
     assert_eq!(ctx.progress.snapshot().pieces_done, 17);
 }
 
+/// The keys may write and not delete: the backup is as good as it was, and no policy takes it for one that is being deleted.
+#[tokio::test]
+async fn a_deletion_that_is_refused_leaves_the_backup() {
+    let memory = repository();
+    let info = names::backup_info_key(id(2));
+    let before = memory.content(&info);
+    memory.fail(Operation::Delete, 1, Fault::Before(ErrorKind::Refused));
+    let options = delete(backup(2), Mode::Confirmed);
+    let error = backup_delete::run(&context(&memory), &annotations(&memory), options).await.unwrap_err();
+    assert_eq!(error.storage_kind(), Some(ErrorKind::Refused));
+    assert_eq!(memory.content(&info), before);
+    let options = delete(policy("REDUNDANCY 5"), Mode::DryRun);
+    let planned = backup_delete::run(&context(&memory), &annotations(&memory), options).await.unwrap();
+    assert!(planned.backups.is_empty(), "{planned:?}");
+}
+
 /// Whatever request fails, before its effect or after it: no backup is listed as one that has lost something, and the same
 /// command finishes it.
 #[tokio::test]

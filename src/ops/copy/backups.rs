@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Arc;
 
+use crate::catalog;
 use crate::catalog::barman::Annotations;
 use crate::layout::barman::{BackupInfo, Keep};
 use crate::layout::{Name, NewBackup};
@@ -22,11 +23,14 @@ use super::{Backups, Direction, Options};
 pub(super) async fn copy(
     from: &Context,
     to: &Context,
+    annotations: &Annotations,
     options: &Options,
 ) -> Result<Vec<(Name, Name)>, Error> {
-    let backups = match options.direction {
-        Direction::ToBarman => walg_backups(from).await?,
-        Direction::ToWalG => barman_backups(from).await?,
+    let (backups, theirs) = match options.direction {
+        Direction::ToBarman => {
+            (walg_backups(from).await?, catalog::barman::list(to.storage.as_ref()).await?.backups)
+        }
+        Direction::ToWalG => (barman_backups(from, annotations).await?, Vec::new()),
     };
     let mut wanted = backups.into_iter().filter(|facts| options.backups.contains(&facts.name())).peekable();
     if let (Backups::Named(name), None) = (&options.backups, wanted.peek()) {
@@ -36,27 +40,27 @@ pub(super) async fn copy(
     Scratch::remove_abandoned(&options.scratch);
     let mut copied = Vec::new();
     for facts in wanted {
-        match copy_one(from, to, &facts, options).await? {
-            Some(target) => {
-                tracing::info!("copied backup {} as {target}", facts.name());
-                copied.push((facts.name(), target));
-            }
-            None => tracing::info!("backup {} is there already", facts.name()),
+        let is_there =
+            theirs.iter().any(|entry| facts.is_copied_as(&entry.info)) || is_there(to, &facts).await?;
+        if is_there {
+            tracing::info!("backup {} is there already", facts.name());
+            continue;
         }
+        let target = copy_one(from, to, annotations, &facts, options).await?;
+        tracing::info!("copied backup {} as {target}", facts.name());
+        copied.push((facts.name(), target));
     }
     Ok(copied)
 }
 
-/// Copies one backup; `None` when the target has it.
+/// Copies one backup; its name in the target.
 async fn copy_one(
     from: &Context,
     to: &Context,
+    annotations: &Annotations,
     facts: &Facts,
     options: &Options,
-) -> Result<Option<Name>, Error> {
-    if is_there(to, facts).await? {
-        return Ok(None);
-    }
+) -> Result<Name, Error> {
     let scratch = Scratch::create(&options.scratch)?;
     let plan = facts.plan(from, scratch.path()).await?;
     let restore = backup_fetch::Options {
@@ -73,10 +77,9 @@ async fn copy_one(
     let lists_files = matches!(facts.source, Source::Barman { .. });
     cluster.store(to, Arc::clone(&backup), options.packing, lists_files).await?;
     if let (Source::WalG(_), true) = (&facts.source, facts.is_kept) {
-        let annotations = Annotations { place: Arc::clone(&to.storage), other: None };
         annotations.put(facts.id(), Keep::Full).await?;
     }
-    Ok(Some(backup.name()))
+    Ok(backup.name())
 }
 
 /// Whether the target has the backup. A marker of barman's may also say that it was not finished: it is copied again.

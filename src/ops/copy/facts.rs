@@ -73,9 +73,8 @@ pub(super) async fn walg_backups(from: &Context) -> Result<Vec<Facts>, Error> {
 }
 
 /// The finished backups of a repository of barman's layout, oldest first.
-pub(super) async fn barman_backups(from: &Context) -> Result<Vec<Facts>, Error> {
+pub(super) async fn barman_backups(from: &Context, annotations: &Annotations) -> Result<Vec<Facts>, Error> {
     let catalogue = catalog::barman::list(from.storage.as_ref()).await?;
-    let annotations = Annotations { place: Arc::clone(&from.storage), other: None };
     let keeps = annotations.keeps().await?;
     let mut backups = Vec::new();
     for BackupEntry { id, info, .. } in catalogue.backups {
@@ -218,6 +217,13 @@ impl Facts {
             archive_command: None,
             archive_library: None,
         }
+    }
+
+    /// Whether a backup of barman's is a copy of this one. Its id may be another: it is a local time.
+    pub fn is_copied_as(&self, other: &BackupInfo) -> bool {
+        other.status == Status::Done
+            && other.systemid == Some(self.system_identifier)
+            && other.begin_xlog == Some(self.start_lsn)
     }
 
     /// The object that makes its copy exist.

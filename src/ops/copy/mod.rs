@@ -12,6 +12,7 @@ mod wal;
 
 use std::path::PathBuf;
 
+use crate::catalog::barman::Annotations;
 use crate::layout::Name;
 
 use super::backup_push::Packing;
@@ -73,16 +74,25 @@ pub struct Copied {
 }
 
 /// Copies what `to` does not have from `from`. Durable on return. `to` must be the same cluster's, or nobody's
-/// ([`ownership`]).
-pub async fn run(from: &Context, to: &Context, options: &Options) -> Result<Copied, Error> {
-    if let Some(system_identifier) = ownership::owner(from).await? {
+/// ([`ownership`]). `annotations` are those of the side that has barman's layout.
+pub async fn run(
+    from: &Context,
+    to: &Context,
+    annotations: &Annotations,
+    options: &Options,
+) -> Result<Copied, Error> {
+    let owner = match ownership::owner(from).await? {
+        None => wal::cluster(from).await?,
+        owner => owner,
+    };
+    if let Some(system_identifier) = owner {
         let claimant = Claimant { system_identifier, timeline: None };
         ownership::claim(to, claimant, TakeOver::NEVER).await?;
     }
-    let wal_files = wal::copy(from, to, options).await?;
+    let wal_files = wal::copy(from, to, owner, options).await?;
     let backups = match &options.backups {
         Backups::None => Vec::new(),
-        _ => backups::copy(from, to, options).await?,
+        _ => backups::copy(from, to, annotations, options).await?,
     };
     Ok(Copied { wal_files, backups })
 }

@@ -10,9 +10,10 @@ use tokio::sync::Semaphore;
 
 use crate::codec::{self, Method};
 use crate::ops::encode::encode;
-use crate::ops::{Context, Error};
-use crate::pg::{WalFileName, WalSegmentSize};
+use crate::ops::{Context, Error, archived};
+use crate::pg::{SegmentHeader, SystemIdentifier, WalFileName, WalSegmentSize};
 use crate::pipeline::{ObjectWriter, PartPool, UploadSettings, open_object, run_blocking};
+use crate::read_full::read_full;
 use crate::storage::{self, Depth, Key};
 
 use super::Options;
@@ -21,8 +22,15 @@ use super::Options;
 const PART_BYTES: usize = (16 << 20) + (16 << 20) / 64;
 
 /// Copies what is archived in `from` and not in `to`; how many files that were.
-pub(super) async fn copy(from: &Context, to: &Context, options: &Options) -> Result<usize, Error> {
-    let (source, target) = futures_util::try_join!(archived(from), archived(to))?;
+///
+/// With an `owner` no segment of another cluster is.
+pub(super) async fn copy(
+    from: &Context,
+    to: &Context,
+    owner: Option<SystemIdentifier>,
+    options: &Options,
+) -> Result<usize, Error> {
+    let (source, target) = futures_util::try_join!(files(from), files(to))?;
     let missing: Vec<_> = source.into_iter().filter(|(file, _)| !target.contains_key(file)).collect();
     let at_once = options.downloads.clamp(1, 8);
     let uploads = UploadSettings {
@@ -36,7 +44,7 @@ pub(super) async fn copy(from: &Context, to: &Context, options: &Options) -> Res
     stream::iter(missing.into_iter().map(Ok))
         .try_for_each_concurrent(at_once, |(file, (key, method))| {
             let uploads = &uploads;
-            async move { copy_file(from, to, file, &key, method, uploads).await }
+            async move { copy_file(from, to, file, (&key, method), owner, uploads).await }
         })
         .await?;
     tracing::info!("copied {count} archived files");
@@ -44,7 +52,7 @@ pub(super) async fn copy(from: &Context, to: &Context, options: &Options) -> Res
 }
 
 /// The archived files, each in one of its forms.
-async fn archived(ctx: &Context) -> Result<BTreeMap<WalFileName, (Key, Method)>, Error> {
+async fn files(ctx: &Context) -> Result<BTreeMap<WalFileName, (Key, Method)>, Error> {
     let listing = storage::list_all(ctx.storage.as_ref(), &ctx.layout.archive(), Depth::All).await?;
     let keys = listing.objects.into_iter().map(|object| object.key);
     Ok(keys
@@ -55,12 +63,25 @@ async fn archived(ctx: &Context) -> Result<BTreeMap<WalFileName, (Key, Method)>,
         .collect())
 }
 
+/// The cluster whose WAL is archived in `ctx`, by the first segment there is.
+pub(super) async fn cluster(ctx: &Context) -> Result<Option<SystemIdentifier>, Error> {
+    let mut files = files(ctx).await?.into_keys();
+    let Some(file) = files.find(|file| matches!(file, WalFileName::Segment(_))) else { return Ok(None) };
+    let Some(archived) = archived::open(ctx, &file.to_string()).await? else { return Ok(None) };
+    let head = archived.read(ctx, |content| {
+        let mut head = [0; SegmentHeader::LEN];
+        let length = read_full(content, &mut head)?;
+        Ok(head.get(..length).and_then(|head| SegmentHeader::parse(head).ok()))
+    });
+    Ok(head.await?.map(|header| header.system_identifier))
+}
+
 async fn copy_file(
     from: &Context,
     to: &Context,
     file: WalFileName,
-    key: &Key,
-    method: Method,
+    (key, method): (&Key, Method),
+    owner: Option<SystemIdentifier>,
     uploads: &UploadSettings,
 ) -> Result<(), Error> {
     let Some(reader) = from.until_cancelled(open_object(&from.storage, key, None, &from.cancel)).await?
@@ -73,13 +94,32 @@ async fn copy_file(
     let source = key.clone();
     let encoded = run_blocking("seawall-codec-0".to_owned(), move || {
         let copy = |mut out: &mut dyn Write| {
-            let bytes = io::copy(&mut codec::decode(reader, method, &from_cipher)?, &mut out)?;
+            let mut decoded = codec::decode(reader, method, &from_cipher)?;
+            let mut head = [0; SegmentHeader::LEN];
+            let length = read_full(&mut decoded, &mut head)?;
+            let head = head.get(..length).unwrap_or_default();
+            check_cluster(file, head, owner)?;
+            out.write_all(head)?;
+            let bytes = length as u64 + io::copy(&mut decoded, &mut out)?;
             check_size(file, bytes)
         };
         encode(writer, compression, &cipher, copy, Error::content(&source))
     });
     encoded.await??.store().await?;
     Ok(())
+}
+
+/// A segment whose header cannot be read is what somebody wanted archived, as it is.
+fn check_cluster(file: WalFileName, head: &[u8], owner: Option<SystemIdentifier>) -> io::Result<()> {
+    let (WalFileName::Segment(_), Some(owner)) = (file, owner) else { return Ok(()) };
+    match SegmentHeader::parse(head) {
+        Ok(header) if header.system_identifier != owner => {
+            let found = header.system_identifier;
+            let text = format!("WAL of the cluster {found}, and what is copied is of the cluster {owner}");
+            Err(io::Error::new(io::ErrorKind::InvalidData, text))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// An uncompressed segment that was cut has nothing else to tell that.
