@@ -40,7 +40,6 @@ mod xz;
 mod zstd;
 
 use std::io::{self, BufReader, Read, Write};
-use std::num::NonZeroUsize;
 
 pub use barman::BarmanLevel;
 pub use compression::{Bzip2Level, Compression, GzipLevel, Level, Lz4Level, XzLevel, ZstdLevel};
@@ -79,11 +78,8 @@ pub fn encode<W: Write>(inner: W, compression: Compression, cipher: &Cipher) -> 
         Compression::Brotli => Packed::Brotli(Compressor::new(brotli::Deflate::new(), sealed)),
         Compression::Lzma => Packed::Lzma(Compressor::new(lzma::Deflate::new()?, sealed)),
         Compression::Gzip(level) => Packed::Gzip(Compressor::new(gzip::Deflate::new(level), sealed)),
-        Compression::Bzip2 { level, threads: NonZeroUsize::MIN } => {
-            Packed::Bzip2(Compressor::new(bzip2::Deflate::new(level), sealed))
-        }
         Compression::Bzip2 { level, threads } => {
-            Packed::Bzip2Blocks(Box::new(bzip2::Encoder::new(sealed, level, threads)))
+            Packed::Bzip2(Box::new(bzip2::Encoder::new(sealed, level, threads)))
         }
         Compression::Xz(level) => Packed::Xz(Compressor::new(xz::Deflate::new(level)?, sealed)),
         Compression::Snappy => Packed::Snappy(Box::new(snappy::Encoder::new(sealed)?)),
@@ -134,8 +130,7 @@ enum Packed<W: Write> {
     Brotli(Compressor<brotli::Deflate, Sealed<W>>),
     Lzma(Compressor<lzma::Deflate, Sealed<W>>),
     Gzip(Compressor<gzip::Deflate, Sealed<W>>),
-    Bzip2(Compressor<bzip2::Deflate, Sealed<W>>),
-    Bzip2Blocks(Box<bzip2::Encoder<Sealed<W>>>),
+    Bzip2(Box<bzip2::Encoder<Sealed<W>>>),
     Xz(Compressor<xz::Deflate, Sealed<W>>),
     Snappy(Box<snappy::Encoder<Sealed<W>>>),
 }
@@ -165,8 +160,7 @@ impl<W: Write> Encoder<W> {
             Packed::Brotli(compressor) => compressor.finish()?,
             Packed::Lzma(compressor) => compressor.finish()?,
             Packed::Gzip(compressor) => compressor.finish()?,
-            Packed::Bzip2(compressor) => compressor.finish()?,
-            Packed::Bzip2Blocks(encoder) => encoder.finish()?,
+            Packed::Bzip2(encoder) => encoder.finish()?,
             Packed::Xz(compressor) => compressor.finish()?,
             Packed::Snappy(encoder) => encoder.finish()?,
         };
@@ -186,8 +180,7 @@ impl<W: Write> Write for Encoder<W> {
             Packed::Brotli(compressor) => compressor.write(plain),
             Packed::Lzma(compressor) => compressor.write(plain),
             Packed::Gzip(compressor) => compressor.write(plain),
-            Packed::Bzip2(compressor) => compressor.write(plain),
-            Packed::Bzip2Blocks(encoder) => encoder.write(plain),
+            Packed::Bzip2(encoder) => encoder.write(plain),
             Packed::Xz(compressor) => compressor.write(plain),
             Packed::Snappy(encoder) => encoder.write(plain),
         };

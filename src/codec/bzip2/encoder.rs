@@ -1,42 +1,41 @@
-//! Compresses several blocks at the same time into one stream.
+//! Compresses into one stream, several blocks at the same time.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
 
 use super::super::compression::Bzip2Level;
-use super::blocks::{Awaited, Workers, compress};
-use super::cutter::Cutter;
+use super::packer::Packer;
+use super::shortener::Shortener;
 use super::stream::Stream;
-
-/// A block of nothing but long runs could hold 46 MB of plain bytes. We end it here: it costs some bytes for a block, and
-/// bounds the memory.
-pub(super) const MOST_PLAIN_BYTES: usize = 4 << 20;
+use super::workers::{Awaited, Workers};
 
 /// Compresses what is written to it into `inner`.
 ///
-/// What fits into one block is compressed without a thread. Memory: for each thread 0.8 MB times the level, and two
-/// blocks of up to 4 MiB.
+/// The last block, and with one thread all of them, are compressed without another thread. Memory: for each thread 0.8 MB
+/// times the level, and two blocks of 0.1 MB times the level.
 pub(in super::super) struct Encoder<W> {
-    level: Bzip2Level,
-    cutter: Cutter,
-    plain: Vec<u8>,
+    shortener: Shortener,
+    packer: Packer,
     workers: Workers,
     /// In the order of the stream.
     awaited: VecDeque<Awaited>,
+    /// 0 with one thread.
     most_awaited: usize,
     stream: Stream<W>,
 }
 
 impl<W: Write> Encoder<W> {
     pub fn new(inner: W, level: Bzip2Level, threads: NonZeroUsize) -> Self {
-        // While the first block is waited for, there is another one for each thread.
-        let most_awaited = threads.get().saturating_mul(2);
+        let most_awaited = match threads {
+            NonZeroUsize::MIN => 0,
+            // While the first block is waited for, there is another one for each thread.
+            several => several.get().saturating_mul(2),
+        };
         Encoder {
-            level,
-            cutter: Cutter::new(level),
-            plain: Vec::new(),
-            workers: Workers::new(level, threads, most_awaited),
+            shortener: Shortener::new(level),
+            packer: Packer::new(),
+            workers: Workers::new(threads, most_awaited),
             awaited: VecDeque::new(),
             most_awaited,
             stream: Stream::new(inner, level),
@@ -46,7 +45,7 @@ impl<W: Write> Encoder<W> {
     /// Ends the stream and returns the inner writer.
     pub fn finish(mut self) -> io::Result<W> {
         // This thread would only wait.
-        let last = if self.plain.is_empty() { None } else { Some(compress(self.level, &self.plain)?) };
+        let last = self.shortener.end().map(|last| self.packer.pack(last)).transpose()?;
         for block in self.awaited {
             self.stream.write(&block.wait()?)?;
         }
@@ -57,13 +56,16 @@ impl<W: Write> Encoder<W> {
     }
 
     fn end_block(&mut self) -> io::Result<()> {
-        self.cutter.restart();
+        let Some(block) = self.shortener.end() else { return Ok(()) };
+        if self.most_awaited == 0 {
+            return self.stream.write(&self.packer.pack(block)?);
+        }
         while self.awaited.len() >= self.most_awaited
             && let Some(first) = self.awaited.pop_front()
         {
             self.stream.write(&first.wait()?)?;
         }
-        self.awaited.push_back(self.workers.start(std::mem::take(&mut self.plain))?);
+        self.awaited.push_back(self.workers.start(block)?);
         Ok(())
     }
 }
@@ -71,18 +73,14 @@ impl<W: Write> Encoder<W> {
 impl<W: Write> Write for Encoder<W> {
     fn write(&mut self, plain: &[u8]) -> io::Result<usize> {
         let mut rest = plain;
-        while !rest.is_empty() {
-            let room = MOST_PLAIN_BYTES - self.plain.len();
-            let piece = rest.get(..room).unwrap_or(rest);
-            let end = self.cutter.take(piece);
-            let count = end.unwrap_or(piece.len());
-            self.plain.extend_from_slice(piece.get(..count).unwrap_or_default());
+        loop {
+            let count = self.shortener.take(rest);
             rest = rest.get(count..).unwrap_or_default();
-            if end.is_some() || self.plain.len() == MOST_PLAIN_BYTES {
-                self.end_block()?;
+            if rest.is_empty() {
+                return Ok(plain.len());
             }
+            self.end_block()?;
         }
-        Ok(plain.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -13,46 +13,24 @@
 //!
 //! Source: bzip2 1.0.8 `compress.c`, `bzlib.c`.
 
-mod blocks;
-mod cutter;
+mod bits;
 mod encoder;
+mod huffman;
+mod packer;
+mod ranks;
+mod rotations;
+mod shortener;
 mod stream;
 #[cfg(test)]
 mod tests;
-
-use std::io;
+mod workers;
 
 pub(super) use encoder::Encoder;
 
-use ::bzip2::{Action, Compress, Decompress, Status};
+use ::bzip2::{Decompress, Status};
 
-use super::compression::Bzip2Level;
 use super::method::Method;
-use super::step::{self, Another, End, Input, Step};
-
-/// The library's own choice of when to change from its fast sort to the one that no input makes slow.
-const WORK_FACTOR: u32 = 0;
-
-/// The compressing side.
-pub(super) struct Deflate(Compress);
-
-impl Deflate {
-    pub fn new(level: Bzip2Level) -> Self {
-        Deflate(Compress::new(::bzip2::Compression::new(u32::from(level.get())), WORK_FACTOR))
-    }
-}
-
-impl step::Deflate for Deflate {
-    fn step(&mut self, input: &[u8], output: &mut [u8], last: Input) -> io::Result<Step> {
-        let action = match last {
-            Input::More => Action::Run,
-            Input::Last => Action::Finish,
-        };
-        let before = (self.0.total_in(), self.0.total_out());
-        let status = self.0.compress(input, output, action)?;
-        Ok(Step::between(before, (self.0.total_in(), self.0.total_out()), end_of(status)))
-    }
-}
+use super::step::{self, Another, End, Step};
 
 /// The decompressing side.
 pub(super) struct Inflate(Decompress);

@@ -1,4 +1,4 @@
-//! The stream of several threads is that of one, bit for bit.
+//! The stream of several threads is that of one, and of the library, bit for bit.
 
 use std::io::{self, Read, Write};
 use std::num::NonZeroUsize;
@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use super::super::compression::{Bzip2Level, Compression};
 use super::super::method::Method;
 use super::super::{Cipher, decode, encode};
-use super::encoder::MOST_PLAIN_BYTES;
+use super::rotations::Rotations;
+use super::shortener::MOST_PLAIN_BYTES;
 
 /// What a block of level 1 holds.
 const BLOCK_BYTES: usize = 99_981;
@@ -24,12 +25,22 @@ fn stored(pieces: &[&[u8]], threads: usize) -> Vec<u8> {
 }
 
 fn assert_same(pieces: &[&[u8]], threads: usize, case: &str) {
-    let plain = pieces.concat();
-    let (several, one) = (stored(pieces, threads), stored(&[&plain], 1));
-    assert!(several == one, "{case}: {} bytes stored as {}, not {}", plain.len(), several.len(), one.len());
-    let mut back = Vec::new();
-    decode(&several[..], Method::Bzip2, &Cipher::None).unwrap().read_to_end(&mut back).unwrap();
-    assert!(back == plain, "{case}");
+    let bytes = pieces.concat();
+    let (ours, library) = (stored(pieces, threads), by_library(&bytes));
+    assert!(ours == library, "{case}: {} bytes stored as {}, not {}", bytes.len(), ours.len(), library.len());
+    assert!(plain(&ours) == bytes, "{case}");
+}
+
+fn by_library(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = ::bzip2::write::BzEncoder::new(Vec::new(), ::bzip2::Compression::new(1));
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn plain(stored: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    decode(stored, Method::Bzip2, &Cipher::None).unwrap().read_to_end(&mut plain).unwrap();
+    plain
 }
 
 /// Bytes without runs.
@@ -85,10 +96,9 @@ fn long_runs_are_cut_into_blocks_of_bounded_size() {
     let bytes = [vec![0; 2 * MOST_PLAIN_BYTES + 1], noise(500_000, 6), vec![0; MOST_PLAIN_BYTES]].concat();
     for threads in [2, 3] {
         let object = stored(&[&bytes], threads);
-        let mut back = Vec::new();
-        decode(&object[..], Method::Bzip2, &Cipher::None).unwrap().read_to_end(&mut back).unwrap();
-        assert!(back == bytes);
-        assert!(object.len() < stored(&[&bytes], 1).len() + 200);
+        assert!(object == stored(&[&bytes], 1));
+        assert!(plain(&object) == bytes);
+        assert!(object.len() < by_library(&bytes).len() + 200);
     }
 }
 
@@ -115,10 +125,67 @@ fn an_error_of_the_writer_comes_back() {
 }
 
 #[test]
-fn the_end_mark_does_not_overlap_with_itself() {
-    let mark = super::stream::END_MARK.iter().fold(0_u64, |mark, byte| mark << 8 | u64::from(*byte));
-    for shift in 1..8 {
-        assert_ne!(mark >> shift, mark & (u64::MAX >> (16 + shift)), "{shift}");
+fn the_order_of_rotations() {
+    let fibonacci = fibonacci(3000);
+    let of = |unit: &[u8], times: usize| unit.repeat(times);
+    for (case, block) in [
+        ("one byte", b"x".to_vec()),
+        ("two bytes", b"ba".to_vec()),
+        ("all of one byte", of(b"x", 1000)),
+        ("least last", b"bbbbbbbbba".to_vec()),
+        ("period of 2", of(b"ba", 500)),
+        ("period of 2 and a half", [&of(b"ba", 500)[..], b"b"].concat()),
+        ("period of 3", of(b"bab", 333)),
+        ("period of 100", of(&noise(100, 8), 9)),
+        ("Fibonacci", fibonacci.clone()),
+        ("Fibonacci, twice", of(&fibonacci, 2)),
+        ("all bytes", (0..=255).rev().collect()),
+    ] {
+        assert_order(&block, case);
+    }
+}
+
+/// A word that is its own beginning as often as a word without a period can be.
+fn fibonacci(length: usize) -> Vec<u8> {
+    let (mut last, mut word) = (b"b".to_vec(), b"a".to_vec());
+    while word.len() < length {
+        (last, word) = (word.clone(), [word, last].concat());
+    }
+    word.truncate(length);
+    word
+}
+
+fn assert_order(block: &[u8], case: &str) {
+    let turned = |by: usize| [&block[by..], &block[..by]].concat();
+    let mut expected: Vec<Vec<u8>> = (0..block.len()).map(turned).collect();
+    expected.sort();
+    let mut rotations = Rotations::new();
+    rotations.sort(block.to_vec()).unwrap();
+    let last_bytes: Vec<u8> = expected.iter().map(|rotation| *rotation.last().unwrap()).collect();
+    assert!(rotations.last_bytes == last_bytes, "{case}: {block:?}");
+    assert!(expected[usize::try_from(rotations.origin).unwrap()] == block, "{case}: {block:?}");
+}
+
+#[test]
+fn what_makes_sorts_slow_and_codes_long() {
+    let random: Vec<u8> = (0..300_000_u32).map(|i| i.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+    let steep: Vec<u8> = (0..20_u8).flat_map(|byte| [byte].repeat(1 << byte.min(17))).collect();
+    let cases = [
+        ("random", random),
+        ("zeroes", vec![0; 1 << 20]),
+        ("a period of 1000", noise(1000, 9).repeat(1 << 10)),
+        ("a period of 99,981", noise(BLOCK_BYTES, 10).repeat(3)),
+        ("Fibonacci", fibonacci(250_000)),
+        ("pairs", b"ab".repeat(100_000)),
+        ("each byte", (0..=255).collect()),
+        ("counts that double", steep.chunks(3).rev().flatten().copied().collect()),
+    ];
+    for (case, bytes) in cases {
+        let several = stored(&[&bytes], 2);
+        assert!(several == stored(&[&bytes], 1), "{case}");
+        // Where rotations are equal, the library may take another one of them for the block.
+        assert_eq!(several.len(), by_library(&bytes).len(), "{case}");
+        assert!(plain(&several) == bytes, "{case}");
     }
 }
 
@@ -145,6 +212,18 @@ proptest! {
         ends.extend([0, bytes.len()]);
         ends.sort_unstable();
         let pieces: Vec<&[u8]> = ends.windows(2).map(|ends| &bytes[ends[0]..ends[1]]).collect();
-        assert_same(&pieces, threads, "mixture");
+        let object = stored(&pieces, threads);
+        prop_assert!(object == stored(&[&bytes], 1));
+        prop_assert_eq!(object.len(), by_library(&bytes).len());
+        prop_assert!(plain(&object) == bytes);
+    }
+
+    #[test]
+    fn the_order_of_any_rotations(
+        unit in prop::collection::vec(0_u8..3, 1..60),
+        times in 1_usize..6,
+        behind in prop::collection::vec(0_u8..3, 0..30),
+    ) {
+        assert_order(&[&unit.repeat(times)[..], &behind].concat(), "any");
     }
 }
