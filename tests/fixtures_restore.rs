@@ -274,6 +274,7 @@ async fn restores_from_barman(
     let options = backup_fetch::Options {
         target: target.to_owned(),
         concurrency: 4,
+        cores: 2,
         network_rate: None,
         sync: SyncFiles::Yes,
     };

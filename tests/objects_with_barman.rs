@@ -10,7 +10,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::Command;
 
-use seawall::codec::{BarmanLevel, Cipher, Compression, Method, decode, encode};
+use seawall::codec::{BarmanLevel, Cipher, Compression, Method, decode_on, encode};
 use support::{Barman, Scratch};
 
 const METHODS: [Method; 6] =
@@ -116,10 +116,12 @@ fn we_read_what_barman_archives() {
         for (level, size) in LEVELS.into_iter().zip(SIZES.into_iter().cycle()) {
             fs::write(&file, content(size)).unwrap();
             python(&barman, WRITE_WAL, method, [&file, &object], Some(level));
-            let mut plain = Vec::new();
-            let object = fs::File::open(&object).unwrap();
-            decode(object, method, &Cipher::None).unwrap().read_to_end(&mut plain).unwrap();
-            assert!(plain == content(size), "{method} {level}, {size} bytes");
+            for threads in [NonZeroUsize::MIN, threads()] {
+                let mut plain = Vec::new();
+                let object = fs::File::open(&object).unwrap();
+                decode_on(threads, object, method, &Cipher::None).unwrap().read_to_end(&mut plain).unwrap();
+                assert!(plain == content(size), "{method} {level}, {size} bytes, {threads} threads");
+            }
         }
     }
 }

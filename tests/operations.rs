@@ -325,6 +325,7 @@ fn restore(memory: &Memory, cipher: &Cipher, target: &Path) -> Result<(), Error>
     let options = backup_fetch::Options {
         target: target.to_owned(),
         concurrency: 4,
+        cores: 2,
         network_rate: None,
         sync: backup_fetch::SyncFiles::No,
     };

@@ -11,7 +11,7 @@
 //! | lzma | `lzma` | `.lzma` ("lzma alone"), 2 MiB dictionary, end marker | one stream |
 //! | none | (none) | the bytes as they are | the bytes as they are |
 //! | gzip | `gz` | one member | members |
-//! | bzip2 | `bz2` | one stream, on several threads | streams |
+//! | bzip2 | `bz2` | one stream, on several threads | streams, on several threads |
 //! | xz | `xz` | one stream with CRC-64 | streams |
 //! | snappy | `snappy` | framing format | framing format |
 //!
@@ -40,6 +40,7 @@ mod xz;
 mod zstd;
 
 use std::io::{self, BufReader, Read, Write};
+use std::num::NonZeroUsize;
 
 pub use barman::BarmanLevel;
 pub use compression::{Bzip2Level, Compression, GzipLevel, Level, Lz4Level, XzLevel, ZstdLevel};
@@ -94,6 +95,20 @@ pub fn encode<W: Write>(inner: W, compression: Compression, cipher: &Cipher) -> 
 /// # Errors
 /// The set-up of the codec may fail; nothing is read yet.
 pub fn decode<R: Read>(inner: R, method: Method, cipher: &Cipher) -> io::Result<Decoder<R>> {
+    decode_on(NonZeroUsize::MIN, inner, method, cipher)
+}
+
+/// As [`decode`], on several threads where the method can: bzip2 alone. For each there may be two blocks of 4 MiB in
+/// memory.
+///
+/// # Errors
+/// As for [`decode`].
+pub fn decode_on<R: Read>(
+    threads: NonZeroUsize,
+    inner: R,
+    method: Method,
+    cipher: &Cipher,
+) -> io::Result<Decoder<R>> {
     let opened = match cipher {
         Cipher::None => Opened::Plain(BufReader::with_capacity(PLAIN_BUFFER_BYTES, inner)),
         Cipher::Sodium(keys) => Opened::Sodium(Box::new(Opener::new(inner, keys.clone()))),
@@ -105,7 +120,10 @@ pub fn decode<R: Read>(inner: R, method: Method, cipher: &Cipher) -> io::Result<
         Method::Brotli => Unpacked::Brotli(Decompressor::new(brotli::Inflate::new(), opened)),
         Method::Lzma => Unpacked::Lzma(Decompressor::new(lzma::Inflate::new()?, opened)),
         Method::Gzip => Unpacked::Gzip(Decompressor::new(gzip::Inflate::new(), opened)),
-        Method::Bzip2 => Unpacked::Bzip2(Decompressor::new(bzip2::Inflate::new(), opened)),
+        Method::Bzip2 if threads == NonZeroUsize::MIN => {
+            Unpacked::Bzip2(Decompressor::new(bzip2::Inflate::new(), opened))
+        }
+        Method::Bzip2 => Unpacked::Bzip2Blocks(Box::new(bzip2::Decoder::new(opened, threads))),
         Method::Xz => Unpacked::Xz(Decompressor::new(xz::Inflate::new()?, opened)),
         Method::Snappy => Unpacked::Snappy(snappy::Decoder::new(opened)),
     }))
@@ -218,6 +236,7 @@ enum Unpacked<R: Read> {
     Lzma(Decompressor<lzma::Inflate, Opened<R>>),
     Gzip(Decompressor<gzip::Inflate, Opened<R>>),
     Bzip2(Decompressor<bzip2::Inflate, Opened<R>>),
+    Bzip2Blocks(Box<bzip2::Decoder<Opened<R>>>),
     Xz(Decompressor<xz::Inflate, Opened<R>>),
     Snappy(snappy::Decoder<Opened<R>>),
 }
@@ -237,6 +256,7 @@ impl<R: Read> Read for Decoder<R> {
             Unpacked::Lzma(decompressor) => decompressor.read(plain),
             Unpacked::Gzip(decompressor) => decompressor.read(plain),
             Unpacked::Bzip2(decompressor) => decompressor.read(plain),
+            Unpacked::Bzip2Blocks(decoder) => decoder.read(plain),
             Unpacked::Xz(decompressor) => decompressor.read(plain),
             Unpacked::Snappy(decoder) => decoder.read(plain),
         }

@@ -124,6 +124,7 @@ pub fn restore(session: &Session) -> Result<(), cli::Error> {
     let options = backup_fetch::Options {
         target: PathBuf::from(session.line.positional(3).unwrap_or_default()),
         concurrency: 2 * cores().get(),
+        cores: cores().get(),
         network_rate: None,
         sync: SyncFiles::Yes,
     };

@@ -63,6 +63,7 @@ impl BackupFetchArgs {
         Ok(Options {
             target: self.directory.clone(),
             concurrency: count(settings, &keys::DOWNLOAD_CONCURRENCY)?.min(2 * cores()),
+            cores: cores(),
             network_rate: limits.of(settings, &keys::NETWORK_RATE_LIMIT)?,
             sync: match settings.bool(&keys::TAR_DISABLE_FSYNC)? {
                 true => SyncFiles::No,

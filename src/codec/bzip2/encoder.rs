@@ -6,9 +6,9 @@ use std::num::NonZeroUsize;
 
 use super::super::compression::Bzip2Level;
 use super::packer::Packer;
-use super::shortener::Shortener;
-use super::stream::Stream;
-use super::workers::{Awaited, Workers};
+use super::shortener::{Shortened, Shortener};
+use super::stream::{Block, Stream};
+use super::workers::{Awaited, Work, Workers};
 
 /// Compresses what is written to it into `inner`.
 ///
@@ -17,9 +17,9 @@ use super::workers::{Awaited, Workers};
 pub(in super::super) struct Encoder<W> {
     shortener: Shortener,
     packer: Packer,
-    workers: Workers,
+    workers: Workers<Shortened, io::Result<Block>>,
     /// In the order of the stream.
-    awaited: VecDeque<Awaited>,
+    awaited: VecDeque<Awaited<io::Result<Block>>>,
     /// 0 with one thread.
     most_awaited: usize,
     stream: Stream<W>,
@@ -35,7 +35,7 @@ impl<W: Write> Encoder<W> {
         Encoder {
             shortener: Shortener::new(level),
             packer: Packer::new(),
-            workers: Workers::new(threads, most_awaited),
+            workers: Workers::new(threads, most_awaited, new_work),
             awaited: VecDeque::new(),
             most_awaited,
             stream: Stream::new(inner, level),
@@ -47,7 +47,7 @@ impl<W: Write> Encoder<W> {
         // This thread would only wait.
         let last = self.shortener.end().map(|last| self.packer.pack(last)).transpose()?;
         for block in self.awaited {
-            self.stream.write(&block.wait()?)?;
+            self.stream.write(&block.wait()??)?;
         }
         if let Some(last) = last {
             self.stream.write(&last)?;
@@ -63,11 +63,16 @@ impl<W: Write> Encoder<W> {
         while self.awaited.len() >= self.most_awaited
             && let Some(first) = self.awaited.pop_front()
         {
-            self.stream.write(&first.wait()?)?;
+            self.stream.write(&first.wait()??)?;
         }
         self.awaited.push_back(self.workers.start(block)?);
         Ok(())
     }
+}
+
+fn new_work() -> Work<Shortened, io::Result<Block>> {
+    let mut packer = Packer::new();
+    Box::new(move |block| packer.pack(block))
 }
 
 impl<W: Write> Write for Encoder<W> {

@@ -9,13 +9,16 @@
 //! | `177245385090`, 32, 0 to 7 | end mark, CRC over the CRCs of the blocks, zero bits up to a whole byte |
 //!
 //! Blocks know nothing of each other, only the bytes they start in: so [`Encoder`] compresses several at the same time
-//! and writes bit for bit what one thread would.
+//! and writes bit for bit what one thread would, and [`Decoder`] decompresses several, each by the library. Without other
+//! threads there is [`Inflate`], the library alone.
 //!
 //! Source: bzip2 1.0.8 `compress.c`, `bzlib.c`.
 
 mod bits;
+mod decoder;
 mod encoder;
 mod huffman;
+mod marks;
 mod packer;
 mod ranks;
 mod rotations;
@@ -25,6 +28,7 @@ mod stream;
 mod tests;
 mod workers;
 
+pub(super) use decoder::Decoder;
 pub(super) use encoder::Encoder;
 
 use ::bzip2::{Decompress, Status};

@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
+use std::num::NonZeroUsize;
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,16 +41,22 @@ pub(super) struct Extraction {
     pub progress: Progress,
 }
 
-/// Extracts `tar` from `object`. Every byte of the object was read and verified on return.
+/// Extracts `tar` from `object`, which `threads` may decompress. Every byte of the object was read and verified on return.
 pub(super) fn extract(
     mut object: ObjectReader,
     tar: &Tar,
+    threads: NonZeroUsize,
     cipher: &Cipher,
     extraction: &Extraction,
 ) -> Result<(), Error> {
-    let Some(recorded) = tar.recorded else { return unpack(&mut object, tar, cipher, extraction) };
+    let unpack = |object: &mut dyn Read| {
+        let content =
+            codec::decode_on(threads, object, tar.method, cipher).map_err(Error::content(&tar.key))?;
+        unpack(content, tar, extraction)
+    };
+    let Some(recorded) = tar.recorded else { return unpack(&mut object) };
     let mut object = Summing::new(object);
-    let unpacked = unpack(&mut object, tar, cipher, extraction);
+    let unpacked = unpack(&mut object);
     if unpacked.as_ref().is_err_and(|error| error.class() != Class::Integrity) {
         return unpacked;
     }
@@ -59,9 +66,8 @@ pub(super) fn extract(
     unpacked
 }
 
-fn unpack(object: &mut dyn Read, tar: &Tar, cipher: &Cipher, extraction: &Extraction) -> Result<(), Error> {
+fn unpack(content: impl Read, tar: &Tar, extraction: &Extraction) -> Result<(), Error> {
     let key = &tar.key;
-    let content = codec::decode(object, tar.method, cipher).map_err(Error::content(key))?;
     let mut buffer = vec![0; COPY_BYTES];
     let ending = read_members(content, |member| extraction.take(tar, member, &mut buffer));
     match ending {

@@ -21,6 +21,7 @@ mod target;
 mod tests;
 mod unfinished;
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -48,6 +49,8 @@ pub struct Options {
     pub target: PathBuf,
     /// Tars at once.
     pub concurrency: usize,
+    /// Processors: a tar with bzip2, while there is no other for them, is decompressed on all.
+    pub cores: usize,
     /// Bytes per second taken from the storage.
     pub network_rate: Option<u64>,
     /// Whether the restored files are made durable before `pg_control` is written.
@@ -99,9 +102,11 @@ async fn restore(ctx: &Context, options: &Options, plan: Plan, target: &Arc<Targ
 
     ctx.progress.expect_pieces((plan.tars.len() + plan.tails.len()) as u64);
     for tars in [plan.tars, plan.tails] {
+        let at_once = options.concurrency.min(tars.len()).max(1);
+        let threads = NonZeroUsize::new(options.cores / at_once).unwrap_or(NonZeroUsize::MIN);
         let extractions = tars.into_iter().map(|tar| {
             let (extraction, network_rate) = (Arc::clone(&extraction), network_rate.clone());
-            extract_tar(ctx, tar, extraction, network_rate, &stop)
+            extract_tar(ctx, tar, threads, extraction, network_rate, &stop)
         });
         // Takes the next one when there is room, in the order of the list.
         let extractions = stream::iter(extractions).buffer_unordered(options.concurrency.max(1));
@@ -142,6 +147,7 @@ async fn all_or_none_at_work(
 async fn extract_tar(
     ctx: &Context,
     tar: Tar,
+    threads: NonZeroUsize,
     extraction: Arc<Extraction>,
     network_rate: Option<Arc<RateLimit>>,
     stop: &CancellationToken,
@@ -159,7 +165,7 @@ async fn extract_tar(
     let cipher = ctx.cipher.clone();
     let (is_tail, level) = (tar.is_tail, Arc::clone(&tar.level));
     let extracted =
-        run_blocking(thread_name(&key), move || extract(reader, &tar, &cipher, &extraction)).await?;
+        run_blocking(thread_name(&key), move || extract(reader, &tar, threads, &cipher, &extraction)).await?;
     if ctx.cancel.is_cancelled() {
         return Err(Error::Cancelled);
     }

@@ -66,6 +66,7 @@ async fn copy_one(
     let restore = backup_fetch::Options {
         target: scratch.path().join("data"),
         concurrency: options.downloads,
+        cores: options.packing.workers,
         network_rate: None,
         sync: SyncFiles::No,
     };

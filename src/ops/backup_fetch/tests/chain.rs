@@ -259,7 +259,7 @@ pub fn context(storage: SharedStorage) -> Context {
 }
 
 pub fn options(target: &Path, concurrency: usize) -> Options {
-    Options { target: target.to_owned(), concurrency, network_rate: None, sync: SyncFiles::No }
+    Options { target: target.to_owned(), concurrency, cores: 2, network_rate: None, sync: SyncFiles::No }
 }
 
 /// Restores the backup of a step as the command line does.

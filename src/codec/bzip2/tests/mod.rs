@@ -8,8 +8,14 @@ use proptest::prelude::*;
 use super::super::compression::{Bzip2Level, Compression};
 use super::super::method::Method;
 use super::super::{Cipher, decode, encode};
+use super::bits::BitWriter;
+use super::marks::{Finder, Kind};
+use super::packer::BLOCK_MAGIC;
 use super::rotations::Rotations;
 use super::shortener::MOST_PLAIN_BYTES;
+use super::stream::END_MARK;
+
+mod decoder;
 
 /// What a block of level 1 holds.
 const BLOCK_BYTES: usize = 99_981;
@@ -72,7 +78,7 @@ fn sizes_around_the_ends_of_blocks() {
 
 #[test]
 fn runs_across_the_end_of_a_block() {
-    for run in [2, 3, 4, 5, 254, 255, 256, 257, 511, 70_000] {
+    for run in [2, 3, 4, 5, 255, 256, 511, 70_000] {
         for before in BLOCK_BYTES - 7..=BLOCK_BYTES + 1 {
             let bytes = [&noise(before, 3)[..], &vec![b'r'; run], &noise(20, 4)].concat();
             assert_same(&[&bytes], 3, &format!("{before}, run of {run}"));
