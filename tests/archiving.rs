@@ -15,7 +15,9 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::{Pid, Signal, kill_process};
-use support::{Bucket, Cluster, Postgres, Run, Scratch, Site, Tool, repository, run, wait_until_it_copies};
+use support::{
+    Bucket, Cluster, Postgres, Run, Scratch, Site, Tool, asks, repository, run, wait_until_it_copies,
+};
 
 /// A stopped cluster with at least five segments of 1 MiB that wait to be archived.
 fn with_unarchived_segments<'a>(scratch: &'a Scratch, postgres: &Postgres) -> (Cluster<'a>, Vec<PathBuf>) {
@@ -271,7 +273,7 @@ const OTHER_SESSIONS: &str =
 fn two_backups_at_once() {
     let site = require!(Site::new());
     let source = busy_primary(&site);
-    let both = [(); 2].map(|()| source.start_slow_backup(&site.seawall));
+    let both = [(); 2].map(|()| source.start_slow_backup(&site.seawall, 10_000_000));
     let ended = both.map(|backup| backup.wait_with_output().unwrap());
     for output in &ended {
         let said = stderr(output);
@@ -297,7 +299,7 @@ fn a_terminated_backup_leaves_nothing() {
     let site = require!(Site::new());
     let source = busy_primary(&site);
     for signal in [Signal::TERM, Signal::INT, Signal::QUIT] {
-        let mut backup = source.start_slow_backup(&site.seawall);
+        let mut backup = source.start_slow_backup(&site.seawall, 1_000_000);
         wait_until_it_copies(&mut backup);
         send(&backup, signal);
         let begin = Instant::now();
@@ -313,7 +315,7 @@ fn a_terminated_backup_leaves_nothing() {
 fn a_killed_backup_is_none_and_the_next_one_works() {
     let site = require!(Site::new());
     let source = busy_primary(&site);
-    let mut backup = source.start_slow_backup(&site.seawall);
+    let mut backup = source.start_slow_backup(&site.seawall, 1_000_000);
     wait_until_it_copies(&mut backup);
     std::thread::sleep(Duration::from_millis(500));
     backup.kill().unwrap();
@@ -359,8 +361,8 @@ fn a_terminated_wal_push_or_wal_fetch_dies_by_the_signal() {
     ];
     for arguments in commands {
         for signal in [Signal::TERM, Signal::INT, Signal::QUIT] {
-            let child = start(&mut waiting.command(&scratch, &arguments));
-            let (_connection, _) = listener.accept().unwrap(); // it has begun to ask
+            let mut child = start(&mut waiting.command(&scratch, &arguments));
+            let _connection = asks(&mut child, &listener);
             send(&child, signal);
             let ended = child.wait_with_output().unwrap();
             assert_eq!(ended.status.signal(), Some(signal.as_raw()), "{arguments:?}: {}", stderr(&ended));
@@ -388,7 +390,7 @@ fn a_killed_wal_fetch_is_cleared_away_by_a_later_one() {
     let killed = || -> PathBuf {
         let before = leftovers();
         let mut child = start(&mut waiting.command(&scratch, fetch));
-        let (mut connection, _) = listener.accept().unwrap();
+        let mut connection = asks(&mut child, &listener);
         let mut request = BufReader::new(connection.try_clone().unwrap()).lines();
         while !request.next().unwrap().unwrap().is_empty() {}
         connection

@@ -29,7 +29,7 @@ use support::{Bucket, Cluster, Postgres, Scratch, Tool};
 use tokio_util::sync::CancellationToken;
 
 /// Longer than a summarizer that sleeps, shorter than a test that hangs.
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Objects whose files the load changes.
 const BEFORE: &str = "
@@ -463,8 +463,15 @@ fn summaries_with_a_hole_are_not_used() {
     );
 
     let data = scratch.dir("data");
-    fs::create_dir(data.join("pg_wal")).unwrap();
-    let summaries = scratch.copy(&source.data().join("pg_wal/summaries"), "data/pg_wal/summaries");
+    let summaries = data.join("pg_wal/summaries");
+    fs::create_dir_all(&summaries).unwrap();
+    for entry in fs::read_dir(source.data().join("pg_wal/summaries")).unwrap() {
+        let name = entry.unwrap().file_name();
+        // Which is still being written (`walsummarizer.c`).
+        if name != "temp.summary" {
+            fs::copy(source.data().join("pg_wal/summaries").join(&name), summaries.join(&name)).unwrap();
+        }
+    }
     let asked = || stretch.search(&data, &storage, Source::Summaries);
     assert_equal(&map_of(asked(), Source::Summaries), &complete, "copy");
     let mut names: Vec<String> = fs::read_dir(&summaries)
@@ -547,9 +554,11 @@ impl Waiting {
     }
 
     /// How the backup ended, of which nothing may be left; what it said.
-    fn end(self, bucket: &Bucket) -> (ExitStatus, String) {
+    fn end(self, source: &Cluster<'_>, bucket: &Bucket) -> (ExitStatus, String) {
         let output = self.backup.wait_with_output().unwrap();
         kill_process(self.summarizer, Signal::CONT).unwrap();
+        // A session may outlive its client.
+        source.wait_until(&format!("SELECT count(*) FROM {ASKING}"), "0");
         assert_eq!(stored(bucket), self.stored);
         (output.status, String::from_utf8(output.stderr).unwrap())
     }
@@ -571,12 +580,12 @@ fn the_wait_for_the_summarizer_ends_with_the_backup() {
 
     let waiting = Waiting::begin(&source, &bucket, &seawall, &scratch);
     kill_process(Pid::from_child(&waiting.backup), Signal::TERM).unwrap();
-    let (status, said) = waiting.end(&bucket);
+    let (status, said) = waiting.end(&source, &bucket);
     assert_eq!(status.signal(), Some(Signal::TERM.as_raw()), "{said}");
 
     let waiting = Waiting::begin(&source, &bucket, &seawall, &scratch);
     assert_eq!(source.sql(&format!("SELECT pg_terminate_backend(pid) FROM {ASKING}")), "t");
-    let (status, said) = waiting.end(&bucket);
+    let (status, said) = waiting.end(&source, &bucket);
     assert_eq!(status.code(), Some(1), "{said}");
     assert!(said.contains("ERROR") && said.contains("hint:") && !said.contains("Changed blocks"), "{said}");
 }

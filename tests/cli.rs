@@ -7,6 +7,8 @@
     reason = "a test fails by panicking"
 )]
 
+mod support;
+
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt;
@@ -305,7 +307,7 @@ fn a_signal_ends_the_process_by_that_signal() {
         command.env("AWS_ENDPOINT", format!("http://{}", silent.local_addr().unwrap()));
         let mut child = command.stderr(Stdio::null()).spawn().unwrap();
         // Once it is connected it waits for the answer, with its signal handlers set.
-        let connection = silent.accept().unwrap();
+        let connection = support::asks(&mut child, &silent);
         let started = Instant::now();
         let kill =
             Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status().unwrap();

@@ -685,9 +685,12 @@ fn a_terminated_backup_leaves_no_uploads() {
     let postgres = require!(Postgres::version(15));
     let bucket = require!(Bucket::versitygw());
     let scratch = Scratch::new();
-    let tool = Tool::seawall(&scratch).with_all(bucket.env()).with("WALG_COMPRESSION_METHOD", "none");
+    let tool = Tool::seawall(&scratch)
+        .with_all(bucket.env())
+        .with("WALG_COMPRESSION_METHOD", "none")
+        .with("WALG_S3_MAX_PART_SIZE", "5242880");
     let cluster = backups::server(&scratch, &postgres);
-    let mut backup = cluster.start_slow_backup(&tool);
+    let mut backup = cluster.start_slow_backup(&tool, 1_000_000);
     support::wait_until_it_copies(&mut backup);
     while bucket.unfinished().is_empty() {
         assert!(backup.try_wait().unwrap().is_none(), "it ended before it sent a part");
@@ -706,8 +709,9 @@ fn a_terminated_restore_leaves_nothing() {
     let template = repository(&scratch, CHAIN);
     let data = scratch.absent("data");
     let slow = tool(&scratch, CHAIN, &template).with("WALG_NETWORK_RATE_LIMIT", "200000");
-    let child = signals::start(&mut slow.command(&scratch, ["backup-fetch", path_text(&data), "LATEST"]));
+    let mut child = signals::start(&mut slow.command(&scratch, ["backup-fetch", path_text(&data), "LATEST"]));
     while !data.join("seawall_restore_unfinished").exists() {
+        assert_eq!(child.try_wait().unwrap(), None, "it ended before it restored anything");
         std::thread::sleep(Duration::from_millis(5));
     }
     signals::send(&child, Signal::TERM);

@@ -747,6 +747,7 @@ fn of_a_busy_server() {
     let pid = rustix::process::Pid::from_child(&pgbench);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     pgbench.wait().unwrap();
+    source.pgbench_is_gone();
     source.switch_wal();
     let tables = ["pgbench_accounts", "pgbench_branches", "pgbench_tellers", "pgbench_history"];
     let expected = rows(&source, &tables);

@@ -369,7 +369,7 @@ fn no_backup_of_a_standby_that_is_promoted_meanwhile() {
     standby.wait_until("SELECT count(*) FROM ledger", "1000");
     let before = site.bucket.keys();
 
-    let mut backup = standby.start_slow_backup(&site.seawall);
+    let mut backup = standby.start_slow_backup(&site.seawall, 2_000_000);
     wait_until_it_copies(&mut backup);
     standby.sql("SELECT pg_promote()");
     let ended = backup.wait_with_output().unwrap();
@@ -394,7 +394,7 @@ fn from_a_backup_taken_while_the_server_is_busy() {
     assert!(!verified.stderr.contains("corrupt"), "a page that was being written is not corrupt\n{verified}");
     load.kill().unwrap();
     load.wait().unwrap();
-    source.wait_until("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgbench'", "0");
+    source.pgbench_is_gone();
     source.switch_wal();
     let balances = "SELECT (SELECT sum(abalance) FROM pgbench_accounts), (SELECT sum(tbalance) FROM pgbench_tellers), \
                     (SELECT sum(bbalance) FROM pgbench_branches), (SELECT sum(delta) FROM pgbench_history), \

@@ -19,8 +19,10 @@ use super::rate::RateLimit;
 
 /// Time to tell the storage that an upload is given up.
 const ABORT_DEADLINE: Duration = Duration::from_secs(5);
-/// Time that a request which makes an object visible gets to end once it is given up.
-const SETTLE_DEADLINE: Duration = Duration::from_secs(1);
+/// Time that requests which were given up get to end.
+const SETTLE_DEADLINE: Duration = Duration::from_secs(10);
+/// The same from the moment on at which the process is asked to end.
+const SETTLE_DEADLINE_WHEN_ENDING: Duration = Duration::from_secs(1);
 
 /// What all objects of one operation share.
 #[derive(Debug, Clone)]
@@ -33,8 +35,10 @@ pub struct UploadSettings {
     pub in_flight: Arc<Semaphore>,
     /// Bounds the bytes per second to the storage.
     pub network_rate: Option<Arc<RateLimit>>,
-    /// Set when the process is asked to end.
+    /// Set when the objects are not wanted any more.
     pub cancel: CancellationToken,
+    /// Set when the process is asked to end, and `cancel` with it.
+    pub ending: CancellationToken,
 }
 
 /// Why an object was not stored.
@@ -218,8 +222,7 @@ async fn put_object(
             };
             given_up.cancel();
             // With a part that arrives later the upload may be there again.
-            let rest = under_way.for_each(|_| std::future::ready(()));
-            let _ = tokio::time::timeout(SETTLE_DEADLINE, rest).await;
+            settle(settings, under_way.for_each(|_| std::future::ready(()))).await;
             // The parts are garbage now; when even this fails, `delete garbage` finds them.
             let _ = tokio::time::timeout(ABORT_DEADLINE, upload.abort()).await;
             Err(failure)
@@ -268,9 +271,21 @@ async fn settled<T>(
     let answer = unless_cancelled(settings, &mut request).await;
     if matches!(answer, Err(PutError::Cancelled)) {
         // Stored or not, the object is given up.
-        let _ = tokio::time::timeout(SETTLE_DEADLINE, request).await;
+        settle(settings, request).await;
     }
     answer
+}
+
+/// Waits until what was given up has ended, as long as there is time for that.
+async fn settle(settings: &UploadSettings, given_up: impl Future) {
+    let no_time_left = async {
+        settings.ending.cancelled().await;
+        tokio::time::sleep(SETTLE_DEADLINE_WHEN_ENDING).await;
+    };
+    tokio::select! {
+        _ = tokio::time::timeout(SETTLE_DEADLINE, given_up) => {}
+        () = no_time_left => {}
+    }
 }
 
 /// Stores the pieces as parts, several at a time; their receipts in order, and the size of all.
@@ -353,12 +368,14 @@ mod tests {
     const CONTENT: &[u8] = b"five parts and a piece"; // 22 bytes
 
     fn settings(memory: &Memory, buffers: usize) -> UploadSettings {
+        let ending = CancellationToken::new();
         UploadSettings {
             storage: Arc::new(memory.clone()),
             pool: PartPool::new(buffers, PART_BYTES),
             in_flight: Arc::new(Semaphore::new(2)),
             network_rate: None,
-            cancel: CancellationToken::new(),
+            cancel: ending.child_token(),
+            ending,
         }
     }
 
@@ -459,7 +476,7 @@ mod tests {
                 while memory.calls(operation) == 0 {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
-                settings.cancel.cancel();
+                settings.ending.cancel();
             };
             let both = async { tokio::join!(store(&settings, key("o")), cancel) };
             let (stored, ()) = tokio::time::timeout(Duration::from_secs(20), both).await.unwrap();

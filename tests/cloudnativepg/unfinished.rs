@@ -14,12 +14,12 @@ use crate::support::{Bucket, Cluster, Postgres};
 const SERVER: &str = "cluster";
 
 pub fn run(postgres: &Postgres, bucket: &Bucket, store: &ObjectStore<'_>) {
-    let store = &ObjectStore { backup_args: vec!["--max-bandwidth=5MB"], ..store.clone() };
+    let store = &ObjectStore { backup_args: vec!["--max-bandwidth=2MB"], ..store.clone() };
     let mut source = instance(store.scratch, postgres, "source");
     store.archive_by_manager(&mut source, SERVER);
     source.start();
-    let backup = start(store, &source);
-    let id = id_of_next(store, 0);
+    let mut backup = start(store, &source);
+    let id = id_of_next(store, 0, &mut backup);
     let place = ["--endpoint-url", store.endpoint.as_ref().unwrap(), &store.destination, SERVER];
     let delete = ["--backup-id", &id].into_iter().chain(place);
     store.barman.run(store.scratch, "backup-delete", delete).fails(0).stderr_has("may still be running");
@@ -34,8 +34,8 @@ pub fn run(postgres: &Postgres, bucket: &Bucket, store: &ObjectStore<'_>) {
     );
     has_failed(store, bucket, &id);
 
-    let backup = start(store, &source);
-    let id = id_of_next(store, 1);
+    let mut backup = start(store, &source);
+    let id = id_of_next(store, 1, &mut backup);
     kill_process(Pid::from_child(&backup), Signal::TERM).unwrap();
     let ended = backup.wait_with_output().unwrap();
     assert_eq!(ended.status.signal(), Some(Signal::TERM.as_raw()), "{ended:?}");
@@ -49,13 +49,14 @@ fn start(store: &ObjectStore<'_>, source: &Cluster<'_>) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-/// The id of the backup that is listed after so many others.
-fn id_of_next(store: &ObjectStore<'_>, others: usize) -> String {
+/// The id of a backup that is listed after so many others, once it is.
+fn id_of_next(store: &ObjectStore<'_>, others: usize, backup: &mut Child) -> String {
     loop {
-        match store.catalog(SERVER).get(others) {
-            Some(backup) => return backup["backup_id"].as_str().unwrap().to_owned(),
-            None => std::thread::sleep(Duration::from_millis(50)),
+        if let Some(listed) = store.catalog(SERVER).get(others) {
+            return listed["backup_id"].as_str().unwrap().to_owned();
         }
+        assert_eq!(backup.try_wait().unwrap(), None, "it ended and is not listed");
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

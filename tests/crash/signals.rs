@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Scratch, Tool};
+use crate::support::{Scratch, Tool, asks};
 
 /// Five seconds are promised; the rest is for a busy machine.
 const LIMIT: Duration = Duration::from_secs(8);
@@ -50,14 +50,7 @@ pub fn dies(scratch: &Scratch, work: &Path, line: &[String], signal: Signal) {
         .with("AWS_DEFAULT_REGION", "us-east-1");
     let mut child = start(tool.command(scratch, line).current_dir(work));
     // Once it is connected it waits for the answer, with its signal handlers set.
-    silent.set_nonblocking(true).unwrap();
-    let connection = loop {
-        if let Ok(connection) = silent.accept() {
-            break connection;
-        }
-        assert_eq!(child.try_wait().unwrap(), None, "{line:?} did not ask");
-        std::thread::sleep(Duration::from_millis(10));
-    };
+    let connection = asks(&mut child, &silent);
     send(&child, signal);
     assert_eq!(wait(child), Some(signal.as_raw()), "{line:?}");
     drop(connection);

@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::support::{Bucket, Fault, FaultProxy, Missing, RequestHead, Run, Scratch, Tool};
 
 /// Commands that run beside each other: most of them wait.
 const AT_ONCE: usize = 6;
-/// The same, when all of them wait for answers that never come.
-const WAITING_AT_ONCE: usize = 12;
+/// The same, when all of them wait for answers that never come, and other commands are tried meanwhile.
+const WAITING_AT_ONCE: usize = 4;
 
 /// What a bucket holds, by key.
 pub type Objects = BTreeMap<String, Vec<u8>>;
@@ -150,8 +151,21 @@ fn faults(request: &RequestHead) -> Vec<Fault> {
     faults
 }
 
-/// An ordinary run has one of three faults, and each time others; with `SEAWALL_FAULTS=all` there are all.
+/// An ordinary run has one of three faults; with `SEAWALL_FAULTS=all` there are all.
 const ONE_OF: usize = 3;
+
+/// Which one of them: `SEAWALL_FAULTS_TURN`, or each time another.
+fn turn() -> usize {
+    static TURN: OnceLock<usize> = OnceLock::new();
+    *TURN.get_or_init(|| {
+        let turn = match std::env::var("SEAWALL_FAULTS_TURN") {
+            Ok(text) => text.parse().expect("SEAWALL_FAULTS_TURN is a number"),
+            Err(_) => SystemTime::UNIX_EPOCH.elapsed().unwrap().subsec_micros() as usize % ONE_OF,
+        };
+        assert!(turn < ONE_OF, "SEAWALL_FAULTS_TURN is below {ONE_OF}");
+        turn
+    })
+}
 
 /// Runs the command with each of [`faults`] at each of its requests.
 #[track_caller]
@@ -160,8 +174,7 @@ pub fn each_request(ground: &Ground, trial: &dyn Trial) {
     let cases = requests.flat_map(|(n, head)| faults(&head).into_iter().map(move |fault| (n, fault)));
     let cases = cases.filter(|(_, fault)| trial.minds(*fault)).enumerate();
     let all = std::env::var("SEAWALL_FAULTS").is_ok_and(|which| which == "all");
-    let turn = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_micros() as usize % ONE_OF;
-    let is_due = |at: usize, fault| all || fault == REFUSED || at % ONE_OF == turn;
+    let is_due = |at: usize, fault| all || fault == REFUSED || at % ONE_OF == turn();
     let cases: Vec<_> = cases.filter(|(at, (_, fault))| is_due(*at, *fault)).map(|(_, case)| case).collect();
     let failed = AtomicUsize::new(0);
     in_parallel(AT_ONCE, &cases, |&(n, fault)| {
@@ -199,7 +212,7 @@ fn one(ground: &Ground, trial: &dyn Trial, n: usize, fault: Fault) -> Ended {
     let requests = case.proxy.take_seen();
     let asked = requests.get(n).map(|request| format!("{} {}", request.method, request.target));
     let seen: String = requests.iter().map(|it| format!("{} {}\n", it.method, it.target)).collect();
-    let what = format!("{fault:?} at request {n}, {asked:?}\n{run}\n{seen}");
+    let what = format!("SEAWALL_FAULTS_TURN={}: {fault:?} at request {n}, {asked:?}\n{run}\n{seen}", turn());
     let ended = match run.code {
         Some(code) if code == trial.code() => Ended::Done,
         Some(code) if trial.failure_codes().contains(&code) => Ended::Failed,

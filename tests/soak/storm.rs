@@ -22,10 +22,15 @@ use serde_json::Value;
 
 use crate::dice::Dice;
 use crate::require;
-use crate::support::{Bucket, Cluster, Fault, FaultProxy, Postgres, RequestHead, Run, Scratch, Tool, run};
+use crate::support::{
+    Bucket, Cluster, Fault, FaultProxy, Postgres, RequestHead, Run, Scratch, Tool, run, run_within,
+};
 
 /// How long an ordinary run of the tests takes it.
 const SECONDS: u64 = 10;
+
+/// Longer than a command takes that several requests without an answer and the wait for WAL hold up.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What goes wrong, and how often in comparison. Requests that nobody answers take their callers a quarter of a minute
 /// and more, so they are rare.
@@ -230,7 +235,7 @@ impl Storm<'_> {
             self.note(what, "ended before it could be killed");
             return None;
         }
-        let run = run(&mut command);
+        let run = run_within(&mut command, PATIENCE);
         assert!(!run.stderr.contains("panicked"), "{run}");
         let has_a_word = matches!(run.code, Some(0 | 74)) || run.stderr.contains("ERROR: ");
         assert!(has_a_word, "an end without a word: {run}");

@@ -167,9 +167,9 @@ impl<'a> Cluster<'a> {
         run(command.envs(self.libpq_env())).success()
     }
 
-    /// Starts a backup that takes a few seconds. Its streams are piped.
-    pub fn start_slow_backup(&self, tool: &Tool) -> Child {
-        let tool = tool.clone().with("WALG_DISK_RATE_LIMIT", "10000000");
+    /// Starts a backup that reads so many bytes in a second; a new cluster has about 23 MB. Its streams are piped.
+    pub fn start_slow_backup(&self, tool: &Tool, bytes_per_second: u32) -> Child {
+        let tool = tool.clone().with("WALG_DISK_RATE_LIMIT", &bytes_per_second.to_string());
         let mut command = tool.command(self.scratch, [OsStr::new("backup-push"), self.data.as_os_str()]);
         command.envs(self.libpq_env()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().unwrap()
@@ -336,6 +336,12 @@ impl<'a> Cluster<'a> {
         run(self.client("pgbench").args(["-i", "-q", "-s", &scale.to_string()])).success();
     }
 
+    /// Waits until no session of a pgbench that was ended is left: until then one may still commit.
+    #[track_caller]
+    pub fn pgbench_is_gone(&self) {
+        self.wait_until("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgbench'", "0");
+    }
+
     /// Every B-tree index against its table, and from 14 on (`verify_heapam`) every table.
     #[track_caller]
     pub fn amcheck(&self) {
@@ -353,9 +359,15 @@ impl<'a> Cluster<'a> {
 /// Reads what a backup says until it copies data.
 #[track_caller]
 pub fn wait_until_it_copies(backup: &mut Child) {
+    wait_until_it_says(backup, "Starting part_");
+}
+
+/// Reads what a command says until it says this.
+#[track_caller]
+pub fn wait_until_it_says(command: &mut Child, text: &str) {
     let mut said = String::new();
-    let mut lines = BufReader::new(backup.stderr.as_mut().unwrap());
-    while !said.contains("Starting part_") {
+    let mut lines = BufReader::new(command.stderr.as_mut().unwrap());
+    while !said.contains(text) {
         assert_ne!(lines.read_line(&mut said).unwrap(), 0, "it ended: {said}");
     }
 }

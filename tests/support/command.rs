@@ -1,6 +1,7 @@
-//! A command that has ended: exit code, stdout, stderr, and what a test expects of them.
+//! A command that has ended: exit code, stdout, stderr, and what a test expects of them. And one that asks a service.
 
-use std::process::Command;
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command};
 use std::time::Duration;
 
 /// Longer than anything a test starts may take.
@@ -8,14 +9,32 @@ const LIMIT: Duration = Duration::from_secs(180);
 
 /// Runs a command to its end without input. One that takes three minutes is killed and fails the test.
 pub fn run(command: &mut Command) -> Run {
+    run_within(command, LIMIT)
+}
+
+/// The same for a command that may take longer, or must not take so long.
+pub fn run_within(command: &mut Command, limit: Duration) -> Run {
     let line = format!("{command:?}");
     let mut assert_command = assert_cmd::Command::from_std(std::mem::replace(command, Command::new("true")));
-    let output = assert_command.timeout(LIMIT).output().unwrap_or_else(|error| panic!("{line}: {error}"));
+    let output = assert_command.timeout(limit).output().unwrap_or_else(|error| panic!("{line}: {error}"));
     Run {
         line,
         code: output.status.code(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// Waits until the command asks the service that `listener` is; its connection.
+#[track_caller]
+pub fn asks(command: &mut Child, listener: &TcpListener) -> TcpStream {
+    listener.set_nonblocking(true).unwrap();
+    loop {
+        if let Ok((connection, _)) = listener.accept() {
+            return connection;
+        }
+        assert_eq!(command.try_wait().unwrap(), None, "it ended and did not ask");
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 

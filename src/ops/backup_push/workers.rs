@@ -69,6 +69,7 @@ impl Work<'_> {
                 in_flight: Arc::new(Semaphore::new(uploads)),
                 network_rate: packing.network_rate.map(|rate| Arc::new(RateLimit::new(rate))),
                 cancel: stop.clone(),
+                ending: ctx.cancel.clone(),
             },
         }))
     }

@@ -39,6 +39,7 @@ pub(super) async fn copy(
         in_flight: Arc::new(Semaphore::new(at_once)),
         network_rate: None,
         cancel: to.cancel.clone(),
+        ending: to.cancel.clone(),
     };
     let count = missing.len();
     stream::iter(missing.into_iter().map(Ok))

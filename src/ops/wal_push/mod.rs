@@ -223,6 +223,7 @@ impl<'a> Pusher<'a> {
                 in_flight: Arc::new(Semaphore::new(concurrency)),
                 network_rate: None,
                 cancel: ctx.cancel.clone(),
+                ending: ctx.cancel.clone(),
             },
             codecs: Semaphore::new(options.cores.max(1)),
             files: Semaphore::new(concurrency),
