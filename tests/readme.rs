@@ -1,7 +1,6 @@
 //! What the README tells people to run, run as it stands there, and the links of all pages.
 //!
-//! A block of the README has a name, the second word behind its fence (```` ```sh restore ````). Only the places are
-//! others: what belongs to the system lies in a scratch directory here ([`Machine::here`]).
+//! Only the places are others: what belongs to the system lies in a scratch directory here ([`Machine::here`]).
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -17,22 +16,7 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// The README's blocks by name.
 fn blocks() -> BTreeMap<String, String> {
-    let readme = std::fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap();
-    let mut blocks = BTreeMap::new();
-    let mut open: Option<(String, String)> = None;
-    for line in readme.lines() {
-        match (line.strip_prefix("```"), open.take()) {
-            (Some(info), None) => {
-                let name = info.split_whitespace().nth(1);
-                let name = name.unwrap_or_else(|| panic!("a block has no name: ```{info}"));
-                open = Some((name.to_owned(), String::new()));
-            }
-            (Some(_), Some((name, text))) => assert!(blocks.insert(name, text).is_none()),
-            (None, Some((name, text))) => open = Some((name, text + line + "\n")),
-            (None, None) => {}
-        }
-    }
-    blocks
+    support::blocks("README.md")
 }
 
 #[test]
