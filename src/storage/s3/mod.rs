@@ -37,6 +37,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::SharedHttpClient;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
 use base64::Engine;
@@ -206,12 +207,7 @@ impl Place {
 
     async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
         let call = self.call("head", Some(key));
-        let request = self.client().await?.head_object().bucket(&self.config.bucket).key(self.full(key));
-        let answer = match request.customize().interceptor(self.content_headers.clone()).send().await {
-            Ok(answer) => answer,
-            Err(error) if status(&error) == Some(404) => return self.is_missing(key).await,
-            Err(error) => return Err(call.failed(error)),
-        };
+        let Some(answer) = self.head_object(key).await? else { return self.is_missing(key).await };
         self.saw_bucket();
         let size = answer.content_length().and_then(|size| u64::try_from(size).ok());
         let size = size.ok_or_else(|| call.error(ErrorKind::Protocol, "the answer has no Content-Length"))?;
@@ -219,6 +215,16 @@ impl Place {
         let modified =
             modified.ok_or_else(|| call.error(ErrorKind::Protocol, "the answer has no Last-Modified"))?;
         Ok(Some(ObjectMeta { key: key.clone(), size, modified, etag: etag(answer.e_tag()) }))
+    }
+
+    /// The answer to a HEAD; `None` for one that says 404.
+    async fn head_object(&self, key: &Key) -> Result<Option<HeadObjectOutput>> {
+        let request = self.client().await?.head_object().bucket(&self.config.bucket).key(self.full(key));
+        match request.customize().interceptor(self.content_headers.clone()).send().await {
+            Ok(answer) => Ok(Some(answer)),
+            Err(error) if status(&error) == Some(404) => Ok(None),
+            Err(error) => Err(self.call("head", Some(key)).failed(error)),
+        }
     }
 
     /// A HEAD without success: `None` when the object is missing, an error when the bucket is. HEAD has no body to
