@@ -374,17 +374,20 @@ fn an_encoder_does_not_finish_after_a_failed_write() {
     }
 }
 
-#[test]
-fn errors_of_the_source_pass_unchanged() {
-    struct Broken<'a>(&'a [u8]);
-    impl Read for Broken<'_> {
-        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-            match self.0.read(out)? {
-                0 => Err(io::Error::other("connection reset")),
-                count => Ok(count),
-            }
+/// A source that fails once its bytes are read.
+pub(super) struct Broken<'a>(pub(super) &'a [u8]);
+
+impl Read for Broken<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        match self.0.read(out)? {
+            0 => Err(io::Error::other("connection reset")),
+            count => Ok(count),
         }
     }
+}
+
+#[test]
+fn errors_of_the_source_pass_unchanged() {
     for compression in WRITABLE {
         for cipher in &ciphers() {
             let object = stored(&page_like(50_000), compression, cipher);

@@ -3,6 +3,7 @@
 use super::*;
 use crate::codec::decode_on;
 use crate::codec::error::Error;
+use crate::codec::tests::Broken;
 
 fn by_threads(stored: &[u8], threads: usize) -> io::Result<Vec<u8>> {
     let mut plain = Vec::new();
@@ -125,15 +126,6 @@ fn fault(result: &io::Result<Vec<u8>>) -> Option<bool> {
 
 #[test]
 fn errors_of_the_source_come_back_where_they_are() {
-    struct Broken<'a>(&'a [u8]);
-    impl Read for Broken<'_> {
-        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-            match self.0.read(out)? {
-                0 => Err(io::Error::other("connection reset")),
-                count => Ok(count),
-            }
-        }
-    }
     let stored = by_library(&noise(300_000, 10));
     let threads = NonZeroUsize::new(2).unwrap();
     for cut in [0, 3, 20, 70_000, stored.len() - 3] {
