@@ -7,6 +7,7 @@
 //! data pages are in the byte order of the machine that wrote them.
 
 mod block_map;
+mod connection;
 pub mod connection_string;
 pub mod conninfo;
 mod control;
