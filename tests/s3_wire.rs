@@ -1029,8 +1029,15 @@ fn certificates_that_cannot_be_used_are_refused_at_once() {
 
 /// `storage check`, first the trial, then the removal.
 fn checked(config: S3Config) -> (seawall::storage::check::Findings, Option<seawall::storage::check::Row>) {
+    checked_within(config, seawall::storage::check::BUDGET)
+}
+
+fn checked_within(
+    config: S3Config,
+    budget: Duration,
+) -> (seawall::storage::check::Findings, Option<seawall::storage::check::Row>) {
     let folder = Prefix::parse("wal_005/check").unwrap();
-    let check = Check::new(StorageConfig::S3(Box::new(config)), patient(), folder).unwrap();
+    let check = Check::new(StorageConfig::S3(Box::new(config)), patient(), folder, budget).unwrap();
     run(async { (check.run().await, check.clean_up().await) })
 }
 
@@ -1108,4 +1115,52 @@ fn a_check_names_what_it_could_not_remove() {
     assert_eq!((left.ability, left.verdict), (Ability::Removal, Verdict::Failed));
     assert!(left.detail.contains("`spilo/demo/wal/15/wal_005/check/signed`"), "{left:?}");
     assert!(left.hint.unwrap().contains("policy"));
+}
+
+/// Of a service that takes ten seconds for each request, and of one that falls silent.
+#[test]
+fn a_check_ends_when_its_time_is_over() {
+    for last_answers in [1, 2] {
+        let mut asked = 0;
+        let service = Service::start(move |request| {
+            asked += 1;
+            match request.method.as_str() {
+                _ if asked > last_answers => Answer::Silence,
+                "PUT" => stored(),
+                _ => ok(&[], ""),
+            }
+        });
+        let (findings, left) = checked_within(service.config(), Duration::from_secs(2));
+        let over: Vec<_> = findings.rows.iter().filter(|row| row.detail.contains("were over")).collect();
+        let [row] = over[..] else { panic!("{findings:?}") };
+        assert_eq!((row.ability, row.verdict), (Ability::SignedPut, Verdict::Failed));
+        let tried = findings.rows.iter().filter(|row| row.verdict != Verdict::NotTried);
+        assert_eq!(tried.count(), 3, "there, clock, put: {findings:?}");
+        let left = left.unwrap();
+        assert_eq!((left.ability, left.verdict), (Ability::Removal, Verdict::Failed));
+        assert!(
+            left.detail.contains("may be left in the bucket: `spilo/demo/wal/15/wal_005/check/signed`"),
+            "{left:?}"
+        );
+    }
+}
+
+/// A name that was stored once is removed, also when it is refused the second time.
+#[test]
+fn a_check_removes_what_it_stored_and_was_refused_then() {
+    let mut puts = 0;
+    let service = Service::start(move |request| match request.method.as_str() {
+        "PUT" => {
+            puts += 1;
+            if puts == 1 { stored() } else { error(403, "AccessDenied", "no") }
+        }
+        "DELETE" => Answer::Http(204, Vec::new(), Vec::new()),
+        "HEAD" if request.target == "/bucket" || request.target == "/bucket/" => ok(&[], ""),
+        _ => error(403, "AccessDenied", "no"),
+    });
+    let (_, left) = checked(service.config());
+    assert_eq!(left, None);
+    let requests = service.requests();
+    let deleted = |request: &Request| request.method == "DELETE" && request.target.contains("check/signed");
+    assert!(requests.iter().any(deleted), "it is still there");
 }

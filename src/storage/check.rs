@@ -17,6 +17,10 @@ pub use super::s3::{KnownBy, Recognised};
 /// Attempts of a request of a check, at most: an ability that needs more is not there.
 const ATTEMPTS: u32 = 3;
 
+/// What a check may take until it gives up what it is at and begins nothing more. A slow line is told by the throughput
+/// long before.
+pub const BUDGET: Duration = Duration::from_secs(120);
+
 /// A check of one storage.
 #[derive(Debug)]
 pub enum Check {
@@ -122,15 +126,20 @@ impl Findings {
 }
 
 impl Check {
-    /// A check of the storage that `config` describes, in `folder` below its prefix. Makes no request; fails when
-    /// certificates cannot be read.
-    pub fn new(config: StorageConfig, mut policy: RetryPolicy, folder: Prefix) -> Result<Check> {
+    /// A check of the storage that `config` describes, in `folder` below its prefix, that ends after `budget`; of a
+    /// directory the kernel's answers are waited for. Makes no request; fails when certificates cannot be read.
+    pub fn new(
+        config: StorageConfig,
+        mut policy: RetryPolicy,
+        folder: Prefix,
+        budget: Duration,
+    ) -> Result<Check> {
         policy.attempts = policy.attempts.min(ATTEMPTS);
         Ok(match config {
             StorageConfig::Directory { path, prefix } => {
                 Check::Directory(DirectoryCheck::new(path, prefix, folder))
             }
-            StorageConfig::S3(config) => Check::S3(Box::new(S3Check::new(*config, policy, folder)?)),
+            StorageConfig::S3(config) => Check::S3(Box::new(S3Check::new(*config, policy, folder, budget)?)),
         })
     }
 
@@ -144,7 +153,7 @@ impl Check {
         }
     }
 
-    /// Removes what the check wrote; a row when something stays.
+    /// Removes what the check wrote, in a quarter of the budget; a row when something stays, or may stay.
     pub async fn clean_up(&self) -> Option<Row> {
         match self {
             Check::Directory(check) => check.clean_up().await,
@@ -259,7 +268,7 @@ impl Row {
             Ok(detail) => Row::new(ability, Verdict::Works, detail),
             Err(error) => {
                 let hint = error.hint().map(str::to_owned);
-                Row { hint, ..Row::new(ability, failure, error.detail()) }
+                Row { hint, ..Row::new(ability, failure, error.detail_and_spent()) }
             }
         }
     }

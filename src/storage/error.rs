@@ -109,6 +109,17 @@ impl Error {
         &self.0.detail
     }
 
+    /// The same with what was spent before giving up.
+    pub fn detail_and_spent(&self) -> String {
+        match &self.0.spent {
+            None => self.0.detail.clone(),
+            Some(Spent { attempts, elapsed }) => {
+                let (plural, seconds) = (if *attempts == 1 { "" } else { "s" }, elapsed.as_secs_f64());
+                format!("{} (gave up after {attempts} attempt{plural} in {seconds:.1} s)", self.0.detail)
+            }
+        }
+    }
+
     /// What a person can do about it.
     pub fn hint(&self) -> Option<&str> {
         self.0.hint.as_deref()
@@ -131,17 +142,7 @@ impl fmt::Display for Error {
         if let Some(object) = &self.0.object {
             write!(f, " `{object}`")?;
         }
-        write!(f, " in {}: {}", self.0.location, self.0.detail)?;
-        if let Some(spent) = &self.0.spent {
-            write!(
-                f,
-                " (gave up after {} attempt{} in {:.1} s)",
-                spent.attempts,
-                if spent.attempts == 1 { "" } else { "s" },
-                spent.elapsed.as_secs_f64()
-            )?;
-        }
-        Ok(())
+        write!(f, " in {}: {}", self.0.location, self.detail_and_spent())
     }
 }
 

@@ -45,7 +45,7 @@ const fn stores(dialect: Dialect, line: &'static str) -> Verb {
     Verb { dialect, line, bound: STORING }
 }
 
-/// Every command that speaks with the storage, but those that need a server.
+/// Every command that speaks with the storage, but those that need a server, and `storage check`, which makes a report.
 const VERBS: [Verb; 27] = [
     stores(Dialect::WalG, "wal-push FILE"),
     asks(Dialect::WalG, "wal-fetch SEGMENT {}"),
@@ -233,6 +233,16 @@ impl Caller {
     }
 }
 
+/// The ways in which endpoints are dead.
+const DEATHS: [Death; 6] = [
+    Death::Silent,
+    Death::Closed,
+    Death::Unknown,
+    Death::Busy,
+    Death::Untrusted,
+    Death::Refusing(403, "AccessDenied"),
+];
+
 fn unique() -> usize {
     static COUNT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
@@ -242,18 +252,38 @@ fn unique() -> usize {
 #[test]
 fn every_command() {
     let caller = Caller::new();
-    let deaths = [
-        Death::Silent,
-        Death::Closed,
-        Death::Unknown,
-        Death::Busy,
-        Death::Untrusted,
-        Death::Refusing(403, "AccessDenied"),
-    ];
-    let endpoints = deaths.map(Endpoint::new);
+    let endpoints = DEATHS.map(Endpoint::new);
     let calls: Vec<(&Endpoint, &Verb)> =
         endpoints.iter().flat_map(|endpoint| VERBS.iter().map(move |verb| (endpoint, verb))).collect();
     in_parallel(AT_ONCE, &calls, |(endpoint, verb)| caller.fails(verb, endpoint, &[]));
+}
+
+/// It says in its report what is wrong: that the endpoint is dead is what it was asked for.
+#[test]
+fn storage_check() {
+    const CHECK: Verb = asks(Dialect::WalG, "storage check --json");
+    let caller = Caller::new();
+    in_parallel(AT_ONCE, &DEATHS.map(Endpoint::new), |endpoint| {
+        let (begin, death) = (Instant::now(), endpoint.death);
+        let run = caller.call(&CHECK, endpoint, &caller.ground.scratch.absent("nothing"), &[]).exits(1);
+        let took = begin.elapsed();
+        let bound = if death.may_pass() { CHECK.bound } else { REFUSED };
+        assert!(took < bound * BUSY, "{death:?}, {took:?}: {run}");
+        assert!(!run.stdout.contains(SECRET) && !run.stderr.contains(SECRET), "{run}");
+        let run = run.stderr_has("ERROR: ");
+        let report: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+        let rows = report["checks"].as_array().unwrap();
+        let (place, detail) = (&rows[0], rows[0]["detail"].as_str().unwrap());
+        assert_eq!(
+            (place["name"].as_str(), place["result"].as_str()),
+            (Some("place"), Some("failed")),
+            "{run}"
+        );
+        assert!(run.stdout.contains(death.says()), "{death:?}: {run}");
+        assert_eq!(detail.contains("(gave up after "), death.may_pass(), "{death:?}: {run}");
+        assert!(place["hint"].is_string() || matches!(death, Death::Busy), "{death:?}: {run}");
+        assert!(rows.len() > 15 && rows.iter().all(|row| row["result"] != "ok"), "{death:?}: {run}");
+    });
 }
 
 /// The commands that take a backup, one after the other, as the server wants it.

@@ -91,7 +91,7 @@ impl Call<'_> {
 }
 
 /// What to do about a service that does not answer.
-const SILENT: &str = "the address accepts connections but stays silent: check the service, and firewalls and proxies on the way";
+pub(in crate::storage) const SILENT: &str = "the address accepts connections but stays silent: check the service, and firewalls and proxies on the way";
 
 /// The attempts at one request, or since a body that is read has last moved.
 pub(super) struct Tries {

@@ -31,6 +31,7 @@ use super::{
     Prefix, PutMode, PutOutcome, Result, RetryAdvice, SharedStorage, Storage, Unfinished, UnfinishedPage,
     Upload,
 };
+pub(super) use call::SILENT;
 use call::{Call, Class, Tries};
 pub use policy::RetryPolicy;
 pub use progress::Progress;

@@ -4,6 +4,7 @@
 //! sends, and small pages, are requests of this file.
 
 mod answers;
+mod removal;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +23,7 @@ use super::{CreateOnly, S3, S3Config, protocol};
 use crate::storage::check::{
     Ability, Findings, Row, Transfer, Verdict, content, expect_content, store_in_parts,
 };
-use crate::storage::retry::{Retry, RetryPolicy};
+use crate::storage::retry::{Retry, RetryPolicy, SILENT};
 use crate::storage::{
     Depth, ETag, Error, ErrorKind, Key, Part, Prefix, PutMode, PutOutcome, Result, SharedStorage, Storage,
     list_all,
@@ -30,9 +31,6 @@ use crate::storage::{
 
 /// Parts of the object whose time is taken are not larger, whatever the settings say.
 const MEASURED_PART_BYTES: u64 = 16 << 20;
-
-/// No trial begins later than this after the first one.
-const BUDGET: Duration = Duration::from_secs(120);
 
 /// The last part of an object may be of any size.
 const LAST_PART_BYTES: usize = 1 << 20;
@@ -49,6 +47,8 @@ pub struct S3Check {
     config: S3Config,
     policy: RetryPolicy,
     folder: Prefix,
+    /// What all trials may take.
+    budget: Duration,
     /// For single requests.
     s3: S3,
     /// The same with retries, as everything else uses it.
@@ -80,14 +80,19 @@ pub enum KnownBy {
 
 impl S3Check {
     /// Makes no request; fails when certificates cannot be read.
-    pub(in crate::storage) fn new(config: S3Config, policy: RetryPolicy, folder: Prefix) -> Result<S3Check> {
+    pub(in crate::storage) fn new(
+        config: S3Config,
+        policy: RetryPolicy,
+        folder: Prefix,
+        budget: Duration,
+    ) -> Result<S3Check> {
         let s3 = S3::open(config.clone(), policy)?;
         let storage = Arc::new(Retry::new(Arc::new(s3.clone()), policy));
         let (seen, written) = Default::default();
-        Ok(S3Check { config, policy, folder, s3, storage, seen, written })
+        Ok(S3Check { config, policy, folder, budget, s3, storage, seen, written })
     }
 
-    /// Tries everything; once [`BUDGET`] is spent, nothing more.
+    /// Tries everything; once the budget is spent, what is under way fails, and nothing more is tried.
     pub(in crate::storage) async fn run(&self) -> Findings {
         let began = Instant::now();
         let mut rows = Box::pin(self.place()).await;
@@ -101,9 +106,18 @@ impl S3Check {
                 Ability::SignedPut | Ability::ListV2 => answered,
                 _ => answered && can_store,
             };
-            match possible && began.elapsed() < BUDGET {
-                true => rows.extend(Box::pin(self.trial(ability, can_store)).await),
-                false => rows.push(Row::not_tried(ability)),
+            let left = self.budget.saturating_sub(began.elapsed());
+            if !possible || left.is_zero() {
+                rows.push(Row::not_tried(ability));
+                continue;
+            }
+            match tokio::time::timeout(left, Box::pin(self.trial(ability, can_store))).await {
+                Ok(tried) => rows.extend(tried),
+                Err(_) => rows.push(Row::new(
+                    ability,
+                    Verdict::Failed,
+                    format!("not done when the {} s of this check were over", self.budget.as_secs()),
+                )),
             }
         }
         Findings { rows, service: answered.then(|| self.recognised()) }
@@ -154,40 +168,47 @@ impl S3Check {
     async fn bucket(&self) -> Result<String> {
         let place = &self.s3.place;
         let call = place.call("look for the bucket", None);
-        let mut attempt = 1;
+        let (began, mut attempts) = (Instant::now(), 0);
         loop {
+            attempts += 1;
             // The client may ask where the bucket is.
-            let client = tokio::time::timeout(self.policy.first_byte, place.client()).await;
-            let client = client.unwrap_or_else(|_| Err(self.silent(call)))?;
+            let client = async { place.client().await };
+            let client = self.in_time(call, client).await?;
             let request = client.head_bucket().bucket(&self.config.bucket);
             let request = request.customize().interceptor(Witness(self.seen.clone()));
             let missing = |error: &SdkError<_>| super::status(error) == Some(404);
-            let answer = match tokio::time::timeout(self.policy.first_byte, Box::pin(request.send())).await {
+            let answer = self.in_time(call, async { Ok(request.send().await) }).await;
+            let error = match answer {
                 Ok(Ok(_)) => return Ok(self.storage.location().to_string()),
                 Ok(Err(error)) if missing(&error) => {
-                    Err(call.error(ErrorKind::NoBucket, "it does not exist (HTTP 404)").with_hint(
+                    call.error(ErrorKind::NoBucket, "it does not exist (HTTP 404)").with_hint(
                         "check the bucket in WALG_S3_PREFIX and AWS_ENDPOINT; it is never created by itself",
-                    ))
+                    )
                 }
-                Ok(Err(error)) => Err(call.failed(error)),
-                Err(_) => Err(self.silent(call)),
+                Ok(Err(error)) => call.failed(error),
+                Err(error) => error,
             };
-            match answer {
-                Err(error)
-                    if attempt < self.policy.attempts
-                        && matches!(error.kind(), ErrorKind::Network | ErrorKind::Busy) =>
+            match error.kind() {
+                ErrorKind::Network | ErrorKind::Busy
+                    if attempts < self.policy.attempts && began.elapsed() < self.policy.ask_answer =>
                 {
-                    attempt += 1;
                     tokio::time::sleep(self.policy.first_backoff).await;
                 }
-                answer => return answer,
+                ErrorKind::Network | ErrorKind::Busy | ErrorKind::Timeout => {
+                    return Err(error.with_spent(attempts, began.elapsed()));
+                }
+                _ => return Err(error),
             }
         }
     }
 
-    fn silent(&self, call: Call<'_>) -> Error {
-        let seconds = self.policy.first_byte.as_secs();
-        call.error(ErrorKind::Timeout, format!("no answer within {seconds} s"))
+    /// What only asks, as long as it may take.
+    async fn in_time<T>(&self, call: Call<'_>, asking: impl Future<Output = Result<T>>) -> Result<T> {
+        let limit = self.policy.ask_answer;
+        match tokio::time::timeout(limit, Box::pin(asking)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(silent(call, limit)),
+        }
     }
 
     /// The answer to a request that is sent once.
@@ -199,10 +220,7 @@ impl S3Check {
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        match tokio::time::timeout(self.policy.first_byte, Box::pin(request)).await {
-            Ok(answer) => answer.map_err(|error| call.failed(error)),
-            Err(_) => Err(self.silent(call)),
-        }
+        self.in_time(call, async { request.await.map_err(|error| call.failed(error)) }).await
     }
 
     fn key(&self, name: &str) -> Result<Key> {
@@ -228,13 +246,19 @@ impl S3Check {
     async fn puts(&self) -> Vec<Row> {
         let [signed, unsigned, deeper] = SMALL;
         let put = async |name, payload| {
+            // What an earlier put has stored is there, whatever becomes of this one.
+            let is_new = !self.is_written(name);
             let key = self.new_key(name)?;
             let request = self.s3.place.put(&key, small(name), PutMode::Overwrite, payload);
             match tokio::time::timeout(self.policy.first_byte, Box::pin(request)).await {
                 Ok(outcome) => outcome.map(|_| String::new()),
-                Err(_) => Err(self.silent(self.s3.place.call("put", Some(&key)))),
+                Err(_) => Err(silent(self.s3.place.call("put", Some(&key)), self.policy.first_byte)),
             }
-            .inspect_err(|error| self.forget_if_refused(name, error))
+            .inspect_err(|error| {
+                if is_new {
+                    self.forget_if_refused(name, error);
+                }
+            })
         };
         let usual = Payload::over(self.config.scheme());
         let row = |ability, payload, outcome| match payload == usual {
@@ -256,6 +280,10 @@ impl S3Check {
         }
         let _ = put(deeper, usual).await;
         rows
+    }
+
+    fn is_written(&self, name: &str) -> bool {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).contains(name)
     }
 
     fn forget_if_refused(&self, name: &'static str, error: &Error) {
@@ -494,45 +522,10 @@ impl S3Check {
             Some(_) => Err(protocol(call, "an object is still there")),
         }
     }
+}
 
-    /// Removes what was written, one by one where the service knows no batch.
-    pub(in crate::storage) async fn clean_up(&self) -> Option<Row> {
-        let written = std::mem::take(&mut *self.written.lock().unwrap_or_else(PoisonError::into_inner));
-        if written.is_empty() {
-            return None;
-        }
-        let mut left = Vec::new();
-        for (key, id) in self.open_uploads().await.unwrap_or_default() {
-            let call = self.s3.place.call("abort upload of", None);
-            let aborted = async {
-                let request = self.s3.place.client().await?.abort_multipart_upload();
-                let request = request.bucket(&self.config.bucket).key(&key).upload_id(id);
-                self.answer(call, request.send()).await
-            }
-            .await;
-            left.extend(aborted.err().map(|error| (format!("an upload of `{key}`"), error)));
-        }
-        let keys: Vec<Key> = written.into_iter().filter_map(|name| self.key(name).ok()).collect();
-        let failed = match self.storage.delete(&keys).await {
-            Ok(report) => report.failed.into_iter().map(|(key, _)| key).collect(),
-            Err(_) => keys,
-        };
-        for key in failed {
-            let call = self.s3.place.call("delete", Some(&key));
-            let name = self.s3.place.full(&key);
-            let deleted = async {
-                let request = self.s3.place.client().await?.delete_object();
-                self.answer(call, request.bucket(&self.config.bucket).key(&name).send()).await
-            }
-            .await;
-            left.extend(deleted.err().map(|error| (format!("`{name}`"), error)));
-        }
-        let (_, error) = left.first()?;
-        let names: Vec<&str> = left.iter().map(|(name, _)| name.as_str()).collect();
-        let detail = format!("left in the bucket: {}: {}", names.join(", "), error.detail());
-        let hint = error.hint().map(str::to_owned);
-        Some(Row { hint, ..Row::new(Ability::Removal, Verdict::Failed, detail) })
-    }
+fn silent(call: Call<'_>, limit: Duration) -> Error {
+    call.error(ErrorKind::Timeout, format!("no answer within {} s", limit.as_secs())).with_hint(SILENT)
 }
 
 /// What is tried once the service has answered, in this order.
