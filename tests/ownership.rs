@@ -249,6 +249,51 @@ fn a_call_asks_once() {
     assert_eq!(memory.calls(Operation::Get), 1);
 }
 
+/// What is fetched from the repository of another cluster is told: a history file by the data directory that asks for it, a
+/// backup by itself. A segment is refused.
+#[test]
+fn a_fetch_of_another_clusters_warns() {
+    let postgres = require!(Postgres::version(15));
+    let scratch = Scratch::new();
+    let (_bucket, seawall) = repository(&scratch);
+    let (mut ours, other) = two(&scratch, &postgres);
+    ours.cluster.append("pg_wal/00000002.history", "1\t0/3000000\tno recovery target specified\n");
+    push(&scratch, &seawall, &ours.cluster.data().join("pg_wal/00000002.history")).success();
+    ours.push(&scratch, &seawall).success();
+    ours.cluster.start();
+    ours.cluster.push_backup(&seawall).success();
+    ours.cluster.stop();
+    let fetch = |source: &Source<'_>, name: &str| {
+        let place = source.cluster.data().join("pg_wal/RECOVERYXLOG");
+        seawall.run(&scratch, ["wal-fetch", name, place.to_str().unwrap()])
+    };
+    let warns = |run: Run, of: &Source<'_>, owner: &Source<'_>| {
+        run.success()
+            .stderr_has("WARNING: ")
+            .stderr_has(&format!("is of the cluster with system identifier {}", of.identifier))
+            .stderr_has(&format!("belongs to {}", owner.identifier));
+    };
+    let quiet = |run: Run| {
+        let run = run.success();
+        assert!(!run.stderr.contains("WARNING: "), "{run}");
+    };
+    quiet(fetch(&ours, "00000002.history"));
+    warns(fetch(&other, "00000002.history"), &other, &ours);
+    let segment = ours.segment.file_name().unwrap().to_str().unwrap();
+    let refused = fetch(&other, segment).fails(1).stderr_has(&ours.identifier);
+    refused.stderr_has(&other.identifier);
+
+    let restored = |name: &str| {
+        let place = scratch.absent(name);
+        seawall.run(&scratch, ["backup-fetch", place.to_str().unwrap(), "LATEST"])
+    };
+    quiet(restored("restored"));
+    let heir = seawall.clone().with("SEAWALL_TAKE_OVER_FROM", &ours.identifier);
+    other.cluster.append("pg_wal/00000003.history", "1\t0/3000000\tno recovery target specified\n");
+    push(&scratch, &heir, &other.cluster.data().join("pg_wal/00000003.history")).success();
+    warns(restored("of-the-former-owner"), &ours, &other);
+}
+
 /// A second leader of the same cluster, as after a failover with the old one still there.
 #[test]
 fn of_two_servers_of_one_cluster_the_first_stays() {
@@ -379,7 +424,7 @@ fn barman_passes_over_the_record() {
     };
     let (barman, seawall) = (barman.for_bucket(&bucket), Barman::seawall(&scratch).for_bucket(&bucket));
     let record = format!(
-        r#"{{"system_identifier":"{}","timeline":1,"since":"2026-11-21T14:30:00Z","program":"seawall"}}"#,
+        r#"{{"system_identifier":"{}","timeline":1,"since":"2026-11-21T14:30:00Z","program":"seawall","compressions":["none"]}}"#,
         ours.identifier
     );
     bucket.put(&scratch, "srv/base/seawall_owner.json", record.as_bytes());

@@ -6,12 +6,16 @@
 //! pass over it in silence; beside the WAL, wal-g's `wal-verify` would warn of it.
 //!
 //! ```json
-//! {"system_identifier":"7710446856078919098","timeline":1,"since":"2026-11-21T14:30:00Z","program":"seawall 0.1.0"}
+//! {"system_identifier":"7710446856078919098","timeline":1,"since":"2026-11-21T14:30:00Z","program":"seawall 0.1.0","compressions":["lz4"]}
 //! ```
+//!
+//! `compressions` are those in which WAL may be stored: the name of an archived file ends with its compression, so after
+//! another one was configured a file has to be looked for by both names. Whoever stores with a new one adds it before.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::codec::Method;
 use crate::pg::{SystemIdentifier, TimelineId};
 use crate::storage::Key;
 
@@ -30,6 +34,8 @@ pub struct Owner {
     pub since: Timestamp,
     /// The program that wrote this down.
     pub program: String,
+    /// The compressions of its WAL, as far as seawall has stored it.
+    pub compressions: Vec<Method>,
 }
 
 /// The document. The identifier is a text: as a number it is too large for what many readers of JSON keep.
@@ -39,6 +45,8 @@ struct Document {
     timeline: Option<u32>,
     since: Timestamp,
     program: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    compressions: Vec<String>,
 }
 
 /// Why an owner's document cannot be read.
@@ -60,13 +68,20 @@ impl Owner {
 
     /// Reads the document.
     pub fn from_json(json: &[u8]) -> Result<Owner, InvalidOwner> {
-        let Document { system_identifier, timeline, since, program } =
+        let Document { system_identifier, timeline, since, program, compressions } =
             serde_json::from_slice(json).map_err(|error| InvalidOwner::Json(error.to_string()))?;
         let Ok(identifier) = system_identifier.parse() else {
             return Err(InvalidOwner::SystemIdentifier(system_identifier.escape_debug().to_string()));
         };
         let timeline = timeline.and_then(TimelineId::new);
-        Ok(Owner { system_identifier: SystemIdentifier::new(identifier), timeline, since, program })
+        let is_named = |name: &String| Method::ALL.into_iter().find(|method| method.to_string() == *name);
+        Ok(Owner {
+            system_identifier: SystemIdentifier::new(identifier),
+            timeline,
+            since,
+            program,
+            compressions: compressions.iter().filter_map(is_named).collect(),
+        })
     }
 
     /// The document's bytes.
@@ -76,6 +91,7 @@ impl Owner {
             timeline: self.timeline.map(TimelineId::as_u32),
             since: self.since,
             program: self.program.clone(),
+            compressions: self.compressions.iter().map(Method::to_string).collect(),
         };
         // Texts and numbers always serialise.
         serde_json::to_string(&document).unwrap_or_default()
@@ -96,6 +112,11 @@ mod tests {
         assert_eq!(owner.system_identifier, SystemIdentifier::new(u64::MAX));
         assert_eq!(owner.timeline, TimelineId::new(3));
         assert_eq!(owner.to_json(), json);
+        assert_eq!(owner.compressions, []);
+        let compressions = vec![Method::Brotli, Method::None];
+        let both = Owner { compressions, ..owner.clone() };
+        assert!(both.to_json().ends_with(r#","compressions":["brotli","none"]}"#), "{}", both.to_json());
+        assert_eq!(Owner::from_json(both.to_json().as_bytes()), Ok(both));
         let unknown = Owner { timeline: None, ..owner };
         assert_eq!(Owner::from_json(unknown.to_json().as_bytes()), Ok(unknown));
     }

@@ -4,6 +4,9 @@
 //! barman's is adopted by the cluster that it has a backup of, one without a backup by whoever stores first. A restored
 //! cluster, a clone and a promoted standby keep the system identifier, so they go on in the same repository.
 //!
+//! The record also says in which compressions there may be WAL ([`Owner`]). It is written anew when another one is configured,
+//! and by nobody else; of two servers of one cluster that do so in the same instant one may be forgotten until its next file.
+//!
 //! Of two clusters that find no owner in the same instant one becomes it: the record is created only where there is none
 //! ([`storage::put_new`]), and read back. Where a service ignores that condition both may believe to be the owner,
 //! but only for the files that are on their way: with the next one, the one whose record was replaced is refused.
@@ -11,6 +14,7 @@
 use jiff::Timestamp;
 
 use crate::catalog;
+use crate::codec::Method;
 use crate::layout::{InvalidOwner, Owner};
 use crate::pg::{SystemIdentifier, TimelineId};
 use crate::storage::{self, ErrorKind, Key, PutMode};
@@ -33,6 +37,15 @@ pub struct Claimant {
 /// one owner, so that a setting that was forgotten takes nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TakeOver(Option<SystemIdentifier>);
+
+/// Whose a repository is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Ownership {
+    /// The owner's system identifier.
+    pub owner: SystemIdentifier,
+    /// The compressions besides the configured one in which its WAL may be stored.
+    pub other_compressions: Vec<Method>,
+}
 
 /// Why nobody may store anything.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -97,16 +110,17 @@ impl TakeOver {
 
 /// Makes sure that the repository is the claimant's, which it is on return, durably. [`Error::Ownership`] when it is not.
 pub async fn claim(ctx: &Context, claimant: Claimant, take_over: TakeOver) -> Result<(), Error> {
-    let owner = owner_for(ctx, claimant, take_over).await?;
-    Ok(check(ctx, owner, claimant.system_identifier)?)
+    let ownership = find(ctx, claimant, take_over).await?;
+    Ok(check(ctx, &ownership, claimant.system_identifier)?)
 }
 
-/// Whose the repository is when `claimant` wants to store something: its own, when nobody's.
-pub(super) async fn owner_for(
+/// Whose the repository is when `claimant` wants to store something: its own, when nobody's. Its record says durably that
+/// there may be WAL in the configured compression.
+pub(super) async fn find(
     ctx: &Context,
     claimant: Claimant,
     take_over: TakeOver,
-) -> Result<SystemIdentifier, OwnershipError> {
+) -> Result<Ownership, OwnershipError> {
     let ours = claimant.system_identifier;
     let key = Owner::key(ctx.layout);
     let record = read(ctx, &key).await?;
@@ -114,33 +128,56 @@ pub(super) async fn owner_for(
         Some(record) => Some(record.system_identifier),
         None => owner_by_backups(ctx).await?,
     };
-    match owner {
-        Some(owner) if owner != ours && take_over != TakeOver(Some(owner)) => Ok(owner),
-        Some(owner) if owner != ours => {
-            ctx.storage.put(&key, of(claimant).to_json().into(), PutMode::Overwrite).await?;
+    let record = match (owner, record) {
+        (Some(owner), _) if owner != ours && take_over != TakeOver(Some(owner)) => {
+            return Ok(Ownership { owner, other_compressions: Vec::new() });
+        }
+        (Some(owner), record) if owner != ours => {
+            let compressions = record.map(|record| record.compressions).unwrap_or_default();
+            let record = Owner { compressions, ..of(claimant) };
+            let record = with_compression(ctx, record).await?;
             let location = ctx.storage.location();
             tracing::warn!("took {location} over from the cluster with system identifier {owner}");
-            Ok(ours)
+            record
         }
-        _ if record.is_some() => Ok(ours),
-        _ => {
-            storage::put_new(ctx.storage.as_ref(), &key, of(claimant).to_json().into()).await?;
-            let winner = read(ctx, &key).await?;
-            Ok(winner.map_or(ours, |winner| winner.system_identifier))
+        (_, Some(record)) => record,
+        (_, None) => {
+            let first = Owner { compressions: vec![ctx.compression.method()], ..of(claimant) };
+            storage::put_new(ctx.storage.as_ref(), &key, first.to_json().into()).await?;
+            read(ctx, &key).await?.unwrap_or(first)
         }
+    };
+    let configured = ctx.compression.method();
+    let record = match record.system_identifier == ours && !record.compressions.contains(&configured) {
+        true => with_compression(ctx, record).await?,
+        false => record,
+    };
+    let other_compressions = record.compressions.into_iter().filter(|method| *method != configured).collect();
+    Ok(Ownership { owner: record.system_identifier, other_compressions })
+}
+
+/// Stores a record with the configured compression added.
+async fn with_compression(ctx: &Context, record: Owner) -> Result<Owner, OwnershipError> {
+    let configured = ctx.compression.method();
+    let mut record = record;
+    if !record.compressions.contains(&configured) {
+        record.compressions.push(configured);
     }
+    let key = Owner::key(ctx.layout);
+    ctx.storage.put(&key, record.to_json().into(), PutMode::Overwrite).await?;
+    Ok(record)
 }
 
 /// Refuses a cluster that is not the owner.
 pub(super) fn check(
     ctx: &Context,
-    owner: SystemIdentifier,
+    ownership: &Ownership,
     claimant: SystemIdentifier,
 ) -> Result<(), OwnershipError> {
-    match owner == claimant {
+    match ownership.owner == claimant {
         true => Ok(()),
         false => {
-            let location = ctx.storage.location().clone();
+            let (location, owner) = (ctx.storage.location().clone(), ownership.owner);
             Err(OwnershipError::AnotherCluster { location, owner, claimant })
         }
     }
@@ -174,6 +211,7 @@ fn of(claimant: Claimant) -> Owner {
         timeline: claimant.timeline,
         since: Timestamp::now().round(jiff::Unit::Second).unwrap_or_default(),
         program: concat!("seawall ", env!("CARGO_PKG_VERSION")).to_owned(),
+        compressions: Vec::new(),
     }
 }
 
@@ -199,6 +237,7 @@ async fn owner_by_backups(ctx: &Context) -> storage::Result<Option<SystemIdentif
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::Compression;
     use crate::layout::Layout;
     use crate::layout::barman::{BackupInfo, Barman, Partials, Status};
     use crate::layout::walg::WalG;
@@ -260,6 +299,39 @@ mod tests {
         let before = calls();
         claimed(&ctx, OURS, TakeOver::NEVER).await.unwrap();
         assert_eq!(calls(), [before[0] + 1, before[1], before[2], before[3]]);
+    }
+
+    #[tokio::test]
+    async fn another_compression_is_recorded_once() {
+        let memory = Memory::new();
+        let with = |method: Method| {
+            let compression = Compression::parse(&method.to_string(), None).unwrap();
+            Context { compression, ..context(&memory, &WalG) }
+        };
+        let others = async |method, cluster, take_over| {
+            let found = find(&with(method), claimant(cluster), take_over).await.unwrap();
+            assert_eq!(found.owner, cluster);
+            found.other_compressions
+        };
+        // As a record that does not say any.
+        memory.set(&Owner::key(&WalG), of(claimant(OURS)).to_json());
+        for (method, expected, puts) in [
+            (Method::Lz4, vec![], 1),
+            (Method::Lz4, vec![], 0),
+            (Method::Zstd, vec![Method::Lz4], 1),
+            (Method::Zstd, vec![Method::Lz4], 0),
+            (Method::Lz4, vec![Method::Zstd], 0),
+        ] {
+            let before = memory.calls(Operation::Put);
+            assert_eq!(others(method, OURS, TakeOver::NEVER).await, expected);
+            assert_eq!(memory.calls(Operation::Put), before + puts, "{method}");
+        }
+        let take_over = TakeOver::parse(&OURS.to_string()).unwrap();
+        assert_eq!(others(Method::Brotli, OTHER, take_over).await, [Method::Lz4, Method::Zstd]);
+        let before = memory.content(&Owner::key(&WalG));
+        let refused = find(&with(Method::Lzma), claimant(OURS), TakeOver::NEVER).await.unwrap();
+        assert_eq!(refused.owner, OTHER);
+        assert_eq!(memory.content(&Owner::key(&WalG)), before, "whoever is refused writes nothing");
     }
 
     #[tokio::test]

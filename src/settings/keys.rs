@@ -366,7 +366,8 @@ keys! {
     /// WAL files that one wal-push may upload, the named one included
     TOTAL_BG_UPLOADED_LIMIT in Wal ["TOTAL_BG_UPLOADED_LIMIT"]: Integer, default("32");
     /// `true`: before a WAL file is archived, look for it in every form, since one with other content is never replaced;
-    /// unset: only under the name that it gets; `false`: replace it, as wal-g does. History files are never replaced
+    /// unset: in the compressions that its repository has had from seawall; `false`: replace it, as wal-g does. History
+    /// files are never replaced
     PREVENT_WAL_OVERWRITE in Wal ["WALG_PREVENT_WAL_OVERWRITE"]: Bool;
     /// rename `.ready` to `.done` for WAL pushed ahead of PostgreSQL's request
     PG_READY_RENAME in Wal ["PG_READY_RENAME"]: Bool, default("false");

@@ -24,10 +24,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures_util::StreamExt;
+use futures_util::future::try_join_all;
 use futures_util::stream::FuturesUnordered;
 use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, Semaphore};
 
+use crate::codec::Method;
 use crate::durable;
 use crate::pg::{SystemIdentifier, TimelineId, WalFileName};
 use crate::pipeline::{ObjectWriter, PartPool, UploadSettings, run_blocking};
@@ -35,7 +37,7 @@ use crate::storage::{Key, PutMode};
 
 use super::base_backups::{self, WalAlone};
 use super::encode::encode;
-use super::ownership::{self, Claimant, OwnershipError, TakeOver};
+use super::ownership::{self, Claimant, Ownership, OwnershipError, TakeOver};
 use super::segment_check::{SegmentCheck, check_segment_file, cluster_of_wal_file};
 use super::{Context, Error, archived};
 
@@ -80,7 +82,7 @@ pub struct Options {
 pub enum Overwrite {
     /// The object is replaced.
     Allow,
-    /// Equal content is success, other content an error.
+    /// Equal content is success, other content an error; looked for in the compressions that this repository has had.
     PreventByName,
     /// The same, with the file looked for in every form that it can be archived in.
     Prevent,
@@ -195,7 +197,7 @@ struct Pusher<'a> {
     options: &'a Options,
     cluster: Option<SystemIdentifier>,
     /// Whose the repository is, once that was asked.
-    owner: OnceCell<Result<SystemIdentifier, OwnershipError>>,
+    owner: OnceCell<Result<Ownership, OwnershipError>>,
     recording: Option<Recording>,
     uploads: UploadSettings,
     /// Bounds the threads that compress; the file that PostgreSQL waits for takes its place first.
@@ -341,21 +343,25 @@ impl<'a> Pusher<'a> {
         Ok(true)
     }
 
-    /// Refuses what is not of the cluster that the repository belongs to.
-    async fn check_owner(&self, claimant: Option<Claimant>) -> Result<(), Error> {
-        let Some(claimant) = claimant else { return Ok(()) };
-        let ask = || ownership::owner_for(self.ctx, claimant, self.options.take_over);
-        let owner = self.owner.get_or_init(ask).await.clone()?;
-        Ok(ownership::check(self.ctx, owner, claimant.system_identifier)?)
+    /// Refuses what is not of the cluster that the repository belongs to. The compressions besides the configured one in
+    /// which WAL may be stored; none when that is not asked.
+    async fn check_owner(&self, claimant: Option<Claimant>) -> Result<&[Method], Error> {
+        let Some(claimant) = claimant else { return Ok(&[]) };
+        let ask = || ownership::find(self.ctx, claimant, self.options.take_over);
+        let found = self.owner.get_or_init(ask).await.as_ref().map_err(Clone::clone)?;
+        ownership::check(self.ctx, found, claimant.system_identifier)?;
+        Ok(&found.other_compressions)
     }
 
-    /// Refuses the name of an object that is there.
-    async fn check_name(&self, file: &WalFile) -> Result<(), Error> {
-        let key = self.ctx.layout.wal_key(&file.name, self.ctx.compression.method());
-        match self.ctx.storage.head(&key).await? {
+    /// Refuses the name of an object that is there, in the configured compression or one of these.
+    async fn check_name(&self, file: &WalFile, other_compressions: &[Method]) -> Result<(), Error> {
+        let methods = [&[self.ctx.compression.method()][..], other_compressions].concat();
+        let keys = methods.into_iter().map(|method| self.ctx.layout.wal_key(&file.name, method));
+        let refuse = async |key| match self.ctx.storage.head(&key).await? {
             None => Ok(()),
             Some(_) => Err(Error::AlreadyArchived { file: file.name.clone(), key }),
-        }
+        };
+        try_join_all(keys.map(refuse)).await.map(drop)
     }
 
     /// For a server's own archiving: that all this WAL is worth nothing yet.
@@ -384,9 +390,9 @@ impl<'a> Pusher<'a> {
         // The look comes second: on the connection that the first request has made, which also showed that the bucket is
         // there, so that a missing object is just that.
         let allowed = async {
-            self.check_owner(claimant).await?;
+            let other_compressions = self.check_owner(claimant).await?;
             match overwrite {
-                Overwrite::PreventByName => self.check_name(file).await,
+                Overwrite::PreventByName => self.check_name(file, other_compressions).await,
                 Overwrite::Prevent | Overwrite::Allow => Ok(()),
             }
         };
