@@ -13,6 +13,8 @@ mod backups;
 #[path = "soak/dice.rs"]
 #[expect(dead_code, reason = "the soak needs more")]
 mod dice;
+#[path = "crash/durable.rs"]
+mod durable;
 #[path = "crash/kill.rs"]
 mod kill;
 #[path = "crash/signals.rs"]
@@ -313,6 +315,101 @@ fn delete() {
             result: &all,
         }
         .survives();
+    }
+}
+
+/// By a rule: of a chain, a later full backup, and what an interrupted deletion has left of an earlier one.
+#[test]
+fn delete_by_a_rule() {
+    const FIRST: &str = "base_000000010000000000000002";
+    const NEWEST: &str = "base_000000010000000000000008";
+    let scratch = Scratch::new();
+    let template = repository(&scratch, CHAIN);
+    let backups = template.join("storage/basebackups_005");
+    for name in ["base_000000010000000000000001", NEWEST] {
+        scratch.copy(&backups.join(FIRST), &format!("template/storage/basebackups_005/{name}"));
+    }
+    let sentinel = |name: &str| backups.join(format!("{name}_backup_stop_sentinel.json"));
+    let later = fs::read_to_string(sentinel(FIRST)).unwrap();
+    let later = later.replace("33554472", "134217768").replace("33554688", "134217984");
+    fs::write(sentinel(NEWEST), later).unwrap();
+    // An upload that was never finished, by its name and its time.
+    let old = SystemTime::now() - Duration::from_secs(25 * 3600);
+    let unfinished =
+        backups.join(FIRST).join("tar_partitions/part_009.tar.br.tmp.20260101T000000Z-0123456789abcdef");
+    fs::write(&unfinished, "half").unwrap();
+    fs::File::options().append(true).open(&unfinished).unwrap().set_modified(old).unwrap();
+    scratch.own(&template);
+    let place = place(&scratch);
+    for (rule, stays) in [("garbage", 4), ("retain 1", 1), (&format!("before {NEWEST}"), 1)] {
+        let line = format!("delete {rule} --confirm");
+        Scenario {
+            name: "delete by a rule",
+            scratch: &scratch,
+            template: template.clone(),
+            tool: tool(&scratch, CHAIN, &place),
+            arguments: line.split(' ').map(str::to_owned).collect(),
+            intact: &|before, after, now| {
+                old_or_new(before, after, now);
+                listed_is_whole(before, after, now);
+            },
+            done_says: None,
+            afterwards: &|| {
+                let is_there = place.join(unfinished.strip_prefix(&template).unwrap()).exists();
+                assert_eq!(is_there, rule != "garbage", "what was never finished");
+            },
+            result: &|tree| {
+                let listed = tree.keys().filter(|path| path.ends_with("_backup_stop_sentinel.json"));
+                assert_eq!(listed.count(), stays, "{:?}", tree.keys());
+                tree
+            },
+        }
+        .survives();
+    }
+}
+
+/// What is stored in a directory, or fetched from it, is synced before it gets its name, and the name before the end.
+#[test]
+fn files_are_synced_before_the_end() {
+    let scratch = Scratch::new();
+    let place = repository(&scratch, FULL);
+    for directory in ["fetched", "new"] {
+        fs::create_dir(place.join(directory)).unwrap();
+    }
+    scratch.own(&place);
+    let history = scratch.file("00000002.history", "1\t0/3000000\tno recovery target specified\n");
+    let (segment, fetched) = ("000000010000000000000007", place.join("fetched/000000010000000000000007"));
+    let archive = tool(&scratch, FULL, &place).with("WALG_DOWNLOAD_CONCURRENCY", "1");
+    let new = archive.clone().with("WALG_FILE_PREFIX", path_text(&place.join("new")));
+    let url = format!("file://{}", place.join("new").display());
+    let barman = |command| Barman::seawall(&scratch).tool(command);
+    let wal = "srv/wals/0000000100000000/000000010000000000000007.gz";
+    for (tool, line, path) in [
+        (archive.clone(), vec!["wal-fetch", segment, path_text(&fetched)], fetched.clone()),
+        (
+            new.clone(),
+            vec!["wal-push", path_text(&fetched)],
+            place.join("new/wal_005").join(format!("{segment}.zst")),
+        ),
+        (new, vec!["wal-push", path_text(&history)], place.join("new/wal_005/00000002.history.zst")),
+        (
+            archive,
+            vec!["backup-mark", "LATEST"],
+            place.join("storage/basebackups_005/base_000000010000000000000007/metadata.json"),
+        ),
+        (
+            barman("wal-archive"),
+            vec!["--gzip", &url, "srv", path_text(&fetched)],
+            place.join("new").join(wal),
+        ),
+        (
+            barman("wal-restore"),
+            vec![&url, "srv", segment, path_text(&place.join("fetched/RECOVERYXLOG"))],
+            place.join("fetched/RECOVERYXLOG"),
+        ),
+    ] {
+        let line: Vec<String> = line.into_iter().map(str::to_owned).collect();
+        durable::holds(&require!(kill::traced(&scratch, &tool, &line)), &path);
     }
 }
 
@@ -642,6 +739,7 @@ fn every_command_dies_by_the_signal() {
         "delete garbage --confirm".to_owned(),
         "wal-show".to_owned(),
         "wal-verify integrity --timeline 1 --lsn 0/3000000".to_owned(),
+        "storage check".to_owned(),
     ];
     let barman = [
         format!("wal-archive PLACE {}", history.display()),

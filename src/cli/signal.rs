@@ -12,8 +12,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tokio_util::sync::CancellationToken;
 
-/// How long cancelled work may take to clean up.
-const CLEAN_UP: Duration = Duration::from_secs(5);
+/// How long cancelled work may take to clean up: five seconds are promised for the whole end.
+const CLEAN_UP: Duration = Duration::from_millis(4500);
 
 /// The signal that asked this process to end, once there was one.
 #[derive(Debug, Clone, Default)]

@@ -177,27 +177,12 @@ impl Scenario<'_> {
     }
 
     fn strace(&self, options: &[&str]) -> Command {
-        let mut command = self.scratch.command("strace");
-        command.args(["-f", "-qq"]).args(options).arg(self.tool.path()).args(&self.arguments);
-        command.envs(self.tool.env()).stdin(Stdio::null());
-        command
+        strace(self.scratch, &self.tool, &self.arguments, options)
     }
 
     /// What an undisturbed run does.
     fn steps(&self) -> Result<Vec<Step>, Missing> {
-        let trace = self.scratch.absent("trace");
-        let (trace_arg, calls) = (trace.to_str().unwrap(), format!("trace={CALLS}"));
-        let works = |arguments: &[&str]| {
-            self.scratch.command("strace").args(arguments).output().unwrap().status.success()
-        };
-        if !works(&["-V"]) {
-            return Err(Missing::installable("no strace"));
-        }
-        if !works(&["-qq", "-o", trace_arg, "true"]) {
-            return Err(Missing::optional("tracing is not allowed here"));
-        }
-        run(&mut self.strace(&["-y", "-o", trace_arg, "-e", &calls])).success();
-        Ok(parse(&fs::read_to_string(trace).unwrap()))
+        Ok(parse(&traced(self.scratch, &self.tool, &self.arguments)?))
     }
 
     fn kill_at(&self, step: &Step) -> bool {
@@ -223,6 +208,29 @@ impl Scenario<'_> {
         child.kill().unwrap();
         child.wait().unwrap().signal() == Some(9)
     }
+}
+
+fn strace(scratch: &Scratch, tool: &Tool, arguments: &[String], options: &[&str]) -> Command {
+    let mut command = scratch.command("strace");
+    command.args(["-f", "-qq"]).args(options).arg(tool.path()).args(arguments);
+    command.envs(tool.env()).stdin(Stdio::null());
+    command
+}
+
+/// The calls of a run that succeeds, as strace writes them, each descriptor with its path.
+pub fn traced(scratch: &Scratch, tool: &Tool, arguments: &[String]) -> Result<String, Missing> {
+    let trace = scratch.absent("trace");
+    let (trace_arg, calls) = (trace.to_str().unwrap(), format!("trace={CALLS}"));
+    let works =
+        |arguments: &[&str]| scratch.command("strace").args(arguments).output().unwrap().status.success();
+    if !works(&["-V"]) {
+        return Err(Missing::installable("no strace"));
+    }
+    if !works(&["-qq", "-o", trace_arg, "true"]) {
+        return Err(Missing::optional("tracing is not allowed here"));
+    }
+    run(&mut strace(scratch, tool, arguments, &["-y", "-o", trace_arg, "-e", &calls])).success();
+    Ok(fs::read_to_string(trace).unwrap())
 }
 
 /// The nth call of a kind for a path; where that has another name in every run, the nth one in a thread.
