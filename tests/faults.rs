@@ -11,8 +11,16 @@
 
 #[path = "faults/barman.rs"]
 mod barman;
+#[path = "faults/barman_backups.rs"]
+mod barman_backups;
+#[path = "faults/call.rs"]
+mod call;
 #[path = "faults/case.rs"]
 mod case;
+#[path = "faults/catalogue.rs"]
+mod catalogue;
+#[path = "faults/copy.rs"]
+mod copy;
 #[path = "faults/dead.rs"]
 mod dead;
 #[path = "faults/limits.rs"]

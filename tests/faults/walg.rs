@@ -4,7 +4,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use crate::case::{Case, Ended, Ground, Objects, Trial, each_request, each_silent_request, files_below};
+use crate::case::{
+    Case, Ended, Ground, Objects, Trial, each_request, each_silent_request, files_below, is_of_its_own_kind,
+};
 use crate::require;
 use crate::support::{Bucket, Cluster, Fault, Fixture, Postgres, Run, Tool, run};
 
@@ -16,9 +18,9 @@ const ABSENT: &str = "00000001000000000000000F";
 
 /// A repository of the real wal-g: encrypted, with one backup.
 pub struct Repository {
-    objects: Objects,
+    pub objects: Objects,
     /// The settings that it was written with.
-    settings: Vec<(String, String)>,
+    pub settings: Vec<(String, String)>,
     /// A file of its WAL, in a directory of its own.
     pub segment: PathBuf,
 }
@@ -39,7 +41,7 @@ impl Repository {
     }
 
     /// With only the objects whose key has this in it.
-    fn only(mut self, part: &str) -> Self {
+    pub fn only(mut self, part: &str) -> Self {
         self.objects.retain(|key, _| key.contains(part));
         self
     }
@@ -316,7 +318,7 @@ impl Trial for BackupPush<'_> {
 
     /// It takes a second each time.
     fn minds(&self, fault: Fault) -> bool {
-        !matches!(fault, Fault::Latency(_) | Fault::Cut | Fault::Error(500, _) | Fault::Later(..))
+        is_of_its_own_kind(fault)
     }
 
     fn check(&self, case: &Case<'_>, ended: Ended, _: &Run) {
