@@ -99,7 +99,7 @@ pub fn decode<R: Read>(inner: R, method: Method, cipher: &Cipher) -> io::Result<
 }
 
 /// As [`decode`], on several threads where the method can: bzip2 alone. For each there may be two blocks of 4 MiB in
-/// memory.
+/// memory, and 8 MB to decompress them.
 ///
 /// # Errors
 /// As for [`decode`].
@@ -120,10 +120,7 @@ pub fn decode_on<R: Read>(
         Method::Brotli => Unpacked::Brotli(Decompressor::new(brotli::Inflate::new(), opened)),
         Method::Lzma => Unpacked::Lzma(Decompressor::new(lzma::Inflate::new()?, opened)),
         Method::Gzip => Unpacked::Gzip(Decompressor::new(gzip::Inflate::new(), opened)),
-        Method::Bzip2 if threads == NonZeroUsize::MIN => {
-            Unpacked::Bzip2(Decompressor::new(bzip2::Inflate::new(), opened))
-        }
-        Method::Bzip2 => Unpacked::Bzip2Blocks(Box::new(bzip2::Decoder::new(opened, threads))),
+        Method::Bzip2 => Unpacked::Bzip2(Box::new(bzip2::Decoder::new(opened, threads))),
         Method::Xz => Unpacked::Xz(Decompressor::new(xz::Inflate::new()?, opened)),
         Method::Snappy => Unpacked::Snappy(snappy::Decoder::new(opened)),
     }))
@@ -235,8 +232,7 @@ enum Unpacked<R: Read> {
     Brotli(Decompressor<brotli::Inflate, Opened<R>>),
     Lzma(Decompressor<lzma::Inflate, Opened<R>>),
     Gzip(Decompressor<gzip::Inflate, Opened<R>>),
-    Bzip2(Decompressor<bzip2::Inflate, Opened<R>>),
-    Bzip2Blocks(Box<bzip2::Decoder<Opened<R>>>),
+    Bzip2(Box<bzip2::Decoder<Opened<R>>>),
     Xz(Decompressor<xz::Inflate, Opened<R>>),
     Snappy(snappy::Decoder<Opened<R>>),
 }
@@ -255,8 +251,7 @@ impl<R: Read> Read for Decoder<R> {
             Unpacked::Brotli(decompressor) => decompressor.read(plain),
             Unpacked::Lzma(decompressor) => decompressor.read(plain),
             Unpacked::Gzip(decompressor) => decompressor.read(plain),
-            Unpacked::Bzip2(decompressor) => decompressor.read(plain),
-            Unpacked::Bzip2Blocks(decoder) => decoder.read(plain),
+            Unpacked::Bzip2(decoder) => decoder.read(plain),
             Unpacked::Xz(decompressor) => decompressor.read(plain),
             Unpacked::Snappy(decoder) => decoder.read(plain),
         }

@@ -64,3 +64,49 @@ impl BitWriter {
         self.bytes
     }
 }
+
+/// Takes bits from bytes. Behind the last byte there are zeros.
+pub(super) struct BitReader<'a> {
+    bytes: &'a [u8],
+    taken: usize,
+}
+
+impl<'a> BitReader<'a> {
+    pub fn new(bytes: &'a [u8]) -> Self {
+        BitReader { bytes, taken: 0 }
+    }
+
+    /// The next `count` bits, 1 to 32, which stay the next.
+    pub fn peek(&self, count: u32) -> u32 {
+        let rest = self.bytes.get(self.taken / 8..).unwrap_or_default();
+        let word = rest.first_chunk().map_or_else(|| filled_up(rest), |word| u64::from_be_bytes(*word));
+        let bits = word << (self.taken % 8) >> (u64::BITS - count);
+        u32::try_from(bits).unwrap_or(u32::MAX)
+    }
+
+    /// Takes bits that were looked at.
+    pub fn skip(&mut self, count: u32) {
+        self.taken += usize::try_from(count).unwrap_or_default();
+    }
+
+    /// Takes the next `count` bits, 1 to 32.
+    pub fn take(&mut self, count: u32) -> u32 {
+        let bits = self.peek(count);
+        self.skip(count);
+        bits
+    }
+
+    /// How many bits were taken.
+    pub fn taken(&self) -> usize {
+        self.taken
+    }
+}
+
+/// The bytes, fewer than eight, and zeros.
+fn filled_up(bytes: &[u8]) -> u64 {
+    let mut word = [0; size_of::<u64>()];
+    for (place, byte) in word.iter_mut().zip(bytes) {
+        *place = *byte;
+    }
+    u64::from_be_bytes(word)
+}

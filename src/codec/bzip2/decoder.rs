@@ -1,24 +1,21 @@
-//! Decompresses several blocks of a stream at the same time.
+//! Decompresses block by block, several of a stream at the same time.
 //!
 //! Where a block ends is known only when it is decompressed; but the next one begins with a magic. So what lies between two
-//! marks is taken for a block and decompressed by a thread, as a stream of its own. If it is none, since a mark came by
+//! marks is taken for a block and decompressed, by a thread if there are several. If it is none, since a mark came by
 //! chance or bytes are damaged, or if it is large, the block is decompressed here by the library, piece by piece.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, Read};
 use std::num::NonZeroUsize;
 
-use ::bzip2::{Decompress, Status};
+use ::bzip2::Decompress;
 
 use super::super::error::{Error, Format};
 use super::super::method::Method;
-use super::super::step::Inflate as _;
-use super::Inflate;
-use super::bits::BitWriter;
 use super::marks::{Finder, Kind, MARK_BITS};
-use super::shortener::MOST_PLAIN_BYTES;
-use super::stream::{END_MARK, and_block};
-use super::workers::{Awaited, Workers};
+use super::stream::and_block;
+use super::unpacker::{Packed, Unpacker};
+use super::workers::{Awaited, Work, Workers};
 
 const FORMAT: Format = Format::Compressed(Method::Bzip2);
 
@@ -31,7 +28,8 @@ const MOST_BLOCK_BITS: u64 = 900_001 * 20 + 300_000;
 
 /// Reads the plain bytes of the streams in `source`.
 ///
-/// Memory: for each thread 0.4 MB times the level, and two blocks, each of up to 4 MiB.
+/// With one thread no other one is started. Memory: for each thread 0.8 MB times the level, and two blocks, each of up to
+/// 4 MiB.
 pub(in super::super) struct Decoder<R> {
     source: R,
     source_ended: bool,
@@ -43,7 +41,10 @@ pub(in super::super) struct Decoder<R> {
     marks: VecDeque<Mark>,
     /// The first mark whose block was not given to a thread yet.
     next: usize,
-    workers: Workers<Vec<u8>, Option<Vec<u8>>>,
+    /// Without other threads.
+    unpacker: Unpacker,
+    workers: Workers<Packed, Option<Vec<u8>>>,
+    /// 0 with one thread.
     most_at_work: usize,
     /// The number of the next bit.
     position: u64,
@@ -73,7 +74,7 @@ enum Now {
 }
 
 struct Piecewise {
-    library: Inflate,
+    library: Decompress,
     /// The next bit for it.
     fed: u64,
     /// The mark that is taken for the end of the block.
@@ -84,7 +85,11 @@ struct Piecewise {
 
 impl<R: BufRead> Decoder<R> {
     pub fn new(source: R, threads: NonZeroUsize) -> Self {
-        let most_at_work = threads.get().saturating_mul(2);
+        let most_at_work = match threads {
+            NonZeroUsize::MIN => 0,
+            // While the first block is waited for, there is another one for each thread.
+            several => several.get().saturating_mul(2),
+        };
         Decoder {
             source,
             source_ended: false,
@@ -93,7 +98,8 @@ impl<R: BufRead> Decoder<R> {
             finder: Finder::new(),
             marks: VecDeque::new(),
             next: 0,
-            workers: Workers::new(threads, most_at_work, || Box::new(|stream: Vec<u8>| block_of(&stream))),
+            unpacker: Unpacker::new(),
+            workers: Workers::new(threads, most_at_work, new_work),
             most_at_work,
             position: 0,
             level: b'9',
@@ -147,20 +153,36 @@ impl<R: BufRead> Decoder<R> {
 
     /// Gives a block to the threads, if it may be one.
     fn start(&mut self, index: usize, end: u64) -> io::Result<bool> {
-        let Some(&Mark { at, kind: Kind::Block, .. }) = self.marks.get(index) else { return Ok(false) };
-        let Some(bits) = end.checked_sub(at).filter(|bits| (END_BITS..MOST_BLOCK_BITS).contains(bits)) else {
-            return Ok(false);
-        };
-        let mut stream = BitWriter::new(self.header());
-        stream.put_bytes(&self.cut(at, end), usize::try_from(bits).unwrap_or_default());
-        stream.put_bytes(&END_MARK, END_MARK.len() * 8);
-        // The CRC of a stream of one block is that of the block.
-        stream.put(32, self.crc_at(at));
-        let block = (self.workers.start(stream.finish())?, self.level);
+        let Some(packed) = self.packed(index, end) else { return Ok(false) };
+        let block = (self.workers.start(packed)?, self.level);
         if let Some(mark) = self.marks.get_mut(index) {
             mark.block = Some(block);
         }
         Ok(true)
+    }
+
+    /// What may be a block, from a mark on.
+    fn packed(&self, index: usize, end: u64) -> Option<Packed> {
+        let begin = self.marks.get(index).filter(|mark| mark.kind == Kind::Block)?.at;
+        let bits = end.checked_sub(begin).filter(|bits| (END_BITS..MOST_BLOCK_BITS).contains(bits))?;
+        let level = self.level.saturating_sub(b'0');
+        Some(Packed { bytes: self.cut(begin, end), bits: usize::try_from(bits).ok()?, level })
+    }
+
+    /// The current block, if it is all that is up to the next mark, and not large.
+    fn unpacked(&mut self) -> io::Result<Option<Vec<u8>>> {
+        if self.most_at_work > 0 {
+            let Some((block, level)) = self.marks.front_mut().and_then(|mark| mark.block.take()) else {
+                return Ok(None);
+            };
+            return Ok(block.wait()?.filter(|_| level == self.level));
+        }
+        let most_bits = self.position + MOST_BLOCK_BITS;
+        while self.marks.len() < 2 && !self.source_ended && self.read_bits() <= most_bits {
+            self.read_more()?;
+        }
+        let packed = self.marks.get(1).and_then(|next| self.packed(0, next.at));
+        Ok(packed.and_then(|packed| self.unpacker.unpack(&packed)))
     }
 
     fn header(&self) -> Vec<u8> {
@@ -203,7 +225,7 @@ impl<R: BufRead> Decoder<R> {
         if header.is_empty() && self.position > 0 {
             return Ok(false);
         }
-        Inflate::new().step(&header, &mut [0]).map_err(damaged)?;
+        Decompress::new(false).decompress(&header, &mut [0]).map_err(|e| damaged(e.to_string()))?;
         let Some(level) = header.last().filter(|_| whole) else {
             return Err(Error::Truncated(FORMAT).into());
         };
@@ -216,8 +238,9 @@ impl<R: BufRead> Decoder<R> {
     fn begin_block(&mut self) -> io::Result<Now> {
         self.forget();
         self.keep_busy()?;
-        let Some(mark) = self.marks.front_mut().filter(|mark| mark.at == self.position) else {
-            return Err(match self.has_bits(u64::from(MARK_BITS))? {
+        let whole = self.has_bits(u64::from(MARK_BITS))?;
+        let Some(mark) = self.marks.front().filter(|mark| mark.at == self.position) else {
+            return Err(match whole {
                 true => damaged("neither a block nor the end of the stream begins where one must"),
                 false => Error::Truncated(FORMAT).into(),
             });
@@ -225,15 +248,13 @@ impl<R: BufRead> Decoder<R> {
         if mark.kind == Kind::End {
             return self.end_stream();
         }
-        if let Some((block, level)) = mark.block.take()
-            && let Some(bytes) = block.wait()?
-            && level == self.level
+        if let Some(bytes) = self.unpacked()?
             && let Some(end) = self.marks.get(1).map(|mark| mark.at)
         {
             self.end_block(end);
             return Ok(Now::Plain { bytes, from: 0 });
         }
-        let mut block = Piecewise { library: Inflate::new(), fed: self.position, end: 0, left: None };
+        let mut block = Piecewise { library: Decompress::new(false), fed: self.position, end: 0, left: None };
         block.step(&self.header(), &mut [0])?;
         Ok(Now::Piecewise(Some(Box::new(block))))
     }
@@ -333,28 +354,18 @@ impl<R: BufRead> Read for Decoder<R> {
 impl Piecewise {
     /// How many bytes of the input were used, and how many of the output were made.
     fn step(&mut self, input: &[u8], output: &mut [u8]) -> io::Result<(usize, usize)> {
-        let step = self.library.step(input, output).map_err(damaged)?;
-        Ok((step.consumed, step.produced))
+        let totals = |library: &Decompress| (library.total_in(), library.total_out());
+        let before = totals(&self.library);
+        self.library.decompress(input, output).map_err(|e| damaged(e.to_string()))?;
+        let now = totals(&self.library);
+        let moved = |before, now| usize::try_from(now - before).unwrap_or(usize::MAX);
+        Ok((moved(before.0, now.0), moved(before.1, now.1)))
     }
 }
 
-/// The plain bytes of a stream of one block, unless they are many.
-fn block_of(stream: &[u8]) -> Option<Vec<u8>> {
-    let mut library = Decompress::new(false);
-    let mut plain = Vec::with_capacity(1 << 20);
-    let mut rest = stream;
-    loop {
-        let before = library.total_in();
-        let status = library.decompress_vec(rest, &mut plain).ok()?;
-        rest = rest.get(usize::try_from(library.total_in() - before).ok()?..)?;
-        if status == Status::StreamEnd {
-            return Some(plain).filter(|plain| rest.is_empty() && plain.len() <= MOST_PLAIN_BYTES);
-        }
-        if plain.len() < plain.capacity() || plain.len() > MOST_PLAIN_BYTES {
-            return None;
-        }
-        plain.reserve_exact(1 << 20);
-    }
+fn new_work() -> Work<Packed, Option<Vec<u8>>> {
+    let mut unpacker = Unpacker::new();
+    Box::new(move |packed| unpacker.unpack(&packed))
 }
 
 fn damaged(reason: impl Into<String>) -> io::Error {

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 
 use super::super::compression::Bzip2Level;
 use super::packer::Packer;
-use super::shortener::{Shortened, Shortener};
+use super::packer::shortener::{Shortened, Shortener};
 use super::stream::{Block, Stream};
 use super::workers::{Awaited, Work, Workers};
 

@@ -11,8 +11,8 @@ use super::super::{Cipher, decode, encode};
 use super::bits::BitWriter;
 use super::marks::{Finder, Kind};
 use super::packer::BLOCK_MAGIC;
-use super::rotations::Rotations;
-use super::shortener::MOST_PLAIN_BYTES;
+use super::packer::rotations::Rotations;
+use super::packer::shortener::MOST_PLAIN_BYTES;
 use super::stream::END_MARK;
 
 mod decoder;

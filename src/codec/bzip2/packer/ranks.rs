@@ -9,7 +9,7 @@
 //!
 //! Source: bzip2 1.0.8 `compress.c` (`generateMTFValues`).
 
-use super::shortener::leading;
+use super::super::runs::leading;
 
 /// The symbols of a block: of 256 bytes, the two digits, and the end less the rank 0.
 pub(super) const MOST_SYMBOLS: usize = 258;

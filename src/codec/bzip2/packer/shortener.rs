@@ -8,26 +8,25 @@
 
 use crc_fast::{CrcAlgorithm, Digest};
 
-use super::super::compression::Bzip2Level;
+use super::super::super::compression::Bzip2Level;
+use super::super::runs::{LONG, WINDOW, Window, leading};
 
 /// The longest run; what follows it is another one, even of the same byte.
 const LONGEST_RUN: usize = 255;
-/// How long a run is shortened, and how many of its bytes are kept.
-const KEPT: usize = 4;
 
 /// A block of nothing but long runs could hold 46 MB of plain bytes. Ours end here: it costs some bytes for a block, and
 /// lets a reader decompress several at the same time in bounded memory.
-pub(super) const MOST_PLAIN_BYTES: usize = 4 << 20;
+pub(in super::super) const MOST_PLAIN_BYTES: usize = 4 << 20;
 
 /// A block whose runs were shortened; never empty.
-pub(super) struct Shortened {
+pub(in super::super) struct Shortened {
     pub bytes: Vec<u8>,
     /// The CRC of its plain bytes.
     pub crc: u32,
 }
 
 /// Shortens the runs of one block after the other.
-pub(super) struct Shortener {
+pub(in super::super) struct Shortener {
     full: usize,
     /// What the runs before the current one were made.
     bytes: Vec<u8>,
@@ -91,12 +90,12 @@ impl Shortener {
 
     /// What the current run is made has this many bytes.
     fn made_of_run(&self) -> usize {
-        if self.run < KEPT { self.run } else { KEPT + 1 }
+        if self.run < LONG { self.run } else { LONG + 1 }
     }
 
     fn put_run(&mut self) {
         let end = self.bytes.len() + self.made_of_run();
-        let others = u8::try_from(self.run.saturating_sub(KEPT)).unwrap_or(u8::MAX);
+        let others = u8::try_from(self.run.saturating_sub(LONG)).unwrap_or(u8::MAX);
         self.bytes.extend_from_slice(&[self.byte, self.byte, self.byte, self.byte, others]);
         self.bytes.truncate(end);
         self.run = 0;
@@ -106,50 +105,23 @@ impl Shortener {
     /// that may be long. Leaves the last bytes of a block and of `plain` alone.
     fn copy_short_runs<'a>(&mut self, plain: &'a [u8]) -> &'a [u8] {
         let mut rest = plain;
-        while let Some(window) = rest.first_chunk::<{ WINDOW + 1 }>()
+        while let Some(bytes) = rest.get(..WINDOW)
+            && let Some(window) = Window::of(rest)
             && self.bytes.len() + WINDOW < self.full
         {
-            let ([bytes @ .., _], [_, next @ ..]) = (window, window);
-            let differs = not_zero(u128::from_le_bytes(*bytes) ^ u128::from_le_bytes(*next));
-            // A set bit: this byte and the three after it are equal.
-            let long = !(differs | differs >> 8 | differs >> 16) & EACH_BYTE >> 16;
-            // A run ends in each of the differing bytes. Three bytes in a row that do not differ would be a long run.
-            let end = if long == 0 { 128 - differs.leading_zeros() } else { long.trailing_zeros() - 7 } / 8;
-            let end = usize::try_from(end).unwrap_or(WINDOW);
+            // Three bytes in a row that are equal to the next would be a long run: so runs end here.
+            let long_run = window.long_run();
+            let end = long_run.unwrap_or_else(|| window.last_end());
             let before = self.bytes.len();
             self.bytes.extend_from_slice(bytes);
             self.bytes.truncate(before + end);
             rest = rest.get(end..).unwrap_or_default();
-            if long != 0 {
+            if long_run.is_some() {
                 break;
             }
         }
         rest
     }
-}
-
-/// How many bytes [`Shortener::copy_short_runs`] looks at.
-const WINDOW: usize = 16;
-/// The highest bit of each byte.
-const EACH_BYTE: u128 = u128::from_ne_bytes([0x80; WINDOW]);
-
-/// Sets the highest bit of each byte that is not zero, and clears all other bits.
-fn not_zero(bytes: u128) -> u128 {
-    (((bytes & !EACH_BYTE) + !EACH_BYTE) | bytes) & EACH_BYTE
-}
-
-/// How many bytes at the beginning are `byte`.
-pub(super) fn leading(bytes: &[u8], byte: u8) -> usize {
-    let (words, _) = bytes.as_chunks::<8>();
-    let pattern = u64::from_le_bytes([byte; 8]);
-    for (index, word) in words.iter().enumerate() {
-        let differs = u64::from_le_bytes(*word) ^ pattern;
-        if differs != 0 {
-            return index * 8 + usize::try_from(differs.trailing_zeros() / 8).unwrap_or(8);
-        }
-    }
-    let whole = words.len() * 8;
-    whole + bytes.iter().skip(whole).take_while(|next| **next == byte).count()
 }
 
 /// CRC-32 with the bits in bzip2's order: the highest first.

@@ -11,7 +11,7 @@ use std::io;
 use libsais::SuffixArrayConstruction;
 
 /// The last bytes of a block's rotations, in the order of the rotations.
-pub(super) struct Rotations {
+pub(in super::super) struct Rotations {
     /// For the sort: where each suffix begins. Four times the size of a block.
     starts: Vec<i32>,
     pub last_bytes: Vec<u8>,

@@ -11,17 +11,22 @@
 //!
 //! Source: bzip2 1.0.8 `compress.c`.
 
+mod huffman;
+mod ranks;
+pub(super) mod rotations;
+pub(super) mod shortener;
+
 use std::io;
 
 use super::bits::BitWriter;
-use super::huffman::{Code, Lengths, codes_of, lengths_for};
-use super::ranks::{MOST_SYMBOLS, Ranks};
-use super::rotations::Rotations;
-use super::shortener::Shortened;
 use super::stream::Block;
+use huffman::{Code, Lengths, codes_of, lengths_for};
+use ranks::{MOST_SYMBOLS, Ranks};
+use rotations::Rotations;
+use shortener::Shortened;
 
 /// So many symbols use the same table.
-const GROUP: usize = 50;
+pub(super) const GROUP: usize = 50;
 const MOST_TABLES: usize = 6;
 /// How often the tables are made better: each time from the groups that would choose them.
 const ROUNDS: usize = 4;
