@@ -120,6 +120,28 @@ fn wal_of_another_cluster_is_not_copied() {
     assert_ne!(refused.code, Some(0));
 }
 
+/// The others are, and the end says which was not.
+#[test]
+fn a_backup_whose_wal_is_not_archived_is_not_copied() {
+    let scratch = Scratch::new();
+    let fixture = Fixture::open(&scratch, "brotli-sodium-hex");
+    let repository = Path::new(fixture.env().find(|(name, _)| *name == "WALG_FILE_PREFIX").unwrap().1);
+    let name = &fixture.backups.first().unwrap().name;
+    let segment = name.strip_prefix("base_").unwrap();
+    let is_it = |path: &Path| path.file_stem().is_some_and(|stem| stem == segment);
+    let archived = fs::read_dir(repository.join("wal_005")).unwrap().map(|entry| entry.unwrap().path());
+    fs::remove_file(archived.into_iter().find(|path| is_it(path)).unwrap()).unwrap();
+    let config = fixture.config(&scratch, "source.json");
+    let url = format!("file://{}", scratch.dir("server").display());
+    Tool::seawall(&scratch)
+        .run(&scratch, ["copy", "--from-walg", config.to_str().unwrap(), &url, "srv"])
+        .fails(1)
+        .stderr_has(&format!("backup {name} is not copied: WAL segment {segment} is not archived"))
+        .stderr_has(&format!("WAL that they need is not archived: {name}\n"));
+    let copied = fs::read_dir(scratch.path().join("server/srv/base")).unwrap();
+    assert_eq!(copied.filter(is_directory).count(), fixture.backups.len() - 1);
+}
+
 fn copied_there_and_back(fixture: &str, codec: &str, reachable: usize) {
     let postgres = require!(Postgres::version(15));
     let scratch = Scratch::new();

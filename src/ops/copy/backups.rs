@@ -1,5 +1,6 @@
 //! Base backups from one layout to the other, by way of a scratch directory.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -14,43 +15,68 @@ use crate::layout::{Name, NewBackup};
 use crate::ops::backup_fetch::{self, SyncFiles};
 use crate::ops::error::RequestError;
 use crate::ops::{Context, Error, lock_file};
+use crate::pg::WalFileName;
 use crate::storage::{self, Depth, Key};
 
 use super::facts::{Facts, Source, barman_backups, walg_backups};
 use super::{Backups, Direction, Options};
 
-/// Copies the backups that `to` does not have, the oldest first; their names here and there.
+/// The finished backups of the source that are asked for, the oldest first.
+pub(super) async fn of_source(
+    from: &Context,
+    annotations: &Annotations,
+    options: &Options,
+) -> Result<Vec<Facts>, Error> {
+    let mut backups = match options.direction {
+        Direction::ToBarman => walg_backups(from).await?,
+        Direction::ToWalG => barman_backups(from, annotations).await?,
+    };
+    backups.retain(|facts| options.backups.contains(&facts.name()));
+    match &options.backups {
+        Backups::Named(name) if backups.is_empty() => {
+            Err(RequestError::NoBackupToCopy { name: name.clone() }.into())
+        }
+        _ => Ok(backups),
+    }
+}
+
+/// Copies those of `backups` that `to` does not have, in their order; their names here and there. `archived` is what is
+/// archived in `to`.
 pub(super) async fn copy(
     from: &Context,
     to: &Context,
     annotations: &Annotations,
+    backups: Vec<Facts>,
+    archived: &BTreeSet<WalFileName>,
     options: &Options,
 ) -> Result<Vec<(Name, Name)>, Error> {
-    let (backups, theirs) = match options.direction {
-        Direction::ToBarman => {
-            (walg_backups(from).await?, catalog::barman::list(to.storage.as_ref()).await?.backups)
-        }
-        Direction::ToWalG => (barman_backups(from, annotations).await?, Vec::new()),
+    let theirs = match options.direction {
+        Direction::ToBarman => catalog::barman::list(to.storage.as_ref()).await?.backups,
+        Direction::ToWalG => Vec::new(),
     };
-    let mut wanted = backups.into_iter().filter(|facts| options.backups.contains(&facts.name())).peekable();
-    if let (Backups::Named(name), None) = (&options.backups, wanted.peek()) {
-        return Err(RequestError::NoBackupToCopy { name: name.clone() }.into());
-    }
     // Also when there is nothing to copy any more.
     Scratch::remove_abandoned(&options.scratch);
-    let mut copied = Vec::new();
-    for facts in wanted {
+    let (mut copied, mut without_wal) = (Vec::new(), Vec::new());
+    for facts in backups {
         let is_there =
             theirs.iter().any(|entry| facts.is_copied_as(&entry.info)) || is_there(to, &facts).await?;
         if is_there {
             tracing::info!("backup {} is there already", facts.name());
             continue;
         }
+        if let Some(segment) = facts.missing_wal(archived) {
+            tracing::error!("backup {} is not copied: WAL segment {segment} is not archived", facts.name());
+            without_wal.push(facts.name());
+            continue;
+        }
         let target = copy_one(from, to, annotations, &facts, options).await?;
         tracing::info!("copied backup {} as {target}", facts.name());
         copied.push((facts.name(), target));
     }
-    Ok(copied)
+    match without_wal.is_empty() {
+        true => Ok(copied),
+        false => Err(RequestError::NoWalToCopy { backups: without_wal }.into()),
+    }
 }
 
 /// Copies one backup; its name in the target.

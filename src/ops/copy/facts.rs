@@ -1,7 +1,8 @@
 //! What the documents of a backup say, in either layout, and what the other layout makes of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,12 +19,13 @@ use crate::ops::backup_choice::BackupChoice;
 use crate::ops::backup_fetch::{MovedTablespace, Plan};
 use crate::ops::backup_push::StoppedCluster;
 use crate::ops::error::RequestError;
-use crate::ops::{Context, Error, control_file};
+use crate::ops::{Context, Error, control_file, segment_size};
 use crate::pg::data_dir::Tablespace;
 use crate::pg::server_settings::ServerSettings;
 use crate::pg::session::{ArchiveMode, ServerIdentity, StartedBackup, StoppedBackup};
 use crate::pg::{
     BackupFrom, BackupLabel, ControlFile, Lsn, Oid, PgVersion, SegmentName, SystemIdentifier, TablespaceMap,
+    WalFileName, WalSegmentSize,
 };
 use crate::storage::Key;
 
@@ -35,6 +37,9 @@ pub(super) struct Facts {
     system_identifier: SystemIdentifier,
     start_lsn: Lsn,
     finish_lsn: Lsn,
+    /// The first segment that it needs.
+    begin_wal: SegmentName,
+    segment_size: WalSegmentSize,
     start_time: Timestamp,
     finish_time: Timestamp,
     hostname: String,
@@ -51,12 +56,7 @@ pub(super) enum Source {
     /// A repository of wal-g's layout.
     WalG(BackupName),
     /// One of barman's.
-    Barman {
-        id: BackupId,
-        info: Box<BackupInfo>,
-        /// The first segment that it needs.
-        begin_wal: SegmentName,
-    },
+    Barman { id: BackupId, info: Box<BackupInfo> },
 }
 
 /// The backups of a repository of wal-g's layout, oldest first.
@@ -64,12 +64,19 @@ pub(super) async fn walg_backups(from: &Context) -> Result<Vec<Facts>, Error> {
     let storage = from.storage.as_ref();
     let mut backups = Vec::new();
     for entry in catalog::walg::list(storage).await? {
-        match Facts::of_walg(catalog::walg::describe(storage, entry.name).await?) {
-            Some(facts) => backups.push(facts),
-            None => tracing::warn!("backup {} is not copied: its sentinel says too little", entry.name),
+        backups.push(catalog::walg::describe(storage, entry.name).await?);
+    }
+    let name_and_start = |backup: &Backup| (backup.name, backup.start_lsn);
+    let size = segment_size::of_archive(WalSegmentSize::DEFAULT, backups.iter().map(name_and_start));
+    let mut known = Vec::new();
+    for backup in backups {
+        let name = backup.name;
+        match Facts::of_walg(backup, size) {
+            Some(facts) => known.push(facts),
+            None => tracing::warn!("backup {name} is not copied: its sentinel says too little"),
         }
     }
-    Ok(backups)
+    Ok(known)
 }
 
 /// The finished backups of a repository of barman's layout, oldest first.
@@ -88,7 +95,7 @@ pub(super) async fn barman_backups(from: &Context, annotations: &Annotations) ->
 
 impl Facts {
     /// `None` for a backup of a very old tool, whose documents lack what the other layout needs.
-    fn of_walg(backup: Backup) -> Option<Facts> {
+    fn of_walg(backup: Backup, segment_size: WalSegmentSize) -> Option<Facts> {
         let locations = backup.tablespaces.map(|spec| spec.locations).unwrap_or_default();
         let tablespaces = locations.into_iter();
         let tablespaces =
@@ -99,6 +106,8 @@ impl Facts {
             system_identifier: backup.system_identifier?,
             start_lsn: backup.start_lsn?,
             finish_lsn: backup.finish_lsn?,
+            begin_wal: backup.name.segment(),
+            segment_size,
             start_time: backup.start_time,
             finish_time: backup.finish_time,
             hostname: backup.hostname,
@@ -121,11 +130,13 @@ impl Facts {
             Tablespace { oid: tablespace.oid, target }
         });
         Some(Facts {
-            source: Source::Barman { id, begin_wal: info.begin_wal?, info: Box::new(info.clone()) },
+            source: Source::Barman { id, info: Box::new(info.clone()) },
             version: info.version?,
             system_identifier: info.systemid?,
             start_lsn: info.begin_xlog?,
             finish_lsn: info.end_xlog?,
+            begin_wal: info.begin_wal?,
+            segment_size: info.xlog_segment_size,
             start_time: info.begin_time?.timestamp(),
             finish_time: info.end_time?.timestamp(),
             hostname: String::new(),
@@ -142,6 +153,15 @@ impl Facts {
             Source::WalG(name) => (*name).into(),
             Source::Barman { id, .. } => (*id).into(),
         }
+    }
+
+    /// The first of the segments from its start to its end that is not `archived`.
+    pub fn missing_wal(&self, archived: &BTreeSet<WalFileName>) -> Option<SegmentName> {
+        let last_byte = self.finish_lsn.checked_sub(1).unwrap_or(self.finish_lsn);
+        let last = SegmentName::containing(self.begin_wal.timeline(), last_byte, self.segment_size);
+        iter::successors(Some(self.begin_wal), |segment| segment.next(self.segment_size))
+            .take_while(|segment| *segment <= last)
+            .find(|segment| !archived.contains(&WalFileName::Segment(*segment)))
     }
 
     /// Plans its restore, with its tablespaces beside each other in `places`.
@@ -230,7 +250,7 @@ impl Facts {
     pub fn marker(&self) -> Key {
         match &self.source {
             Source::WalG(_) => barman::names::backup_info_key(self.id()),
-            Source::Barman { begin_wal, .. } => walg::names::sentinel_key(BackupName::full(*begin_wal)),
+            Source::Barman { .. } => walg::names::sentinel_key(BackupName::full(self.begin_wal)),
         }
     }
 
@@ -250,8 +270,8 @@ impl Facts {
                 beginning,
                 zone: TimeZone::system(),
             }),
-            Source::Barman { begin_wal, .. } => Arc::new(walg::NewBackup {
-                name: BackupName::full(*begin_wal),
+            Source::Barman { .. } => Arc::new(walg::NewBackup {
+                name: BackupName::full(self.begin_wal),
                 delta: None,
                 beginning,
                 is_permanent: self.is_kept,

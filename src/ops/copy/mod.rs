@@ -1,8 +1,10 @@
 //! `copy`: brings a repository of one layout into the other: WAL and base backups.
 //!
-//! 1. Every archived file that the target does not have is decoded and stored anew, several at a time (`wal`).
-//! 2. Every backup that the target does not have is restored into a scratch directory and stored from there, in the
+//! 1. The backups of the source are listed, then its WAL: what a backup needs was archived before it was complete.
+//! 2. Every archived file that the target does not have is decoded and stored anew, several at a time (`wal`).
+//! 3. Every backup that the target does not have is restored into a scratch directory and stored from there, in the
 //!    target's layout (`backups`). So what the target gets was restorable, and a chain of deltas becomes full backups.
+//!    A backup whose WAL is not in the target by then is not copied.
 //!
 //! WAL goes first: a backup never appears before the WAL that it needs. The same command again copies what is new.
 
@@ -75,24 +77,31 @@ pub struct Copied {
 
 /// Copies what `to` does not have from `from`. Durable on return. `to` must be the same cluster's, or nobody's
 /// ([`ownership`]). `annotations` are those of the side that has barman's layout.
+///
+/// [`RequestError::NoWalToCopy`](super::RequestError::NoWalToCopy) when all is copied but backups whose WAL the source lacks.
 pub async fn run(
     from: &Context,
     to: &Context,
     annotations: &Annotations,
     options: &Options,
 ) -> Result<Copied, Error> {
+    let backups = match &options.backups {
+        Backups::None => Vec::new(),
+        _ => backups::of_source(from, annotations, options).await?,
+    };
+    let archived = wal::files(from).await?;
     let owner = match ownership::owner(from).await? {
-        None => wal::cluster(from).await?,
+        None => wal::cluster(from, &archived).await?,
         owner => owner,
     };
     if let Some(system_identifier) = owner {
         let claimant = Claimant { system_identifier, timeline: None };
         ownership::claim(to, claimant, TakeOver::NEVER).await?;
     }
-    let wal_files = wal::copy(from, to, owner, options).await?;
+    let wal = wal::copy(from, to, archived, owner, options).await?;
     let backups = match &options.backups {
         Backups::None => Vec::new(),
-        _ => backups::copy(from, to, annotations, options).await?,
+        _ => backups::copy(from, to, annotations, backups, &wal.there, options).await?,
     };
-    Ok(Copied { wal_files, backups })
+    Ok(Copied { wal_files: wal.copied, backups })
 }

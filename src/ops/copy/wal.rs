@@ -1,6 +1,6 @@
 //! Archived files from one repository to another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -21,16 +21,29 @@ use super::Options;
 /// One part holds an encoded segment of the usual size, whatever it compresses to.
 const PART_BYTES: usize = (16 << 20) + (16 << 20) / 64;
 
-/// Copies what is archived in `from` and not in `to`; how many files that were.
+/// What an archive holds, each file in one of its forms.
+pub(super) type Files = BTreeMap<WalFileName, (Key, Method)>;
+
+/// The archive after a copy.
+pub(super) struct Archive {
+    /// How many files were copied.
+    pub copied: usize,
+    /// All that the target has now.
+    pub there: BTreeSet<WalFileName>,
+}
+
+/// Copies of `source`, which is archived in `from`, what is not in `to`.
 ///
 /// With an `owner` no segment of another cluster is.
 pub(super) async fn copy(
     from: &Context,
     to: &Context,
+    source: Files,
     owner: Option<SystemIdentifier>,
     options: &Options,
-) -> Result<usize, Error> {
-    let (source, target) = futures_util::try_join!(files(from), files(to))?;
+) -> Result<Archive, Error> {
+    let target = files(to).await?;
+    let there = source.keys().chain(target.keys()).copied().collect();
     let missing: Vec<_> = source.into_iter().filter(|(file, _)| !target.contains_key(file)).collect();
     let at_once = options.downloads.clamp(1, 8);
     let uploads = UploadSettings {
@@ -49,11 +62,11 @@ pub(super) async fn copy(
         })
         .await?;
     tracing::info!("copied {count} archived files");
-    Ok(count)
+    Ok(Archive { copied: count, there })
 }
 
-/// The archived files, each in one of its forms.
-async fn files(ctx: &Context) -> Result<BTreeMap<WalFileName, (Key, Method)>, Error> {
+/// Lists an archive.
+pub(super) async fn files(ctx: &Context) -> Result<Files, Error> {
     let listing = storage::list_all(ctx.storage.as_ref(), &ctx.layout.archive(), Depth::All).await?;
     let keys = listing.objects.into_iter().map(|object| object.key);
     Ok(keys
@@ -64,10 +77,10 @@ async fn files(ctx: &Context) -> Result<BTreeMap<WalFileName, (Key, Method)>, Er
         .collect())
 }
 
-/// The cluster whose WAL is archived in `ctx`, by the first segment there is.
-pub(super) async fn cluster(ctx: &Context) -> Result<Option<SystemIdentifier>, Error> {
-    let mut files = files(ctx).await?.into_keys();
-    let Some(file) = files.find(|file| matches!(file, WalFileName::Segment(_))) else { return Ok(None) };
+/// The cluster whose WAL is archived in `ctx`, by the first segment of its `files`.
+pub(super) async fn cluster(ctx: &Context, files: &Files) -> Result<Option<SystemIdentifier>, Error> {
+    let file = files.keys().find(|file| matches!(file, WalFileName::Segment(_)));
+    let Some(file) = file else { return Ok(None) };
     let Some(archived) = archived::open(ctx, &file.to_string()).await? else { return Ok(None) };
     let head = archived.read(ctx, |content| {
         let mut head = [0; SegmentHeader::LEN];

@@ -105,6 +105,12 @@ pub enum RequestError {
         /// The name asked for.
         name: String,
     },
+    /// The source of a copy lacks WAL that these backups need.
+    #[error("not copied, since WAL that they need is not archived: {}", join(.backups))]
+    NoWalToCopy {
+        /// The backups, at least one.
+        backups: Vec<Name>,
+    },
     /// The label of a backup makes no sense.
     #[error("backup `{backup}` has a bad backup_label: {source}")]
     Label {
@@ -146,6 +152,14 @@ pub enum RequestError {
     /// A backup lacks the label that says where its recovery begins.
     #[error("backup `{0}` is incomplete: it has no backup_label")]
     NoLabel(BackupName),
+    /// Where a link of a backup would be made is not below the data directory, since another one leads elsewhere.
+    #[error("the backup has the link `{}` behind the link `{}`, which leads elsewhere", link.display(), other.display())]
+    LinkBehindLink {
+        /// The link.
+        link: PathBuf,
+        /// The one above it.
+        other: PathBuf,
+    },
     /// A tablespace would be restored into a place that is in use.
     #[error("tablespace {oid} cannot be restored to `{}`: the directory is not empty", location.display())]
     TablespaceNotEmpty {
@@ -191,6 +205,8 @@ impl RequestError {
             | RequestError::DeltaWithoutFiles(_)
             | RequestError::NoControlTar(_)
             | RequestError::NoLabel(_)
+            | RequestError::NoWalToCopy { .. }
+            | RequestError::LinkBehindLink { .. }
             | RequestError::MissingFile { .. } => Class::Integrity,
             _ => Class::Usage,
         }
@@ -216,6 +232,9 @@ impl RequestError {
             RequestError::TablespacePlaceTaken { .. } | RequestError::TablespaceWithoutPlace { .. } => Some(
                 "give each tablespace of the backup a place of its own: --restore-spec of backup-fetch, --tablespace of barman-cloud-restore",
             ),
+            RequestError::NoWalToCopy { .. } => {
+                Some("all else is copied; if it is still to be archived, the same command copies them later")
+            }
             RequestError::Parent { .. } => {
                 Some("without a named parent one is chosen, or a full backup taken; --full takes one at once")
             }
@@ -252,7 +271,7 @@ impl NamedBy {
     }
 }
 
-fn join(names: &[BackupName]) -> String {
+fn join(names: &[impl ToString]) -> String {
     names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
