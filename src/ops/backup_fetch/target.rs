@@ -1,7 +1,8 @@
 //! The directory that a backup is restored into.
 //!
 //! While tars are extracted there is no symbolic link below it that was not there before, and it was empty: so a checked
-//! relative path cannot lead out. Links are made when everything else is in place.
+//! relative path cannot lead out. Links are made when everything else is in place, none of them behind another one, and
+//! nothing is written through them: `pg_control` goes into a directory that was there before.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Permissions};
@@ -74,13 +75,34 @@ impl Target {
         let Some(lock) = mark(&root, &root)? else {
             return Err(Error::TargetNotEmpty { path: root });
         };
-        for (oid, location) in &tablespaces {
-            if mark(location, &root)?.is_none() {
-                let (oid, location) = (oid.clone(), location.clone());
-                return Err(RequestError::TablespaceNotEmpty { oid, location }.into());
+        let target = Target { root, tablespaces, links: Mutex::default(), _lock: lock };
+        target.mark_tablespaces()?;
+        Ok(target)
+    }
+
+    /// Leaves no mark when it fails, that of the data directory included.
+    fn mark_tablespaces(&self) -> Result<(), Error> {
+        let mut marked = vec![&self.root];
+        for (oid, location) in &self.tablespaces {
+            let refused = match mark(location, &self.root) {
+                Ok(Some(_)) => {
+                    marked.push(location);
+                    continue;
+                }
+                Ok(None) => {
+                    let (oid, location) = (oid.clone(), location.clone());
+                    RequestError::TablespaceNotEmpty { oid, location }.into()
+                }
+                Err(error) => error,
+            };
+            for directory in marked.into_iter().rev() {
+                if let Err(error) = unmark(directory) {
+                    tracing::warn!("{error}");
+                }
             }
+            return Err(refused);
         }
-        Ok(Target { root, tablespaces, links: Mutex::default(), _lock: lock })
+        Ok(())
     }
 
     /// The data directory.
@@ -103,10 +125,14 @@ impl Target {
     }
 
     /// Makes the links, syncs everything and writes `pg_control`, last and durably.
+    ///
+    /// [`RequestError::LinkBehindLink`] when a link lies where another one of the backup leads.
     pub fn complete(&self, control: &[u8], sync: SyncFiles) -> Result<(), Error> {
+        // No link can take its place any more.
+        durable::create_dir_all(&self.root.join("global"), DIRECTORY_MODE)?;
         self.make_links()?;
         // wal-g omits it when it was a link to another volume.
-        for needed in ["pg_wal", "pg_tblspc", "global"] {
+        for needed in ["pg_wal", "pg_tblspc"] {
             let path = self.root.join(needed);
             durable::create_dir_all(&path, DIRECTORY_MODE)?;
         }
@@ -124,13 +150,20 @@ impl Target {
     }
 
     fn make_links(&self) -> Result<(), Error> {
+        let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        for link in links.keys() {
+            if let Some(other) = link.ancestors().skip(1).find(|above| links.contains_key(*above)) {
+                let (link, other) = (link.clone(), other.to_owned());
+                return Err(RequestError::LinkBehindLink { link, other }.into());
+            }
+        }
         for (oid, location) in &self.tablespaces {
             let link = self.root.join(TablespaceSpec::link(oid));
             durable::create_dir_all(&self.root.join("pg_tblspc"), DIRECTORY_MODE)?;
             symlink(location, &link).map_err(Error::file("link", &link))?;
         }
-        for (path, to) in &*self.links.lock().unwrap_or_else(PoisonError::into_inner) {
-            let link = self.root.join(path);
+        for (path, to) in &*links {
+            let link = self.place(path);
             // wal-g stores a link's own name for its target: where it led is lost.
             if Some(to.as_os_str()) == path.file_name() {
                 tracing::warn!(link = %path.display(), "not restored: the backup does not tell where the link led");
@@ -196,6 +229,7 @@ fn is_empty_or_absent(directory: &Path) -> Result<bool, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::Class;
 
     #[test]
     fn members_of_tablespaces_go_to_their_places() {
@@ -211,6 +245,40 @@ mod tests {
         ] {
             assert_eq!(target.place(Path::new(path)), place, "{path}");
         }
+    }
+
+    #[test]
+    fn no_link_leads_anything_out_of_the_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |place: &str| dir.path().join(place);
+        let victim = at("victim");
+        fs::create_dir(&victim).unwrap();
+        let links = |target: &Target, paths: &[&str]| {
+            for path in paths {
+                target.link(Path::new(path), victim.clone());
+            }
+        };
+        let prepare = |name: &str| {
+            Target::prepare(&at(name), BTreeMap::from([("16384".to_owned(), at(&format!("{name}.space")))]))
+                .unwrap()
+        };
+        let target = prepare("data");
+        links(&target, &["global", "pg_tblspc", "pg_wal", "base.link", "pg_tblspc/16384/link"]);
+        let error = target.complete(b"control", SyncFiles::No).unwrap_err();
+        assert_eq!(error.class(), Class::Integrity);
+        assert_eq!(
+            error.to_string(),
+            "the backup has the link `pg_tblspc/16384/link` behind the link `pg_tblspc`, which leads elsewhere"
+        );
+        let target = prepare("again");
+        links(&target, &["global", "pg_wal", "base.link", "pg_tblspc/16384/link"]);
+        target.complete(b"control", SyncFiles::No).unwrap();
+        assert_eq!(fs::read(at("again/global/pg_control")).unwrap(), b"control");
+        assert!(!at("again/global").is_symlink());
+        for link in ["again/pg_wal", "again/base.link", "again.space/link"] {
+            assert_eq!(fs::read_link(at(link)).unwrap(), victim, "{link}");
+        }
+        assert_eq!(fs::read_dir(&victim).unwrap().count(), 0);
     }
 
     #[test]

@@ -53,15 +53,25 @@ pub(super) fn mark(directory: &Path, root: &Path) -> Result<Option<File>, Error>
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
         Err(error) => return Err(Error::file("create", path)(error)),
     };
-    let Some(lock) = lock_file::try_lock(&path).map_err(Error::file("lock", &path))? else { return Ok(None) };
+    let marked = lock_mark(&mut file, &path, root);
+    if marked.is_err() {
+        // It is ours, and says what is not true.
+        let _ = fs::remove_file(&path);
+    }
+    marked
+}
+
+/// Locks a mark that was just made, and writes it.
+fn lock_mark(file: &mut File, path: &Path, root: &Path) -> Result<Option<File>, Error> {
+    let Some(lock) = lock_file::try_lock(path).map_err(Error::file("lock", path))? else { return Ok(None) };
     let inode = |file: &File| file.metadata().map(|metadata| metadata.ino());
     // Before the lock, it may have been taken for one that was left.
-    if inode(&file).ok() != inode(&lock).ok() {
+    if inode(file).ok() != inode(&lock).ok() {
         return Ok(None);
     }
     let written = file.write_all(root.as_os_str().as_bytes()).and_then(|()| file.sync_all());
-    written.map_err(Error::file("write", &path))?;
-    durable::sync_dir(directory)?;
+    written.map_err(Error::file("write", path))?;
+    durable::sync_dir(durable::parent(path))?;
     Ok(Some(lock))
 }
 
