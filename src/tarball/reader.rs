@@ -4,7 +4,11 @@
 //! trailing one; an archive without its end (wal-g's `pg_control.tar` of a remote backup has none), if it stops
 //! between two members; zero bytes after the end. Everything else is an error, most of all a member that is cut
 //! short and a name that leads out of the directory.
+//!
+//! The `tar` crate keeps a member's extended headers in memory, whatever size they say: so here it gets no more of them
+//! than [`HEADERS_BYTES`].
 
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
@@ -69,6 +73,9 @@ pub enum ReadError {
         /// The type, as its header spells it.
         flag: char,
     },
+    /// A member has longer headers than any name, link or set of attributes needs.
+    #[error("the headers of a member of the tar archive are longer than {} KiB", HEADERS_BYTES / 1024)]
+    LongHeaders,
     /// Something other than zero bytes follows the end of the archive.
     #[error("the tar archive is followed by other data")]
     TrailingData,
@@ -97,10 +104,15 @@ where
     R: Read,
     E: From<ReadError>,
 {
-    let mut archive = tar::Archive::new(Counted { source, bytes: 0 });
+    let headers_end = Cell::new(None);
+    let mut archive = tar::Archive::new(Counted { source, bytes: 0, headers_end: &headers_end });
     let mut members_end = 0u64;
-    for entry in archive.entries().map_err(ReadError::Archive)? {
+    let mut entries = archive.entries().map_err(ReadError::Archive)?;
+    loop {
+        headers_end.set(Some(members_end.next_multiple_of(BLOCK_BYTES).saturating_add(HEADERS_BYTES)));
+        let Some(entry) = entries.next() else { break };
         let mut entry = entry.map_err(archive_error)?;
+        headers_end.set(None);
         let size_bytes = entry.size();
         members_end = entry.raw_file_position().saturating_add(size_bytes);
         let mut member = Member {
@@ -113,6 +125,7 @@ where
         };
         take(&mut member)?;
     }
+    headers_end.set(None);
     let mut source = archive.into_inner();
     read_zeroes(&mut source)?;
     let after_members = source.bytes.saturating_sub(members_end.next_multiple_of(BLOCK_BYTES));
@@ -122,14 +135,23 @@ where
 /// The unit of an archive.
 const BLOCK_BYTES: u64 = 512;
 
-/// Counts what was read.
-struct Counted<R> {
+/// All headers of one member, extended ones (PAX, and GNU's for long names) included. A name has at most 4096 bytes on
+/// Linux (`PATH_MAX`).
+const HEADERS_BYTES: u64 = 1 << 20;
+
+/// Counts what was read, and ends headers that are too long.
+struct Counted<'a, R> {
     source: R,
     bytes: u64,
+    /// Where the headers of the next member have to be over, while they are read.
+    headers_end: &'a Cell<Option<u64>>,
 }
 
-impl<R: Read> Read for Counted<R> {
+impl<R: Read> Read for Counted<'_, R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.headers_end.get().is_some_and(|end| self.bytes >= end) {
+            return Err(io::Error::other(ReadError::LongHeaders));
+        }
         let count = self.source.read(out)?;
         self.bytes += count as u64;
         Ok(count)
@@ -137,6 +159,10 @@ impl<R: Read> Read for Counted<R> {
 }
 
 fn archive_error(error: io::Error) -> ReadError {
+    let error = match error.downcast::<ReadError>() {
+        Ok(ours) => return ours,
+        Err(error) => error,
+    };
     match error.kind() {
         io::ErrorKind::UnexpectedEof if error.get_ref().is_none() => ReadError::Truncated,
         _ => ReadError::Archive(error),

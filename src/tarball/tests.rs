@@ -358,6 +358,43 @@ fn hard_links_have_checked_targets() {
 }
 
 #[test]
+fn long_headers_are_not_read_into_memory() {
+    for extension in [b'x', b'L', b'K'] {
+        for (bytes, is_read) in [(100_000, true), (6 << 30, false)] {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(tar::EntryType::new(extension));
+            header.set_size(bytes);
+            header.set_cksum();
+            let extended = header.as_bytes().chain(io::repeat(b'a').take(bytes.next_multiple_of(512)));
+            // The member before is larger than headers may be, and is not read.
+            let mut before = Writer::new(Vec::new());
+            before.file(&entry("before"), 2 << 20, io::repeat(b'a')).unwrap();
+            let before = before.finish().unwrap();
+            let source = (&before[..before.len() - 1024]).chain(extended);
+            let (sample, mut count, mut taken) = (sample(), 0, 0);
+            let source = source.chain(&sample[..]);
+            let mut left = source.take(64 << 20);
+            let read = read_members(left.by_ref(), |_| {
+                count += 1;
+                Ok::<_, ReadError>(())
+            });
+            taken += (64 << 20) - left.limit();
+            match is_read {
+                true => assert!(read.is_ok() && count == 7, "{extension}: {read:?}, {count}"),
+                false => {
+                    let error = read.unwrap_err();
+                    assert_eq!(
+                        error.to_string(),
+                        "the headers of a member of the tar archive are longer than 1024 KiB"
+                    );
+                    assert!(count == 1 && taken < 4 << 20, "{count} members, {taken} bytes");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn errors_of_the_source_are_told_from_a_short_archive() {
     struct Broken<'a>(&'a [u8]);
     impl Read for Broken<'_> {
