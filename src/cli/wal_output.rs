@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::layout::walg::go_json;
-use crate::ops::wal_show::{BackupLookup, ShownTimeline};
+use crate::ops::wal_show::{BackupLookup, Gap, ShownTimeline};
 use crate::ops::wal_verify::{
     CheckStatus, Integrity, SegmentSequence, SegmentState, TimelineCheck, Verification,
 };
@@ -51,7 +51,12 @@ pub fn show_table(timelines: &[ShownTimeline], backups: BackupLookup) -> String 
     table::boxed(&columns, &rows)
 }
 
-/// The JSON of `wal-show --detailed-json`, without a line break at its end, as wal-g's.
+/// How many missing segments of a timeline are named: 16 TiB of WAL in segments of the usual size. More are missing only
+/// where a stray object has the name of a segment.
+const NAMED_MISSING: usize = 1 << 20;
+
+/// The JSON of `wal-show --detailed-json`, without a line break at its end, as wal-g's. Of more missing segments than
+/// anybody reads it names the newest.
 pub fn show_json(timelines: &[ShownTimeline]) -> serde_json::Result<String> {
     #[derive(Serialize)]
     struct Timeline {
@@ -82,7 +87,7 @@ pub fn show_json(timelines: &[ShownTimeline]) -> serde_json::Result<String> {
                 start_segment: shown.first.to_string(),
                 end_segment: shown.last.to_string(),
                 segments_count: shown.count,
-                missing_segments: shown.missing.iter().map(ToString::to_string).collect(),
+                missing_segments: missing(shown),
                 backups,
                 segment_range_size: shown.range,
                 status: status_word(shown),
@@ -92,12 +97,24 @@ pub fn show_json(timelines: &[ShownTimeline]) -> serde_json::Result<String> {
     serde_json::to_string(&timelines)
 }
 
+fn missing(shown: &ShownTimeline) -> Vec<String> {
+    let count: u64 = shown.gaps.iter().map(Gap::count).sum();
+    if count > NAMED_MISSING as u64 {
+        tracing::warn!(
+            "timeline {} lacks {count} segments, the newest {NAMED_MISSING} are named",
+            shown.timeline
+        );
+    }
+    let segments = shown.gaps.iter().flat_map(Gap::segments);
+    segments.take(NAMED_MISSING).map(|segment| segment.to_string()).collect()
+}
+
 fn parent(shown: &ShownTimeline) -> (u32, Lsn) {
     shown.parent.map_or((0, Lsn::INVALID), |(timeline, lsn)| (timeline.as_u32(), lsn))
 }
 
 fn status_word(shown: &ShownTimeline) -> &'static str {
-    if shown.missing.is_empty() { "OK" } else { "LOST_SEGMENTS" }
+    if shown.gaps.is_empty() { "OK" } else { "LOST_SEGMENTS" }
 }
 
 /// The text of `wal-verify`, integrity first.

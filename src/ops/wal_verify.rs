@@ -251,7 +251,8 @@ fn start_segment(name: BackupName, switches: &Switches, options: &Options) -> Op
     switches.allow(name.segment().timeline(), number, options.timeline).then_some(number)
 }
 
-/// A walk over the segments, newest first.
+/// A walk over the segments, newest first. What is missing in a row is one step: the address space is far wider than any
+/// archive.
 struct Scan<'a> {
     options: &'a Options,
     archive: &'a WalArchive,
@@ -270,30 +271,46 @@ impl Scan<'_> {
             && let Some(before) = number.checked_prev()
         {
             timeline = self.timeline_before(timeline, number, before);
-            number = before;
-            let found = self.archive.contains(timeline, number);
-            let missing = if delayed > 0 {
-                // The first archived segment ends the time in which archiving may be behind.
-                delayed = if found { 0 } else { delayed - 1 };
-                SegmentState::Delayed
-            } else if uploading > 0 {
-                uploading -= 1;
-                SegmentState::Uploading
-            } else {
-                SegmentState::Lost
+            let newest = before;
+            let found = self.archive.contains(timeline, newest);
+            let (missing, at_most) = match (delayed, uploading) {
+                (0, 0) => (SegmentState::Lost, u64::MAX),
+                (0, left) => (SegmentState::Uploading, left),
+                (left, _) => (SegmentState::Delayed, left),
             };
-            let state = if found { SegmentState::Found } else { missing };
-            let Some(name) = wal_archive::name(timeline, number, segment_size) else { continue };
+            let (state, count) = match found {
+                true => (SegmentState::Found, 1),
+                false => (missing, self.missing_in_a_row(timeline, newest, stop).min(at_most)),
+            };
+            match missing {
+                // The first archived segment ends the time in which archiving may be behind.
+                SegmentState::Delayed => delayed = if found { 0 } else { delayed - count },
+                SegmentState::Uploading => uploading -= count,
+                _ => {}
+            }
+            number = SegmentNumber::new(newest.as_u64() - (count - 1));
+            let named = |number| wal_archive::name(timeline, number, segment_size);
+            let (Some(first), Some(name)) = (named(number), named(newest)) else { continue };
             match sequences.last_mut() {
                 Some(last) if last.state == state && last.first.timeline() == timeline => {
-                    last.first = name;
-                    last.count += 1;
+                    last.first = first;
+                    last.count += count;
                 }
-                _ => sequences.push(SegmentSequence { first: name, last: name, count: 1, state }),
+                _ => sequences.push(SegmentSequence { first, last: name, count, state }),
             }
         }
         sequences.reverse();
         sequences
+    }
+
+    /// How many segments are missing from `newest`, which is, down to `stop` or to a switch, before which another timeline
+    /// may go on.
+    fn missing_in_a_row(&self, timeline: TimelineId, newest: SegmentNumber, stop: SegmentNumber) -> u64 {
+        let archived = self.archive.segments.get(&timeline);
+        let archived = archived.and_then(|numbers| numbers.range(..newest).next_back());
+        let switch = self.switches.by_segment.range(..=newest).next_back().map(|(number, _)| *number);
+        let oldest = archived.map(|number| number.next()).max(switch).max(Some(stop)).unwrap_or(stop);
+        newest.as_u64().saturating_sub(oldest.as_u64()).saturating_add(1)
     }
 
     /// The timeline of the segment before `number`. A switch that the archive contradicts is not of this history.
@@ -326,4 +343,107 @@ fn status(sequences: &[SegmentSequence], has_backup: bool) -> CheckStatus {
         status = status.max(one);
     }
     status
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What the walk finds, one segment after the other.
+    fn one_by_one(scan: &Scan<'_>, stop: u64) -> Vec<(TimelineId, u64, SegmentState)> {
+        let Options { mut timeline, lsn, segment_size, .. } = *scan.options;
+        let (mut delayed, mut uploading) = (scan.options.delayed_segments, scan.options.uploading_segments);
+        let mut found = Vec::new();
+        for number in (stop..lsn.previous_segment(segment_size).as_u64()).rev() {
+            let number = SegmentNumber::new(number);
+            timeline = scan.timeline_before(timeline, number.next(), number);
+            let is_there = scan.archive.contains(timeline, number);
+            let missing = if delayed > 0 {
+                delayed = if is_there { 0 } else { delayed - 1 };
+                SegmentState::Delayed
+            } else if uploading > 0 {
+                uploading -= 1;
+                SegmentState::Uploading
+            } else {
+                SegmentState::Lost
+            };
+            found.push((timeline, number.as_u64(), if is_there { SegmentState::Found } else { missing }));
+        }
+        found.reverse();
+        found
+    }
+
+    fn timeline(number: u32) -> TimelineId {
+        TimelineId::new(number).unwrap()
+    }
+
+    fn options(current: u32, lsn: u64, delayed_segments: u64, uploading_segments: u64) -> Options {
+        Options {
+            checks: BTreeSet::new(),
+            timeline: timeline(current),
+            lsn: Lsn::new(lsn),
+            segment_size: WalSegmentSize::DEFAULT,
+            backup: None,
+            delayed_segments,
+            uploading_segments,
+        }
+    }
+
+    fn archive(segments: &BTreeSet<(u32, u64)>) -> WalArchive {
+        let mut archive = WalArchive::default();
+        for (of, number) in segments {
+            archive.segments.entry(timeline(*of)).or_default().insert(SegmentNumber::new(*number));
+        }
+        archive
+    }
+
+    fn switches(at: &BTreeMap<u64, u32>) -> Switches {
+        Switches {
+            by_segment: at.iter().map(|(number, of)| (SegmentNumber::new(*number), timeline(*of))).collect(),
+            by_timeline: BTreeMap::new(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_missing_in_a_row_is_what_is_missing_one_by_one(
+            segments in prop::collection::btree_set((1..4_u32, 0..30_u64), 0..40),
+            at in prop::collection::btree_map(0..30_u64, 1..3_u32, 0..3),
+            current in 1..32_u64,
+            stop in 0..10_u64,
+            delayed in 0..5_u64,
+            uploading in 0..5_u64,
+        ) {
+            let options = options(3, current << 24, delayed, uploading);
+            let (archive, switches) = (archive(&segments), switches(&at));
+            let scan = Scan { options: &options, archive: &archive, switches: &switches };
+            let each = scan.run(SegmentNumber::new(stop)).into_iter().flat_map(|sequence| {
+                let number = |name: SegmentName| name.number(WalSegmentSize::DEFAULT).unwrap().as_u64();
+                let (first, last) = (number(sequence.first), number(sequence.last));
+                assert_eq!(sequence.count, last - first + 1);
+                (first..=last).map(move |number| (sequence.first.timeline(), number, sequence.state))
+            });
+            prop_assert_eq!(each.collect::<Vec<_>>(), one_by_one(&scan, stop));
+        }
+    }
+
+    #[test]
+    fn the_whole_address_space_is_looked_at() {
+        let (archive, switches) = (archive(&BTreeSet::from([(1, 5)])), switches(&BTreeMap::new()));
+        let options = options(1, 0xFFFF_FFFF_FF00_0000, 0, 2);
+        let scan = Scan { options: &options, archive: &archive, switches: &switches };
+        let found: Vec<_> =
+            scan.run(SegmentNumber::new(1)).iter().map(|found| (found.state, found.count)).collect();
+        assert_eq!(
+            found,
+            [
+                (SegmentState::Lost, 4),
+                (SegmentState::Found, 1),
+                (SegmentState::Lost, 0xFFFF_FFFF_FC - 6),
+                (SegmentState::Uploading, 2),
+            ]
+        );
+    }
 }
