@@ -364,6 +364,11 @@ fn segments_are_fetched_ahead_only_when_it_is_asked_for() {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
     assert!(ready(2).exists() && ready(3).exists());
+    // Another archive does not have what was fetched from this one.
+    let clone = format!("{}/clone", place.url());
+    let elsewhere = format!("wal-restore -p 3 --spool-dir=spool {clone} srv {} RECOVERYXLOG", name(2));
+    fs::create_dir(place.path("archive/clone")).unwrap();
+    ended(place.barman(&elsewhere), 1);
     fs::remove_dir_all(place.path("archive/srv")).unwrap();
     ended(place.barman(&format!("wal-restore URL srv {} RECOVERYXLOG", name(2))), 1);
     ended(place.barman(&format!("wal-restore -p 3 --spool-dir=spool URL srv {} RECOVERYXLOG", name(2))), 0);

@@ -252,9 +252,10 @@ fn wal_prefetch() {
     let place = place(&scratch);
     fs::create_dir(template.join("data")).unwrap();
     scratch.own(&template);
-    let brought = |tree: &Tree| -> Tree {
-        tree.clone().into_iter().filter(|(path, _)| !path.contains("/running/")).collect()
-    };
+    // Where a segment came from is said with the time of the file.
+    let is_segment = |path: &str| !path.contains("/running/") && !path.ends_with(".from");
+    let brought =
+        |tree: &Tree| -> Tree { tree.clone().into_iter().filter(|(path, _)| is_segment(path)).collect() };
     Scenario {
         name: "wal-prefetch",
         scratch: &scratch,
@@ -269,8 +270,11 @@ fn wal_prefetch() {
         done_says: None,
         afterwards: &nothing,
         result: &|tree| {
-            assert!(tree.contains_key("data/.wal-g/prefetch/000000010000000000000007"), "{:?}", tree.keys());
-            tree
+            let segment = "data/.wal-g/prefetch/000000010000000000000007";
+            for file in [segment.to_owned(), format!("{segment}.from")] {
+                assert!(tree.contains_key(&file), "{:?}", tree.keys());
+            }
+            brought(&tree)
         },
     }
     .survives();

@@ -10,7 +10,7 @@ use crate::storage::{self, Depth, Key};
 use super::{Context, Error, archived};
 
 /// Nobody's history is longer; what is, is none.
-const MAX_HISTORY_BYTES: u64 = 4 << 20;
+pub(super) const MAX_HISTORY_BYTES: u64 = 4 << 20;
 
 /// The segments of an archive.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -6,6 +6,8 @@
 //!    renamed: at the destination there is a whole, valid file or none.
 //! 3. [`Error::NotArchived`] is said only after the storage positively answered that the file is in no form there.
 //!
+//! An object may hold far more than its size tells: nothing larger than such a file can be is written.
+//!
 //! A `wal-fetch` that was killed leaves its temporary file; a later one removes it, or a `wal-push`.
 //!
 //! Then the segments that recovery will ask for next are fetched by a process of their own ([`super::wal_prefetch`]).
@@ -20,12 +22,13 @@ use std::time::{Duration, Instant};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::durable::{self, DurableFile};
-use crate::pg::{SegmentName, SystemIdentifier, WalFileName};
+use crate::pg::{SegmentName, SystemIdentifier, WalFileName, WalSegmentSize};
 use crate::read_full::read_full;
 use crate::storage::Key;
 
 use super::prefetch_dir::PrefetchDir;
 use super::segment_check::{SegmentCheck, check_segment, check_segment_file, cluster_of_wal_file};
+use super::wal_archive::MAX_HISTORY_BYTES;
 use super::{Context, Error, archived, ownership};
 
 /// How often a segment that is being prefetched is looked for.
@@ -68,7 +71,9 @@ pub async fn run(ctx: &Context, name: &str, destination: &Path, options: Options
     durable::remove_leftovers(durable::parent(destination), durable::LEFTOVER_AGE);
     let segment = file.and_then(WalFileName::segment);
     let prefetch = options.prefetch.as_ref().filter(|prefetch| prefetch.is_wanted(name, destination));
-    let directory = prefetch.map(|prefetch| PrefetchDir::of(destination, prefetch.parent.as_deref()));
+    let location = ctx.storage.location();
+    let directory =
+        prefetch.map(|prefetch| PrefetchDir::of(destination, prefetch.parent.as_deref(), location));
 
     let check = match options.check {
         SegmentCheck::Verify => Some(cluster_of_wal_file(destination)),
@@ -111,10 +116,10 @@ async fn take_prefetched(
     check: Option<Option<SystemIdentifier>>,
 ) -> Result<bool, Error> {
     wait_for_prefetcher(directory, segment).await;
-    let ready = directory.ready(segment);
-    if !ready.exists() {
+    if !directory.has(segment) {
         return Ok(false);
     }
+    let ready = directory.ready(segment);
     if let Some(cluster) = check
         && let Err(error) = check_segment_file(&ready, segment, cluster)
     {
@@ -124,13 +129,13 @@ async fn take_prefetched(
         return Ok(false);
     }
     // Synced by the prefetcher; the rename is synced here. Another file system has to be fetched to anew.
-    match fs::rename(&ready, destination) {
-        Ok(()) => {
+    match directory.take(segment, destination) {
+        Ok(true) => {
             durable::sync_dir(durable::parent(destination))?;
             tracing::info!(segment = %segment, "restored a prefetched segment");
             Ok(true)
         }
-        Err(_) => Ok(false),
+        Ok(false) | Err(_) => Ok(false),
     }
 }
 
@@ -157,8 +162,9 @@ pub(super) async fn fetch(
     let started = Instant::now();
     let key = archived.key.clone();
     let mut temporary = DurableFile::create(destination, FILE_MODE)?;
+    let limit = max_bytes(name);
     let written = archived
-        .read(ctx, move |content| Ok(copy(content, &mut temporary)?.map(|bytes| (bytes, temporary))))
+        .read(ctx, move |content| Ok(copy(content, &mut temporary, limit)?.map(|bytes| (bytes, temporary))))
         .await?;
     let (bytes, temporary) = written.map_err(Error::file("write", destination))?;
     if let (Some(segment), Some(cluster)) = (segment, check) {
@@ -173,8 +179,23 @@ pub(super) async fn fetch(
     Ok(())
 }
 
-/// Copies the content; the outer error is the source's, the inner one the file's.
-fn copy(content: &mut dyn io::Read, file: &mut DurableFile) -> io::Result<io::Result<u64>> {
+/// No file of this name is larger: as large as the largest segment, also where the name tells nothing, but for the texts.
+fn max_bytes(name: &str) -> u64 {
+    match name.parse() {
+        Ok(WalFileName::History(_) | WalFileName::BackupHistory(..)) => MAX_HISTORY_BYTES,
+        _ => WalSegmentSize::MAX.bytes(),
+    }
+}
+
+/// What is in the archive is no file of its name.
+#[derive(Debug, thiserror::Error)]
+#[error("it holds more than {} MiB, which no such file has", .limit >> 20)]
+struct TooLong {
+    limit: u64,
+}
+
+/// Copies the content, unless that is longer than `limit`; the outer error is the source's, the inner one the file's.
+fn copy(content: &mut dyn io::Read, file: &mut impl Write, limit: u64) -> io::Result<io::Result<u64>> {
     let mut buffer = vec![0; 128 * 1024];
     let mut copied = 0;
     loop {
@@ -182,10 +203,13 @@ fn copy(content: &mut dyn io::Read, file: &mut DurableFile) -> io::Result<io::Re
         if length == 0 {
             return Ok(Ok(copied));
         }
+        copied += length as u64;
+        if copied > limit {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, TooLong { limit }));
+        }
         if let Err(error) = file.write_all(buffer.get(..length).unwrap_or_default()) {
             return Ok(Err(error));
         }
-        copied += length as u64;
     }
 }
 
@@ -203,5 +227,38 @@ fn start_prefetcher(prefetch: &Prefetch, name: &str, destination: &Path) {
         .spawn();
     if let Err(error) = started {
         tracing::warn!("cannot fetch ahead: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    #[test]
+    fn what_is_longer_than_such_a_file_is_not_written() {
+        for (name, limit) in [
+            ("000000010000000000000001", 1 << 30),
+            ("000000010000000000000001.partial", 1 << 30),
+            ("anything", 1 << 30),
+            ("00000002.history", 4 << 20),
+            ("000000010000000000000001.00000028.backup", 4 << 20),
+        ] {
+            assert_eq!(max_bytes(name), limit, "{name}");
+        }
+        let limit = 300_000;
+        let copied = |length| {
+            let mut file = Vec::new();
+            let copied = copy(&mut io::repeat(7).take(length), &mut file, limit);
+            (copied.map(Result::unwrap), file.len() as u64)
+        };
+        let (bytes, written) = copied(limit);
+        assert_eq!((bytes.unwrap(), written), (limit, limit));
+        for length in [limit + 1, u64::MAX] {
+            let (error, written) = copied(length);
+            assert!(error.unwrap_err().to_string().starts_with("it holds more than 0 MiB"));
+            assert!(written <= limit);
+        }
     }
 }

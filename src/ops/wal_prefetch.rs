@@ -38,7 +38,7 @@ pub async fn run(
     destination: &Path,
     options: Options,
 ) -> Result<(), Error> {
-    let directory = PrefetchDir::of(destination, options.parent.as_deref());
+    let directory = PrefetchDir::of(destination, options.parent.as_deref(), ctx.storage.location());
     directory.create().map_err(Error::file("create", directory.path()))?;
     let Some(lock) = directory.lock().map_err(Error::file("lock", directory.path()))? else { return Ok(()) };
     directory.remove_up_to(current);
@@ -48,7 +48,7 @@ pub async fn run(
     let next = std::iter::successors(current.next(size), |segment| segment.next(size));
     let fetches = next
         .take(options.segments)
-        .filter(|segment| !directory.ready(*segment).exists())
+        .filter(|segment| !directory.has(*segment))
         .map(|segment| prefetch(ctx, &directory, segment, destination, options.check));
     let mut fetches = stream::iter(fetches).buffered(options.concurrency.max(1));
     while let Some(fetched) = fetches.next().await {
@@ -82,7 +82,9 @@ async fn prefetch(
     };
     let running = Running(directory.running(segment));
     File::create(&running.0).map_err(Error::file("create", &running.0))?;
-    wal_fetch::fetch(ctx, &segment.to_string(), &directory.ready(segment), Some(segment), check).await
+    let ready = directory.ready(segment);
+    wal_fetch::fetch(ctx, &segment.to_string(), &ready, Some(segment), check).await?;
+    directory.leave_origin(segment).map_err(Error::file("note the origin of", ready))
 }
 
 /// The file that says that a segment is on its way; removed when it came, and when it is given up.

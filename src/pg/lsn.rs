@@ -106,6 +106,9 @@ impl WalSegmentSize {
     /// 16 MiB, what `initdb` takes unless told otherwise.
     pub const DEFAULT: WalSegmentSize = WalSegmentSize(16 << 20);
 
+    /// The largest.
+    pub const MAX: WalSegmentSize = WalSegmentSize(Self::MAX_BYTES);
+
     const MIN_BYTES: u32 = 1 << 20;
     const MAX_BYTES: u32 = 1 << 30;
 
