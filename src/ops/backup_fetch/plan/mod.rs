@@ -85,7 +85,7 @@ impl Level {
     }
 
     fn all_met(&self, which: impl Fn(Form) -> bool) -> Result<(), Incomplete> {
-        let Wanted::Files(files) = &self.wanted else { return Ok(()) };
+        let (Wanted::Everything { listed: files } | Wanted::Files(files)) = &self.wanted;
         let unmet = files.iter().filter(|(_, file)| which(file.form) && !file.met.load(Ordering::Acquire));
         match sorted(unmet.map(|(name, _)| &**name)) {
             files if files.is_empty() => Ok(()),
@@ -118,10 +118,16 @@ pub(super) struct Tar {
 #[derive(Debug)]
 pub(super) enum Wanted {
     /// All of them, whole.
-    Everything,
+    Everything {
+        /// Those that have to be among them, without a leading slash.
+        listed: HashMap<Arc<str>, WantedFile>,
+    },
     /// Those named, without a leading slash.
     Files(HashMap<Arc<str>, WantedFile>),
 }
+
+/// A data directory without it is none (`ValidatePgVersion`). Where no list tells what a backup holds, it has to hold this.
+const PG_VERSION: &str = "PG_VERSION";
 
 /// A file that one of the backup's tars has to hold.
 #[derive(Debug)]
@@ -129,6 +135,12 @@ pub(super) struct WantedFile {
     form: Form,
     /// Whether a tar held it.
     met: AtomicBool,
+}
+
+impl WantedFile {
+    fn new(form: Form) -> WantedFile {
+        WantedFile { form, met: AtomicBool::new(false) }
+    }
 }
 
 /// How a backup holds a file.
@@ -150,15 +162,23 @@ impl Form {
 }
 
 impl Wanted {
+    /// All files of a backup, which has to hold these.
+    fn everything<'a>(listed: impl Iterator<Item = &'a str>) -> Wanted {
+        Wanted::Everything {
+            listed: listed.map(|name| (Arc::from(name), WantedFile::new(Form::Whole))).collect(),
+        }
+    }
+
     /// How the member with this checked relative path is wanted. It counts as met.
     pub fn meet(&self, path: &Path) -> Option<Form> {
+        let (Wanted::Everything { listed: files } | Wanted::Files(files)) = self;
+        let file = path.to_str().and_then(|path| files.get(path));
+        if let Some(file) = file {
+            file.met.store(true, Ordering::Release);
+        }
         match self {
-            Wanted::Everything => Some(Form::Whole),
-            Wanted::Files(files) => {
-                let file = files.get(path.to_str()?)?;
-                file.met.store(true, Ordering::Release);
-                Some(file.form)
-            }
+            Wanted::Everything { .. } => Some(Form::Whole),
+            Wanted::Files(_) => file.map(|file| file.form),
         }
     }
 }

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::AtomicUsize;
 
 use crate::catalog::{self, walg::Ancestry};
 use crate::checksum::Checksum;
@@ -20,7 +20,7 @@ use crate::ops::error::RequestError;
 use crate::ops::{Context, Error};
 use crate::storage::{self, Depth, Key, ObjectMeta};
 
-use super::{Form, Level, Plan, Source, Tar, Wanted, WantedFile, sorted};
+use super::{Form, Level, PG_VERSION, Plan, Source, Tar, Wanted, WantedFile, sorted};
 use crate::ops::backup_fetch::incomplete::{Incomplete, Missing};
 use crate::ops::backup_fetch::shared_files::{Holder, SharedFiles};
 
@@ -218,9 +218,9 @@ impl Planning {
     ) -> (Option<Wanted>, Needed) {
         if backup.delta.is_none() {
             let wanted = match needed {
-                Needed::All => Some(Wanted::Everything),
+                Needed::All => Some(Wanted::everything(listed_in_full(files))),
                 Needed::Files(needed) => Some(Wanted::Files(
-                    needed.into_iter().map(|(name, holder)| (name, wanted(whole(holder)))).collect(),
+                    needed.into_iter().map(|(name, holder)| (name, WantedFile::new(whole(holder)))).collect(),
                 )),
                 Needed::Unknown => None,
             };
@@ -245,12 +245,12 @@ impl Planning {
             };
             if description.is_incremented {
                 let holder = holder.unwrap_or_else(|| self.shared.add());
-                taken.insert(Arc::clone(&name), wanted(Form::Increment(holder)));
+                taken.insert(Arc::clone(&name), WantedFile::new(Form::Increment(holder)));
                 of_parent.insert(name, Some(holder.older()));
             } else if description.is_skipped {
                 of_parent.insert(name, holder);
             } else {
-                taken.insert(name, wanted(whole(holder)));
+                taken.insert(name, WantedFile::new(whole(holder)));
             }
         }
         if !unlisted.is_empty() {
@@ -385,7 +385,7 @@ impl Planning {
 /// Whether a tar has to be fetched: one that holds something wanted, or of which nobody says what it holds.
 fn needs(wanted: &Wanted, members: Option<&Vec<String>>) -> bool {
     match (wanted, members) {
-        (Wanted::Everything, _) => true,
+        (Wanted::Everything { .. }, _) => true,
         (Wanted::Files(files), None) => !files.is_empty(),
         (Wanted::Files(files), Some(members)) => {
             members.iter().any(|member| files.contains_key(relative(member)))
@@ -398,8 +398,16 @@ fn whole(holder: Option<Holder>) -> Form {
     holder.map_or(Form::Whole, Form::Base)
 }
 
-fn wanted(form: Form) -> WantedFile {
-    WantedFile { form, met: AtomicBool::new(false) }
+/// The files that the tars of a full backup have to hold. wal-g lists a file when it has opened it to store it, and so does
+/// seawall; a name that is not UTF-8 cannot be listed as it is.
+fn listed_in_full(files: Option<&FilesMetadata>) -> impl Iterator<Item = &str> {
+    let listed = files.into_iter().flat_map(|files| &files.files);
+    let stored = listed.filter(|(_, description)| !description.is_skipped && !description.is_incremented);
+    let names = stored.map(|(name, _)| relative(name));
+    let names =
+        names.filter(|name| !name.contains(char::REPLACEMENT_CHARACTER) && !TAKEN_ANYWAY.contains(name));
+    let is_listed = files.is_some_and(|files| !files.files.is_empty());
+    names.chain((!is_listed).then_some(PG_VERSION))
 }
 
 /// A member's name without the leading slash that local backups have and remote ones have not, and without the one at

@@ -304,7 +304,8 @@ fn a_backup_without_label_or_control_file_is_refused() {
 #[test]
 fn of_two_files_by_one_name_the_later_counts() {
     let large = vec![b'x'; 3_000_000];
-    let first: [(&str, Content<'_>); 4] = [
+    let first: [(&str, Content<'_>); 5] = [
+        ("./PG_VERSION", File(b"15\n")),
         ("./postgresql.conf", File(&large)),
         ("./backup_label", File(&large)),
         ("global/pg_control", File(OTHER_CONTROL)),
@@ -346,6 +347,7 @@ fn links_are_restored() {
     let long = format!("base/5/{}", "1".repeat(120));
     let complete = [("global/pg_control", File(CONTROL)), ("backup_label", File(b"label"))];
     let members = [
+        ("./PG_VERSION", File(b"15\n")),
         ("./first", File(b"content")),
         ("second", HardLink("./first")),
         (&long, File(b"deep")),

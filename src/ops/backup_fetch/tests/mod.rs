@@ -464,6 +464,31 @@ fn files_that_no_backup_has_are_named() {
     );
 }
 
+/// Every tar is there and ends as it should; one of a full backup is not the one that was stored.
+#[test]
+fn a_full_backup_holds_what_it_lists() {
+    let page = || whole(&[1]);
+    let version = || Content::Whole(b"15\n".to_vec());
+    let files =
+        || vec![("PG_VERSION", 1, version()), ("base", 1, Content::Directory), ("base/1/1", 2, page())];
+    for (lists, lost, files_lost) in [
+        (Lists::All, 1, &["PG_VERSION", "base"][..]),
+        (Lists::NoTarFileSets, 2, &["base/1/1"]),
+        (Lists::None, 1, &["PG_VERSION"]),
+    ] {
+        let steps = [Step { lists, files: files() }];
+        let (memory, directory) = (stored(&steps), tempfile::tempdir().unwrap());
+        let other = stored(&[step(vec![("other", 1, page())])]);
+        restore_newest(&memory, &steps, directory.path(), 2).unwrap();
+        memory.set(&tar_key(0, lost), other.content(&tar_key(0, 1)).unwrap());
+        let directory = tempfile::tempdir().unwrap();
+        let files = files_lost.iter().map(|file| (*file).to_owned()).collect();
+        let held = Missing::Held { folder: names::tars_prefix(name(0)), files };
+        assert_eq!(missing(restore_newest(&memory, &steps, directory.path(), 2)), [held]);
+        assert!(is_empty_or_absent(directory.path()));
+    }
+}
+
 #[test]
 fn a_delta_with_an_empty_list_is_refused() {
     let steps = every_case();
