@@ -8,7 +8,7 @@
 //! | create `<name>.tmp.<YYYYMMDDTHHMMSSZ>-<16 hex>` | the suffix of wal-g (`folder.go`), so both tools skip such files in listings |
 //! | write, fsync | the content is on disk before the name is |
 //! | rename, or link when nothing may be replaced | a reader sees the whole file or none |
-//! | fsync the directory, and the parents of directories that were created | the name is on disk too |
+//! | fsync the directory, and once in a process those above it | the name is on disk too |
 //!
 //! File modes follow the umask, new directories have mode 0755 as with wal-g. Reading never creates a directory.
 //! A process that is killed leaves its temporary file; [`Storage::unfinished_page`] finds those.
@@ -25,7 +25,7 @@ use std::fs::{DirBuilder, File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -58,6 +58,8 @@ struct Place {
     /// Below the root, ends in a slash or is empty.
     prefix: Prefix,
     location: Location,
+    /// Directories that this process knows to be there after a crash.
+    durable: Mutex<BTreeSet<PathBuf>>,
 }
 
 /// What was being done, for messages.
@@ -73,7 +75,8 @@ impl Directory {
         let root = root.into();
         let shown = root.join(prefix.as_str()).display().to_string();
         let location = Location::new(shown.trim_end_matches('/'));
-        Directory { place: Arc::new(Place { root, prefix, location }) }
+        let durable = Mutex::default();
+        Directory { place: Arc::new(Place { root, prefix, location, durable }) }
     }
 }
 
@@ -376,27 +379,39 @@ impl Place {
     }
 
     /// Creates the directories of `path` below the root; returns those whose entry must be made durable, from the
-    /// deepest up.
+    /// deepest up. One that was there may be of a process that has not synced it yet.
     fn create_parents(&self, step: Step<'_>, path: &Path) -> Result<Vec<PathBuf>> {
         let below = path.parent().and_then(|parent| parent.strip_prefix(&self.root).ok());
-        let mut changed = Vec::new();
+        let mut unsynced = Vec::new();
         let mut directory = self.root.clone();
         for component in below.into_iter().flat_map(Path::components) {
-            let parent = directory.clone();
             directory.push(component);
             if directory.is_dir() {
+                if !self.durable_directories().contains(&directory) {
+                    unsynced.push(directory.clone());
+                }
                 continue;
             }
             match DirBuilder::new().mode(0o755).create(&directory) {
                 Ok(()) => {}
-                // Another process was faster, perhaps without having synced it yet.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(self.failed_or_no_root(step, &directory, &error)),
             }
-            changed.push(parent);
+            unsynced.push(directory.clone());
         }
-        changed.reverse();
-        Ok(changed)
+        unsynced.reverse();
+        Ok(unsynced)
+    }
+
+    /// Makes the entry of a directory durable.
+    fn sync_entry(&self, directory: &Path) -> io::Result<()> {
+        directory.parent().map_or(Ok(()), sync_directory)?;
+        self.durable_directories().insert(directory.to_owned());
+        Ok(())
+    }
+
+    fn durable_directories(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
+        self.durable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn root_exists(&self) -> Result<bool> {

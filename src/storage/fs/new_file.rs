@@ -23,8 +23,8 @@ pub(super) struct NewFile {
     pub(super) file: File,
     temporary: PathBuf,
     path: PathBuf,
-    /// Directories with new entries, see [`Place::create_parents`].
-    changed: Vec<PathBuf>,
+    /// Directories above it that may not be durable yet, see [`Place::create_parents`].
+    unsynced: Vec<PathBuf>,
 }
 
 impl NewFile {
@@ -33,17 +33,17 @@ impl NewFile {
         let path = place.checked_path(step, &key)?;
         let name = temporary_name(key.file_name()).map_err(|error| place.failed(step, &path, &error))?;
         let temporary = path.with_file_name(name);
-        let mut changed = Vec::new();
+        let mut unsynced = Vec::new();
         let mut races = 0;
         let file = loop {
-            changed.extend(place.create_parents(step, &path)?);
+            unsynced.extend(place.create_parents(step, &path)?);
             match OpenOptions::new().write(true).create_new(true).open(&temporary) {
                 Ok(file) => break file,
                 Err(error) if error.kind() == io::ErrorKind::NotFound && races < PRUNE_RACES => races += 1,
                 Err(error) => return Err(place.failed_or_no_root(step, &temporary, &error)),
             }
         };
-        Ok(NewFile { place, action, key, file, temporary, path, changed })
+        Ok(NewFile { place, action, key, file, temporary, path, unsynced })
     }
 
     /// Writes the whole content.
@@ -58,7 +58,7 @@ impl NewFile {
         let outcome = self.check(wanted.unless_given_up(|| self.give_name(mode)))?;
         if outcome == PutOutcome::Stored {
             self.check(self.path.parent().map_or(Ok(()), sync_directory))?;
-            self.changed.iter().try_for_each(|directory| self.check(sync_directory(directory)))?;
+            self.unsynced.iter().try_for_each(|directory| self.check(self.place.sync_entry(directory)))?;
         }
         Ok(outcome)
     }

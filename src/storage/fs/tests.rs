@@ -178,3 +178,30 @@ fn errors_name_the_path_and_what_to_do() {
     );
     assert_eq!(error.hint(), Some(format!("free space on the file system of `{shown}`").as_str()));
 }
+
+/// Another process may have made it and be on the way to sync it.
+#[test]
+fn a_directory_that_was_there_is_synced_once() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(root.path().join("prefix/wal_005")).unwrap();
+    let directory = Directory::new(root.path(), Prefix::parse("prefix").unwrap());
+    let step = Step { action: "put", key: None };
+    let unsynced = |file: &str| {
+        let path = root.path().join(file);
+        directory.place.create_parents(step, &path).unwrap()
+    };
+    let [above, folder, made] =
+        ["prefix", "prefix/wal_005", "prefix/made"].map(|name| root.path().join(name));
+    assert_eq!(unsynced("prefix/wal_005/a"), [folder.clone(), above.clone()]);
+    for name in ["wal_005/a", "wal_005/b"] {
+        let key = Key::parse(name).unwrap();
+        let put = directory.put(&key, Bytes::from_static(b"x"), PutMode::Overwrite);
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(put).unwrap();
+        assert_eq!(*directory.place.durable_directories(), BTreeSet::from([above.clone(), folder.clone()]));
+    }
+    assert!(unsynced("prefix/wal_005/c").is_empty());
+    assert_eq!(unsynced("prefix/made/a"), [made]);
+    // Somebody has removed it meanwhile.
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(unsynced("prefix/wal_005/c"), [folder]);
+}
