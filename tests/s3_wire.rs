@@ -21,7 +21,7 @@ use md5::{Digest, Md5};
 use seawall::storage::check::{Ability, Check, Verdict};
 use seawall::storage::retry::RetryPolicy;
 use seawall::storage::s3::{
-    Addressing, Checksums, Credentials, Encryption, Endpoint, EtagCheck, S3, S3Config, Tag,
+    Addressing, Checksums, Credentials, Encryption, Endpoint, EtagCheck, Headers, S3, S3Config, Tag,
 };
 use seawall::storage::{
     Depth, Error, ErrorKind, Key, Part, Prefix, PutMode, SharedStorage, StorageConfig, get_bytes, list_all,
@@ -273,7 +273,7 @@ fn a_put_is_one_plain_signed_request() {
     let mut config = service.config();
     let Credentials::Static { session_token, .. } = &mut config.credentials else { unreachable!() };
     *session_token = Some(" token\n".to_owned().into());
-    config.headers = vec![("X-Site".to_owned(), "one".to_owned())];
+    config.headers = Headers(vec![("X-Site".to_owned(), "one".to_owned())]);
     let body = Bytes::from(vec![7; 400_000]);
     run(retrying(config).put(&segment(), body.clone(), PutMode::Overwrite)).unwrap();
     let requests = service.requests();

@@ -9,8 +9,8 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::storage::retry::RetryPolicy;
 use crate::storage::s3::{
-    Addressing, AssumeRole, Chain, Credentials, Encryption, Endpoint, EtagCheck, ListVersion, Network,
-    S3Config, WebIdentity,
+    Addressing, AssumeRole, Chain, Credentials, Encryption, Endpoint, EtagCheck, Headers, ListVersion,
+    Network, S3Config, WebIdentity,
 };
 use crate::storage::{Prefix, StorageConfig};
 
@@ -124,7 +124,8 @@ impl Settings {
         if !self.bool(&keys::S3_CHECK_ETAG)? {
             config.etag_check = EtagCheck::Off;
         }
-        config.headers = self.parsed(&keys::S3_REQUEST_ADDITIONAL_HEADERS, headers)?.unwrap_or_default();
+        config.headers =
+            Headers(self.parsed(&keys::S3_REQUEST_ADDITIONAL_HEADERS, headers)?.unwrap_or_default());
         Ok(config)
     }
 
@@ -371,7 +372,7 @@ mod tests {
         for text in ["x-a: b\nx-c: 1", "- x-a: b\n- x-c: 1", r#"{"x-a": "b", "x-c": "1"}"#] {
             let expected =
                 [("x-a", "b"), ("x-c", "1")].map(|(name, value)| (name.to_owned(), value.to_owned()));
-            assert_eq!(s3([("S3_REQUEST_ADDITIONAL_HEADERS", text)]).unwrap().headers, expected, "{text}");
+            assert_eq!(s3([("S3_REQUEST_ADDITIONAL_HEADERS", text)]).unwrap().headers.0, expected, "{text}");
         }
     }
 

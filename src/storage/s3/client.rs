@@ -3,6 +3,8 @@
 //! Everything costly waits until it is needed: certificates are loaded for https only and from one bundle,
 //! credential providers are asked with the first request, the region is looked up only where nothing names it.
 
+use std::fmt;
+
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
 use aws_sdk_s3::config::retry::RetryConfig;
@@ -83,7 +85,7 @@ async fn client(config: &S3Config, policy: &RetryPolicy, http: &SharedHttpClient
             Checksums::WhenRequired => ResponseChecksumValidation::WhenRequired,
             Checksums::WhenSupported => ResponseChecksumValidation::WhenSupported,
         })
-        .interceptor(ExtraHeaders(config.headers.clone()));
+        .interceptor(ExtraHeaders(config.headers.0.clone()));
     if let Some(endpoint) = &config.endpoint {
         builder = builder.endpoint_url(endpoint.to_string());
     } else {
@@ -92,9 +94,15 @@ async fn client(config: &S3Config, policy: &RetryPolicy, http: &SharedHttpClient
     Client::from_conf(builder.build())
 }
 
-/// Adds headers before the request is signed.
-#[derive(Debug, Clone)]
+/// Adds headers before the request is signed. Their values may be keys.
+#[derive(Clone)]
 pub(super) struct ExtraHeaders(pub(super) Vec<(String, String)>);
+
+impl fmt::Debug for ExtraHeaders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
+}
 
 impl Intercept for ExtraHeaders {
     fn name(&self) -> &'static str {

@@ -2,11 +2,12 @@
 //!
 //! The settings layer fills this from `AWS_*`, `WALG_S3_*` and their aliases; nothing here reads the environment.
 
+use std::fmt;
 use std::path::PathBuf;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
-use crate::storage::{Location, PART_BYTES, Prefix};
+use crate::storage::{Error, ErrorKind, Location, PART_BYTES, Prefix, Result};
 
 /// One bucket, or a part of it.
 #[derive(Debug, Clone)]
@@ -53,7 +54,17 @@ pub struct S3Config {
     /// What the ETag of a stored object is compared with (`SEAWALL_S3_CHECK_ETAG`).
     pub etag_check: EtagCheck,
     /// `S3_REQUEST_ADDITIONAL_HEADERS`: sent with every request, and signed.
-    pub headers: Vec<(String, String)>,
+    pub headers: Headers,
+}
+
+/// Headers of requests: names and values, which may be keys and are not shown.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Headers(pub Vec<(String, String)>);
+
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
 }
 
 /// The address of a service: scheme, host, port, and sometimes a path.
@@ -239,8 +250,56 @@ impl S3Config {
             list_version: ListVersion::V2,
             create_only: CreateOnly::Find,
             etag_check: EtagCheck::Md5,
-            headers: Vec::new(),
+            headers: Headers::default(),
         }
+    }
+
+    /// Refuses what no request can carry: the SDK panics over a key that is no header, and takes others for failures of the
+    /// network.
+    pub(super) fn check(&self) -> Result<()> {
+        let is_line = |text: &str| text.chars().all(|c| !c.is_control());
+        let is_ascii_line = |text: &str| text.trim().is_ascii() && is_line(text.trim());
+        let is_token = |name: &str| {
+            let is_mark = |byte| b"!#$%&'*+-.^_`|~".contains(&byte);
+            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || is_mark(byte))
+        };
+        let mut bad = Vec::new();
+        if let Credentials::Static { access_key, secret_key, session_token } = &self.credentials {
+            // It signs, and is in no header.
+            if !is_line(secret_key.expose_secret().trim()) {
+                bad.push(("AWS_SECRET_ACCESS_KEY".to_owned(), "a control character"));
+            }
+            let token = session_token.as_ref().map_or("", |token| token.expose_secret());
+            for (name, text) in [("AWS_ACCESS_KEY_ID", access_key.as_str()), ("AWS_SESSION_TOKEN", token)] {
+                if !is_ascii_line(text) {
+                    bad.push((name.to_owned(), "a control character, or one that is not ASCII"));
+                }
+            }
+        }
+        if self.region.as_deref().is_some_and(|region| !is_ascii_line(region)) {
+            bad.push(("AWS_REGION".to_owned(), "a control character, or one that is not ASCII"));
+        }
+        if self.storage_class.as_deref().is_some_and(|class| !is_line(class)) {
+            bad.push(("WALG_S3_STORAGE_CLASS".to_owned(), "a control character"));
+        }
+        if let Some(Encryption::Kms { key_id: Some(key_id) }) = &self.encryption
+            && !is_line(key_id)
+        {
+            bad.push(("WALG_S3_SSE_KMS_ID".to_owned(), "a control character"));
+        }
+        for (name, value) in &self.headers.0 {
+            if !is_token(name) {
+                let name = format!("the header {name:?} of S3_REQUEST_ADDITIONAL_HEADERS");
+                bad.push((name, "a character in its name that no header can have"));
+            } else if !is_line(value) {
+                let name = format!("the header `{name}` of S3_REQUEST_ADDITIONAL_HEADERS");
+                bad.push((name, "a control character"));
+            }
+        }
+        let Some((name, what)) = bad.into_iter().next() else { return Ok(()) };
+        let detail = format!("{name} has {what}");
+        Err(Error::new(ErrorKind::Invalid, "open", None, &self.location(), detail)
+            .with_hint("it was cut out or pasted wrongly, or a file with several lines was taken for it"))
     }
 
     /// Where this is, for messages.
@@ -262,7 +321,7 @@ impl S3Config {
 impl Endpoint {
     /// Parses `https://host:port`, also without a scheme (then https, as in wal-g), and WAL-E's forms
     /// `https+path://…` and `https+virtualhost://…`, which name the addressing as well.
-    pub fn parse(text: &str) -> Result<(Endpoint, Option<Addressing>), InvalidEndpoint> {
+    pub fn parse(text: &str) -> std::result::Result<(Endpoint, Option<Addressing>), InvalidEndpoint> {
         let shown = text.rsplit_once('@').map_or(text, |(_, host)| host);
         let invalid = |reason| InvalidEndpoint { text: shown.escape_debug().to_string(), reason };
         let (scheme, rest) = text.split_once("://").unwrap_or(("https", text));
@@ -329,6 +388,38 @@ impl std::fmt::Display for Endpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_no_request_can_carry_is_refused_and_never_shown() {
+        let config = |access_key: &str, secret_key: &str, token: &str, headers: &[(&str, &str)]| {
+            let credentials = Credentials::Static {
+                access_key: access_key.to_owned(),
+                secret_key: secret_key.into(),
+                session_token: Some(token.into()),
+            };
+            let mut config = S3Config::new("bucket", Prefix::root(), credentials);
+            let owned = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            config.headers = Headers(owned.collect());
+            config
+        };
+        config("key", "s3cr3t/+=", "token", &[("x-name", "va lue\u{e9}")]).check().unwrap();
+        config("key\n", " s3cr3t\n", "token\n", &[]).check().unwrap();
+        for (config, says) in [
+            (config("key\ndef", "s3cr3t", "", &[]), "AWS_ACCESS_KEY_ID has a control character"),
+            (config("k\u{e9}y", "s3cr3t", "", &[]), "AWS_ACCESS_KEY_ID has "),
+            (config("key", "s3cr3t\0x", "", &[]), "AWS_SECRET_ACCESS_KEY has "),
+            (config("key", "s3cr3t", "to\rken", &[]), "AWS_SESSION_TOKEN has "),
+            (config("key", "s3cr3t", "", &[("x y", "value")]), "the header \"x y\" of S3_"),
+            (config("key", "s3cr3t", "", &[("", "value")]), "the header \"\" of S3_"),
+            (config("key", "s3cr3t", "", &[("x", "value\n")]), "the header `x` of S3_"),
+        ] {
+            let error = config.check().unwrap_err();
+            assert!(error.detail().starts_with(says), "{error}");
+            assert!(error.hint().is_some());
+            let shown = format!("{error} {config:?}");
+            assert!(!shown.contains("s3cr3t") && !shown.contains("value"), "{shown}");
+        }
+    }
 
     #[test]
     fn endpoints() {

@@ -56,7 +56,7 @@ pub use self::check::{KnownBy, Recognised, S3Check};
 use self::client::ExtraHeaders;
 pub use self::config::{
     Addressing, AssumeRole, Chain, Checksums, CreateOnly, Credentials, Encryption, Endpoint, EtagCheck,
-    InvalidEndpoint, ListVersion, Network, S3Config, Scheme, Tag, WebIdentity,
+    Headers, InvalidEndpoint, ListVersion, Network, S3Config, Scheme, Tag, WebIdentity,
 };
 pub use self::profile::{PartSizes, Profile};
 use self::stored::Sent;
@@ -98,11 +98,13 @@ struct Place {
 }
 
 impl S3 {
-    /// The bucket that `config` describes. Makes no request; fails when certificates cannot be read.
+    /// The bucket that `config` describes. Makes no request; fails when no request could be made with it.
     ///
     /// Of `policy` it takes the time to connect; the rest is for [`super::retry::Retry`].
     pub fn open(config: S3Config, policy: RetryPolicy) -> Result<S3> {
+        config.check()?;
         let location = config.location();
+        transport::check_proxy(config.scheme(), &location, |name| std::env::var(name).ok())?;
         let certificates = match (&config.ca_bundle, config.scheme()) {
             (Some(path), Scheme::Https) => Some(transport::read_certificates(path, &location)?),
             _ => None,

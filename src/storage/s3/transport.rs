@@ -46,6 +46,38 @@ pub(super) fn http_client(scheme: Scheme, extra_certificates: Option<Vec<u8>>) -
     })
 }
 
+/// Refuses a proxy that cannot be used: the connector would pass it over without a word. `variable` reads the environment.
+/// Where `no_proxy` may except the service, it is only said.
+pub(super) fn check_proxy(
+    scheme: Scheme,
+    location: &Location,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<()> {
+    // The first that is set counts, as in the connector (`hyper-util`, `Builder::from_env`).
+    let first = |names: [&'static str; 2]| {
+        names.into_iter().find_map(|name| Some((name, variable(name)?))).filter(|(_, url)| !url.is_empty())
+    };
+    let own = match scheme {
+        Scheme::Http => ["HTTP_PROXY", "http_proxy"],
+        Scheme::Https => ["HTTPS_PROXY", "https_proxy"],
+    };
+    let Some((name, url)) = first(own).or_else(|| first(["ALL_PROXY", "all_proxy"])) else { return Ok(()) };
+    let url = if url.contains("://") { url } else { format!("http://{url}") };
+    // What follows these would be cut off, the host with it.
+    if !url.contains(['#', '?']) && ProxyConfig::all(url).is_ok() {
+        return Ok(());
+    }
+    let detail = format!("the environment variable {name} is not the URL of a proxy");
+    if first(["NO_PROXY", "no_proxy"]).is_some() {
+        tracing::warn!("{detail}, no proxy is used");
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Invalid, "open", None, location, detail).with_hint(
+        "expected http://host:port or http://user:password@host:port, with special characters of the password \
+         percent-encoded",
+    ))
+}
+
 /// The system's certificates and our own. The system's come from one bundle: reading the directory of single
 /// certificates beside it costs more than a request.
 fn trust(extra: Option<&[u8]>) -> TlsContext {
@@ -104,4 +136,46 @@ pub(super) fn usable(pem: &[u8]) -> Vec<u8> {
         text.push_str("\n-----END CERTIFICATE-----\n");
     }
     text.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_that_cannot_be_used_is_refused() {
+        let location = Location::new("s3://bucket");
+        let checked = |scheme, variables: &[(&str, &str)]| {
+            let value = |name: &str| {
+                variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+            };
+            check_proxy(scheme, &location, value)
+        };
+        for url in ["", "http://proxy:3128", "proxy:3128", "proxy", "http://user:pa%20ss@proxy:3128/"] {
+            checked(Scheme::Http, &[("http_proxy", url)]).unwrap();
+            checked(Scheme::Https, &[("https_proxy", url)]).unwrap();
+        }
+        for url in [
+            "http://user:secret word@proxy",
+            "http://user:secret#1@proxy:1",
+            "socks5://secret@p:1",
+            "/secret",
+        ] {
+            for (scheme, name) in [
+                (Scheme::Http, "HTTP_PROXY"),
+                (Scheme::Http, "http_proxy"),
+                (Scheme::Https, "https_proxy"),
+                (Scheme::Https, "ALL_PROXY"),
+            ] {
+                let error = checked(scheme, &[(name, url)]).unwrap_err();
+                assert!(error.to_string().contains(&format!("variable {name} ")), "{url}: {error}");
+                let shown = format!("{error} {}", error.hint().unwrap());
+                assert!(!shown.contains("secret"), "{shown}");
+                checked(scheme, &[(name, url), ("no_proxy", "localhost")]).unwrap();
+            }
+            // Not asked of this scheme.
+            checked(Scheme::Http, &[("https_proxy", url)]).unwrap();
+            checked(Scheme::Http, &[("HTTP_PROXY", "http://proxy"), ("ALL_PROXY", url)]).unwrap();
+        }
+    }
 }
