@@ -324,6 +324,27 @@ fn a_backup_is_incomplete() {
     }
 }
 
+/// Wherever it fails, nothing is left that would keep the next restore out.
+#[test]
+fn a_restore_has_too_few_file_descriptors() {
+    let scratch = Scratch::new();
+    let fixture = Fixture::open(&scratch, "brotli-sodium-hex");
+    let tool = Tool::seawall(&scratch).with_all(fixture.env());
+    let restored = |descriptors: u32| {
+        let target = scratch.path().join(format!("target{descriptors}"));
+        let line = format!("ulimit -n {descriptors} && exec \"$0\" backup-fetch \"$1\" {FULL}");
+        let mut shell = scratch.command(Path::new("/bin/sh"));
+        shell.envs(tool.env()).args(["-c", &line, tool.path(), target.to_str().unwrap()]);
+        let run = run(&mut shell);
+        if run.code != Some(0) && target.exists() {
+            assert_empty(&target);
+        }
+        run.code == Some(0)
+    };
+    let enough = (8..100).find(|descriptors| restored(*descriptors));
+    assert!(enough.is_some_and(|descriptors| descriptors > 10), "{enough:?}");
+}
+
 #[test]
 fn a_chain_lacks_several_things() {
     let scratch = Scratch::new();
