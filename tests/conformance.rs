@@ -16,7 +16,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 use seawall::storage::memory::Memory;
 use seawall::storage::retry::{Retry, RetryPolicy};
-use seawall::storage::s3::{Addressing, CreateOnly, Credentials, Endpoint, ListVersion, S3Config};
+use seawall::storage::s3::{Addressing, CreateOnly, Credentials, Endpoint, ListVersion, RegionIs, S3Config};
 use seawall::storage::{
     Depth, ErrorKind, Key, Part, Prefix, PutMode, PutOutcome, SharedStorage, Storage, StorageConfig,
     get_bytes, list_all, list_unfinished, open,
@@ -469,13 +469,19 @@ fn versitygw_has_no_such_bucket() {
 
 #[test]
 fn versitygw_wants_its_region() {
-    let mut config = config(&require!(Bucket::versitygw()));
+    let bucket = require!(Bucket::versitygw());
+    let mut config = config(&bucket);
     config.region = Some("eu-central-1".to_owned());
-    let storage = open(StorageConfig::S3(Box::new(config)), RetryPolicy::default()).unwrap();
+    let storage = open(StorageConfig::S3(Box::new(config.clone())), RetryPolicy::default()).unwrap();
     let error = run(list_all(&*storage, &Prefix::root(), Depth::All)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused);
     assert!(error.to_string().contains("AuthorizationHeaderMalformed"), "{error}");
-    assert!(error.hint().unwrap().contains("AWS_REGION"));
+    assert!(error.hint().unwrap().contains("`us-east-1`: set AWS_REGION"), "{:?}", error.hint());
+    // As barman-cloud takes it, whatever the first request is.
+    config.region_is = RegionIs::Guess;
+    let storage = open(StorageConfig::S3(Box::new(config)), RetryPolicy::default()).unwrap();
+    assert!(run(storage.head(&Key::parse("missing").unwrap())).unwrap().is_none());
+    assert!(run(list_all(&*storage, &Prefix::root(), Depth::All)).unwrap().objects.is_empty());
 }
 
 /// What `storage check` says of the storage, by the names of what it tries.

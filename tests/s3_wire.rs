@@ -5,6 +5,8 @@
 
 #[path = "s3_wire/credentials.rs"]
 mod credentials;
+#[path = "s3_wire/region.rs"]
+mod region;
 #[path = "support/tls.rs"]
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod tls;

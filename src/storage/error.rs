@@ -19,6 +19,7 @@ struct Facts {
     hint: Option<String>,
     retry_after: Option<Duration>,
     spent: Option<Spent>,
+    wrong_region: Option<WrongRegion>,
 }
 
 /// Why a storage operation failed.
@@ -53,6 +54,15 @@ pub enum RetryAdvice {
     After(Option<Duration>),
 }
 
+/// What a refusal says of the region that the request was signed for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum WrongRegion {
+    /// The bucket is in this one.
+    Named(String),
+    /// It may be another one; the answer could not say more.
+    Unnamed,
+}
+
 /// What was spent on retries before giving up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Spent {
@@ -78,6 +88,7 @@ impl Error {
             hint: None,
             retry_after: None,
             spent: None,
+            wrong_region: None,
         }))
     }
 
@@ -97,6 +108,17 @@ impl Error {
     pub fn with_spent(mut self, attempts: u32, elapsed: Duration) -> Error {
         self.0.spent = Some(Spent { attempts, elapsed });
         self
+    }
+
+    /// Adds what the refusal says of the region.
+    pub(super) fn with_wrong_region(mut self, wrong: Option<WrongRegion>) -> Error {
+        self.0.wrong_region = wrong;
+        self
+    }
+
+    /// What the refusal says of the region.
+    pub(super) fn wrong_region(&self) -> Option<&WrongRegion> {
+        self.0.wrong_region.as_ref()
     }
 
     /// The class of this failure.

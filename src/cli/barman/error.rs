@@ -36,6 +36,9 @@ pub enum Error {
         /// What is wrong with it.
         source: InvalidEndpoint,
     },
+    /// A profile is named that no file has.
+    #[error("The config profile ({0}) could not be found")]
+    NoProfile(String),
     /// One half of a key is set and the other is not.
     #[error("{set} is set and {unset} is not")]
     HalfAKey {
@@ -135,6 +138,10 @@ impl Error {
             }
             Error::Storage(error) => return error.hint().map(str::to_owned),
             Error::Url(_) => "it is s3://bucket/path, or file:///directory",
+            Error::NoProfile(_) => {
+                "check --aws-profile, AWS_DEFAULT_PROFILE and AWS_PROFILE, and the files: ~/.aws/config and \
+                 ~/.aws/credentials, or those of AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE"
+            }
             Error::HalfAKey { .. } => "set both, or neither to take the keys from elsewhere",
             Error::KeyWithoutKms => "leave it out, or encrypt with aws:kms",
             Error::BackupHook => "call barman-cloud-backup beside barman: it takes a backup of its own",

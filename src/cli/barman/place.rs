@@ -5,8 +5,8 @@
 //! |---|---|
 //! | bucket and path | `s3://bucket/path`; below it one directory for each server. `file:///directory` is ours |
 //! | endpoint | `--endpoint-url`, `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`, the profile |
-//! | keys | `--aws-profile`; else `AWS_ACCESS_KEY_ID` …; else `AWS_DEFAULT_PROFILE`, `AWS_PROFILE`, web identity, container, instance |
-//! | region | `AWS_DEFAULT_REGION` (never `AWS_REGION`, which is the cluster's and not the bucket's), the profile; else us-east-1 at an endpoint, else what the bucket says |
+//! | keys | `--aws-profile`; else `AWS_ACCESS_KEY_ID` …; else `AWS_DEFAULT_PROFILE`, `AWS_PROFILE`, web identity, container, instance. A profile that is named has to exist |
+//! | region | `AWS_DEFAULT_REGION` (never `AWS_REGION`, which is the cluster's and not the bucket's), the profile; else the endpoint's at AWS, us-east-1 at any other, else what the bucket says; and in place of all of them what a refusal of the service names |
 //! | certificates | `AWS_CA_BUNDLE`, `REQUESTS_CA_BUNDLE`, besides the system's |
 //! | checksums | `AWS_REQUEST_CHECKSUM_CALCULATION`, `AWS_RESPONSE_CHECKSUM_VALIDATION`; `when_required` unless set, for services that know none |
 //! | attempts | `AWS_MAX_ATTEMPTS`; they wait as in boto's mode `standard`, whatever `AWS_RETRY_MODE` says |
@@ -22,7 +22,7 @@ use crate::settings::Environment;
 use crate::settings::value::without_credentials;
 use crate::storage::retry::RetryPolicy;
 use crate::storage::s3::{
-    Addressing, Chain, Checksums, Credentials, Encryption, Endpoint, S3Config, Tag, WebIdentity,
+    Addressing, Chain, Checksums, Credentials, Encryption, Endpoint, RegionIs, S3Config, Tag, WebIdentity,
 };
 use crate::storage::{Prefix, StorageConfig};
 
@@ -130,6 +130,7 @@ pub fn repository(
         _ => Addressing::VirtualHost,
     };
     config.region = owned(environment.text("AWS_DEFAULT_REGION")?).or(profile.region);
+    config.region_is = RegionIs::Guess;
     let bundle = match environment.text("AWS_CA_BUNDLE")? {
         None => environment.text("REQUESTS_CA_BUNDLE")?,
         bundle => bundle,
@@ -268,7 +269,7 @@ fn credentials(
         (None, Some(access_key), Some(secret_key)) => Ok(Credentials::Static {
             access_key: access_key.to_owned(),
             secret_key: SecretString::from(secret_key),
-            session_token: environment.text("AWS_SESSION_TOKEN")?.map(SecretString::from),
+            session_token: session_token(environment)?,
         }),
         (None, Some(_), None) => {
             Err(Error::HalfAKey { set: "AWS_ACCESS_KEY_ID", unset: "AWS_SECRET_ACCESS_KEY" }.into())
@@ -286,6 +287,15 @@ fn credentials(
             },
         })),
     }
+}
+
+/// The token of temporary keys, by its old name before the one that all tools of AWS know, as in boto.
+fn session_token(environment: &Environment) -> Result<Option<SecretString>, cli::Error> {
+    let token = match environment.text("AWS_SECURITY_TOKEN")? {
+        None => environment.text("AWS_SESSION_TOKEN")?,
+        token => token,
+    };
+    Ok(token.map(SecretString::from))
 }
 
 fn web_identity(environment: &Environment) -> Result<Option<WebIdentity>, cli::Error> {
@@ -315,6 +325,8 @@ fn owned(text: Option<&str>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret;
+
     use super::super::Command;
     use super::super::flags::grammar;
     use super::super::grammar::Request;
@@ -422,29 +434,52 @@ mod tests {
 
     #[test]
     fn keys_and_profiles() {
-        const KEYS: [(&str, &str); 3] =
-            [("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "secret"), ("AWS_PROFILE", "p")];
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        std::io::Write::write_all(&mut file, b"[profile p]\n[profile q]\n[profile d]\n").unwrap();
+        let path = ("AWS_CONFIG_FILE", file.path().to_str().unwrap());
+        let named = ("AWS_PROFILE", "p");
+        let (id, secret) = (("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "secret"));
         assert!(
-            matches!(s3("s3://b srv", KEYS).credentials, Credentials::Static { access_key, .. } if access_key == "id")
+            matches!(s3("s3://b srv", [path, id, secret, named]).credentials, Credentials::Static { access_key, .. } if access_key == "id")
         );
         let profile = |config: S3Config| match config.credentials {
             Credentials::Chain(chain) => chain.profile,
             Credentials::Static { .. } => panic!("a chain expected"),
         };
-        assert_eq!(profile(s3("s3://b srv -P q", KEYS)).as_deref(), Some("q"));
-        assert_eq!(profile(s3("s3://b srv --profile=q", KEYS)).as_deref(), Some("q"));
+        assert_eq!(profile(s3("s3://b srv -P q", [path, id, secret, named])).as_deref(), Some("q"));
+        assert_eq!(profile(s3("s3://b srv --profile=q", [path, id, secret, named])).as_deref(), Some("q"));
         assert_eq!(
-            profile(s3("s3://b srv", [("AWS_PROFILE", "p"), ("AWS_DEFAULT_PROFILE", "d")])).as_deref(),
+            profile(s3("s3://b srv", [path, named, ("AWS_DEFAULT_PROFILE", "d")])).as_deref(),
             Some("d")
         );
-        assert!(resolved("s3://b srv", [("AWS_ACCESS_KEY_ID", "id")]).is_err());
-        let web = [("AWS_WEB_IDENTITY_TOKEN_FILE", "/token"), ("AWS_ROLE_ARN", "arn:x")];
+        assert!(resolved("s3://b srv", [id]).is_err());
+        // No profile of this name, whatever else has keys.
+        for line in ["s3://b srv", "s3://b srv -P q"] {
+            let error = resolved(line, [id, secret, named]).unwrap_err().to_string();
+            assert!(
+                error.starts_with("The config profile (") && error.ends_with(") could not be found"),
+                "{error}"
+            );
+        }
+        let web = [path, ("AWS_WEB_IDENTITY_TOKEN_FILE", "/token"), ("AWS_ROLE_ARN", "arn:x")];
         let chain = |config: S3Config| match config.credentials {
             Credentials::Chain(chain) => chain.web_identity.map(|web| web.role_arn),
             Credentials::Static { .. } => panic!("a chain expected"),
         };
         assert_eq!(chain(s3("s3://b srv", web)).as_deref(), Some("arn:x"));
         assert_eq!(chain(s3("s3://b srv -P q", web)), None);
+    }
+
+    #[test]
+    fn the_token_has_two_names() {
+        let keys = [("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "secret")];
+        for (name, expected) in [("AWS_SECURITY_TOKEN", "old"), ("AWS_SESSION_TOKEN", "new")] {
+            let others = [keys[0], keys[1], (name, expected), ("AWS_SESSION_TOKEN", "new")];
+            let Credentials::Static { session_token, .. } = s3("s3://b srv", others).credentials else {
+                panic!("keys expected")
+            };
+            assert_eq!(session_token.unwrap().expose_secret(), expected);
+        }
     }
 
     #[test]

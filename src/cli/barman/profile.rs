@@ -1,8 +1,8 @@
-//! What counts of a profile besides its keys: where the service is, and the region.
+//! What counts of a profile besides its keys: that it exists, where the service is, and the region.
 //!
 //! `~/.aws/config` has a section for each profile, `[default]` or `[profile NAME]`, and `[services NAME]` for those that
-//! profiles refer to. A line is `name = value`; indented ones belong to the name above them. Source: botocore
-//! `configloader.py`, `configprovider.py`.
+//! profiles refer to. `~/.aws/credentials` has a section `[NAME]` for each. A line is `name = value`; indented ones belong to the name above them. Source: botocore
+//! `configloader.py`, `configprovider.py`, and `get_scoped_config` of `session.py`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,6 +10,8 @@ use std::path::PathBuf;
 
 use crate::cli;
 use crate::settings::Environment;
+
+use super::Error;
 
 /// A profile, as far as it says something.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -24,15 +26,19 @@ pub struct Profile {
 const DEFAULT: &str = "default";
 
 impl Profile {
-    /// The profile of this name, or the default one, from the file that the environment names. A file that cannot be read
-    /// counts for nothing, as in boto.
+    /// The profile of this name, or the default one, from the files that the environment names. A file that cannot be read
+    /// counts for nothing, as in boto. A profile that is named has to be in one of them, whatever else has keys:
+    /// [`Error::NoProfile`].
     pub fn of(name: Option<&str>, environment: &Environment) -> Result<Profile, cli::Error> {
-        let path = match environment.text("AWS_CONFIG_FILE")? {
-            Some(path) => Some(PathBuf::from(path)),
-            None => environment.text("HOME")?.map(|home| PathBuf::from(home).join(".aws/config")),
-        };
-        let text = path.and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
-        Ok(Profile::parse(&text, name.unwrap_or(DEFAULT)))
+        let config = file(environment, "AWS_CONFIG_FILE", ".aws/config")?;
+        if let Some(name) = name {
+            let credentials = file(environment, "AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials")?;
+            let in_config = sections(&config).any(|header| section_name(header) == format!("profile {name}"));
+            if !in_config && !sections(&credentials).any(|header| header.trim() == name) {
+                return Err(Error::NoProfile(name.to_owned()).into());
+            }
+        }
+        Ok(Profile::parse(&config, name.unwrap_or(DEFAULT)))
     }
 
     fn parse(text: &str, name: &str) -> Profile {
@@ -54,13 +60,31 @@ impl Profile {
     }
 }
 
+/// What is in a file that a variable names, or in that one below the home directory.
+fn file(environment: &Environment, variable: &'static str, at_home: &str) -> Result<String, cli::Error> {
+    let path = match environment.text(variable)? {
+        Some(path) => Some(PathBuf::from(path)),
+        None => environment.text("HOME")?.map(|home| PathBuf::from(home).join(at_home)),
+    };
+    Ok(path.and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default())
+}
+
+/// What stands between the brackets of a section's first line.
+fn header(line: &str) -> Option<&str> {
+    line.trim().strip_prefix('[')?.strip_suffix(']')
+}
+
+fn sections(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter_map(header)
+}
+
 /// All values by section, name, and the name of an indented line below it. What is none of these is passed over.
 fn values(text: &str) -> BTreeMap<(String, String, String), String> {
     let mut values = BTreeMap::new();
     let (mut section, mut above) = (String::new(), String::new());
     for line in text.lines().filter(|line| !line.trim_start().starts_with(['#', ';'])) {
         let content = line.trim();
-        if let Some(header) = content.strip_prefix('[').and_then(|header| header.strip_suffix(']')) {
+        if let Some(header) = header(line) {
             section = section_name(header);
             above.clear();
         } else if let Some((name, value)) = content.split_once(['=', ':']) {
@@ -135,6 +159,38 @@ endpoint_url = http://plain:7
                 "{name}"
             );
         }
+    }
+
+    /// As boto3 1.44 finds them.
+    #[test]
+    fn a_profile_that_is_named_has_to_be_there() {
+        let home = tempfile::tempdir().unwrap();
+        let aws = home.path().join(".aws");
+        fs::create_dir(&aws).unwrap();
+        fs::write(aws.join("config"), FILE).unwrap();
+        fs::write(aws.join("credentials"), "[keys]\naws_access_key_id = k\n[profile odd]\n").unwrap();
+        let elsewhere = aws.join("elsewhere");
+        fs::write(&elsewhere, "[here]\n").unwrap();
+        let home = ("HOME", home.path().to_str().unwrap());
+        let keys = ("AWS_SHARED_CREDENTIALS_FILE", elsewhere.to_str().unwrap());
+        for (name, at_home, in_files) in [
+            ("default", true, true),
+            ("work", true, true),
+            ("two words", true, true),
+            ("keys", true, false),
+            ("profile odd", true, false),
+            ("here", false, true),
+            ("odd", false, false),
+            ("plain", false, false),
+            ("services mine", false, false),
+            ("absent", false, false),
+        ] {
+            let found = |environment: Environment| Profile::of(Some(name), &environment).is_ok();
+            assert_eq!(found(Environment::from([home])), at_home, "{name}");
+            assert_eq!(found(Environment::from([home, keys])), in_files, "{name}");
+            assert!(!found(Environment::from([])), "{name}");
+        }
+        assert!(Profile::of(None, &Environment::from([])).is_ok());
     }
 
     #[test]

@@ -8,6 +8,8 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
+use super::region;
+use crate::storage::error::WrongRegion;
 use crate::storage::{Error, ErrorKind, Key, Location};
 
 /// The longest text of a service that is shown.
@@ -93,7 +95,14 @@ impl Call<'_> {
             ),
             false => hint(kind, code),
         };
-        with_hint(self.error(kind, detail).with_retry_after(asked), hint)
+        let error = self.error(kind, detail).with_retry_after(asked);
+        match region::wrong(raw, code) {
+            Some(WrongRegion::Named(region)) => {
+                let hint = region::hint(&region);
+                error.with_wrong_region(Some(WrongRegion::Named(region))).with_hint(hint)
+            }
+            wrong => with_hint(error.with_wrong_region(wrong), hint),
+        }
     }
 
     /// No answer came: name not found, no connection, no trust, no credentials, reset.

@@ -18,6 +18,7 @@ use aws_sdk_s3::error::BoxError;
 use super::answer::{Call, header};
 use super::config::{Addressing, Checksums, Credentials, Network, S3Config};
 use super::credentials;
+use super::region;
 use crate::storage::retry::RetryPolicy;
 use crate::storage::{ErrorKind, Location, Result};
 
@@ -33,7 +34,9 @@ pub(super) async fn connect(
 ) -> Result<Client> {
     let region = match (&config.region, &config.endpoint, &config.credentials) {
         (Some(region), _, _) => Some(region.trim().to_owned()),
-        (None, Some(_), _) => Some(DEFAULT_REGION.to_owned()),
+        (None, Some(endpoint), _) => {
+            Some(region::of_host(endpoint.host()).unwrap_or_else(|| DEFAULT_REGION.to_owned()))
+        }
         (None, None, Credentials::Chain(chain)) => credentials::profile_region(chain).await,
         (None, None, Credentials::Static { .. }) => None,
     };
@@ -48,11 +51,10 @@ pub(super) async fn connect(
 
 /// The region that the service names in any answer about a bucket, also in a refusal.
 async fn bucket_region(client: &Client, config: &S3Config, location: &Location) -> Result<String> {
-    const REGION: &str = "x-amz-bucket-region";
     let call = Call { action: "look up the region of the bucket", key: None, location };
     let named = match client.head_bucket().bucket(&config.bucket).send().await {
         Ok(answer) => answer.bucket_region().map(str::to_owned),
-        Err(error) => match error.raw_response().and_then(|raw| header(raw, REGION)) {
+        Err(error) => match error.raw_response().and_then(|raw| header(raw, region::HEADER)) {
             Some(region) => Some(region.to_owned()),
             None if error.raw_response().is_some_and(|raw| raw.status().as_u16() == 404) => {
                 let detail = format!("the bucket `{}` does not exist (HTTP 404)", config.bucket);
@@ -64,6 +66,11 @@ async fn bucket_region(client: &Client, config: &S3Config, location: &Location) 
         },
     };
     named.ok_or_else(|| call.error(ErrorKind::Protocol, "the answer names none").with_hint("set AWS_REGION"))
+}
+
+/// The same client, which signs for another region.
+pub(super) fn in_region(client: &Client, region: String) -> Client {
+    Client::from_conf(client.config().to_builder().region(Region::new(region)).build())
 }
 
 async fn client(config: &S3Config, policy: &RetryPolicy, http: &SharedHttpClient, region: String) -> Client {
@@ -143,13 +150,12 @@ mod tests {
         format!("http://{address}")
     }
 
+    fn keys() -> Credentials {
+        Credentials::Static { access_key: "key".to_owned(), secret_key: "secret".into(), session_token: None }
+    }
+
     fn region_from(answer: &'static str) -> Result<String> {
-        let credentials = Credentials::Static {
-            access_key: "key".to_owned(),
-            secret_key: "secret".into(),
-            session_token: None,
-        };
-        let mut config = S3Config::new("bucket", Prefix::root(), credentials);
+        let mut config = S3Config::new("bucket", Prefix::root(), keys());
         config.endpoint = Some(Endpoint::parse(&service(answer)).unwrap().0);
         config.addressing = Addressing::Path;
         let (policy, http) = (RetryPolicy::default(), transport::http_client(config.scheme(), None));
@@ -158,6 +164,22 @@ mod tests {
             let client = client(&config, &policy, &http, DEFAULT_REGION.to_owned()).await;
             bucket_region(&client, &config, &config.location()).await
         })
+    }
+
+    #[test]
+    fn an_endpoint_of_aws_names_its_region() {
+        for (endpoint, expected) in [
+            ("https://s3.eu-west-3.amazonaws.com", "eu-west-3"),
+            ("https://s3.eu-west-3.example.org", "us-east-1"),
+        ] {
+            let mut config = S3Config::new("bucket", Prefix::root(), keys());
+            config.endpoint = Some(Endpoint::parse(endpoint).unwrap().0);
+            let (policy, http) = (RetryPolicy::default(), transport::http_client(config.scheme(), None));
+            let location = config.location();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let client = runtime.block_on(connect(&config, &location, &policy, &http)).unwrap();
+            assert_eq!(client.config().region().map(Region::as_ref), Some(expected));
+        }
     }
 
     #[test]

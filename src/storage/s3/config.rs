@@ -18,8 +18,11 @@ pub struct S3Config {
     pub prefix: Prefix,
     /// `AWS_ENDPOINT`; `None` is AWS itself.
     pub endpoint: Option<Endpoint>,
-    /// `AWS_REGION`. Without it: `us-east-1` at an own endpoint, else what the profile or the bucket says.
+    /// `AWS_REGION`. Without it: what the endpoint's host says, `us-east-1` at any other, without an endpoint what the
+    /// profile or the bucket says; and then what the service says.
     pub region: Option<String>,
+    /// Whether the service may name another region than this.
+    pub region_is: RegionIs,
     /// `AWS_S3_FORCE_PATH_STYLE`.
     pub addressing: Addressing,
     /// `AWS_DUAL_STACK`.
@@ -90,6 +93,15 @@ pub enum Scheme {
 pub struct InvalidEndpoint {
     text: String,
     reason: &'static str,
+}
+
+/// What a region that was set counts for when the service names another one. What was not set is always a guess.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RegionIs {
+    /// The other one is an error, as in wal-g.
+    Fixed,
+    /// The service's is used, as in boto.
+    Guess,
 }
 
 /// Where the bucket's name goes in a request.
@@ -234,6 +246,7 @@ impl S3Config {
             prefix,
             endpoint: None,
             region: None,
+            region_is: RegionIs::Fixed,
             addressing: Addressing::VirtualHost,
             network: Network::Ipv4,
             credentials,

@@ -9,6 +9,7 @@
 //! | storage class, SSE headers (Swift: 400, 501) | only when configured |
 //! | PutObject with If-None-Match (Swift: 501; others ignore it) | only for what must not replace anything; where it is refused, an upload of one part, completed with that condition ([`CreateOnly`]) |
 //! | ListObjectsV2 unknown, or its token ignored | falls back to ListObjects V1 |
+//! | another region than the guessed one | what the service names is used from then on (`region`) |
 //! | a missing key and a missing bucket look alike to HEAD | the first time, a GET of one byte tells |
 //! | versioned buckets | a delete adds a marker, as any plain delete does; older versions stay |
 //!
@@ -24,6 +25,7 @@ mod delete;
 mod document;
 mod list;
 mod profile;
+mod region;
 mod stored;
 mod transport;
 mod unfinished;
@@ -56,7 +58,7 @@ pub use self::check::{KnownBy, Recognised, S3Check};
 use self::client::ExtraHeaders;
 pub use self::config::{
     Addressing, AssumeRole, Chain, Checksums, CreateOnly, Credentials, Encryption, Endpoint, EtagCheck,
-    Headers, InvalidEndpoint, ListVersion, Network, S3Config, Scheme, Tag, WebIdentity,
+    Headers, InvalidEndpoint, ListVersion, Network, RegionIs, S3Config, Scheme, Tag, WebIdentity,
 };
 pub use self::profile::{PartSizes, Profile};
 use self::stored::Sent;
@@ -85,6 +87,8 @@ struct Place {
     policy: RetryPolicy,
     http: SharedHttpClient,
     client: OnceCell<Client>,
+    /// The client for the region that the service has named in place of the guessed one.
+    moved: OnceCell<Client>,
     /// The service does not know ListObjectsV2.
     list_v1: AtomicBool,
     /// The service refuses a condition on a put.
@@ -115,6 +119,7 @@ impl S3 {
             location,
             policy,
             client: OnceCell::new(),
+            moved: OnceCell::new(),
             list_v1: AtomicBool::new(config.list_version == ListVersion::V1),
             refuses_conditional_put: AtomicBool::new(config.create_only == CreateOnly::Upload),
             bucket_seen: AtomicBool::new(false),
@@ -191,7 +196,10 @@ fn checksum(config: &S3Config, bytes: &[u8]) -> Option<String> {
 impl Place {
     async fn client(&self) -> Result<&Client> {
         let connect = || client::connect(&self.config, &self.location, &self.policy, &self.http);
-        self.client.get_or_try_init(connect).await
+        match self.moved.get() {
+            Some(client) => Ok(client),
+            None => self.client.get_or_try_init(connect).await,
+        }
     }
 
     /// The name of an object in the bucket.
@@ -359,12 +367,22 @@ impl Place {
 }
 
 impl Place {
+    /// Puts an object, in the way that the mode and the service want.
+    async fn store(self: &Arc<Self>, key: &Key, body: Bytes, mode: PutMode) -> Result<PutOutcome> {
+        match (mode, self.config.create_only) {
+            (PutMode::Overwrite, _) | (PutMode::CreateOnly, CreateOnly::Put) => {
+                self.put(key, body, mode, Payload::over(self.config.scheme())).await
+            }
+            (PutMode::CreateOnly, CreateOnly::Upload | CreateOnly::Find) => self.create_only(key, body).await,
+        }
+    }
+
     /// Creates an object unless there is one, by a put where the service may take the condition there, else by an upload.
     async fn create_only(self: &Arc<Self>, key: &Key, body: Bytes) -> Result<PutOutcome> {
         if !self.refuses_conditional_put.load(Ordering::Relaxed) {
             match self.put(key, body.clone(), PutMode::CreateOnly, Payload::over(self.config.scheme())).await
             {
-                Err(error) if error.kind() == ErrorKind::Invalid => {
+                Err(error) if error.kind() == ErrorKind::Invalid && error.wrong_region().is_none() => {
                     self.refuses_conditional_put.store(true, Ordering::Relaxed);
                 }
                 outcome => return outcome,
@@ -427,16 +445,16 @@ impl Storage for S3 {
     }
 
     fn exists(&self) -> BoxFuture<'_, Result<bool>> {
-        self.place.bucket_exists().boxed()
+        self.place.anywhere(|| self.place.bucket_exists()).boxed()
     }
 
     fn create(&self) -> BoxFuture<'_, Result<()>> {
-        self.place.create_bucket().boxed()
+        self.place.anywhere(|| self.place.create_bucket()).boxed()
     }
 
     /// See [`Storage::head`].
     fn head<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<ObjectMeta>>> {
-        self.place.head(key).boxed()
+        self.place.anywhere(|| self.place.head(key)).boxed()
     }
 
     fn get<'a>(
@@ -447,7 +465,8 @@ impl Storage for S3 {
     ) -> BoxFuture<'a, Result<Option<Body>>> {
         async move {
             let place = &self.place;
-            let answer = match place.get_object(key, GetRange::From(from), if_match).await {
+            let get = || place.get_object(key, GetRange::From(from), if_match);
+            let answer = match place.anywhere(get).await {
                 // Nothing is left to read, if the object ends there.
                 Err(error) if from > 0 && error.kind() == ErrorKind::Invalid => {
                     let meta = place.head(key).await?.filter(|meta| meta.size <= from);
@@ -467,22 +486,13 @@ impl Storage for S3 {
     }
 
     fn put<'a>(&'a self, key: &'a Key, body: Bytes, mode: PutMode) -> BoxFuture<'a, Result<PutOutcome>> {
-        async move {
-            match (mode, self.place.config.create_only) {
-                (PutMode::Overwrite, _) | (PutMode::CreateOnly, CreateOnly::Put) => {
-                    self.place.put(key, body, mode, Payload::over(self.place.config.scheme())).await
-                }
-                (PutMode::CreateOnly, CreateOnly::Upload | CreateOnly::Find) => {
-                    self.place.create_only(key, body).await
-                }
-            }
-        }
-        .boxed()
+        async move { self.place.anywhere(|| self.place.store(key, body.clone(), mode)).await }.boxed()
     }
 
     fn start_upload<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Box<dyn Upload>>> {
         async move {
-            let upload = upload::S3Upload::start(self.place.clone(), key.clone()).await?;
+            let start = || upload::S3Upload::start(self.place.clone(), key.clone());
+            let upload = self.place.anywhere(start).await?;
             Ok(Box::new(upload) as Box<dyn Upload>)
         }
         .boxed()
@@ -494,15 +504,15 @@ impl Storage for S3 {
         depth: Depth,
         from: Option<&'a PageToken>,
     ) -> BoxFuture<'a, Result<ListPage>> {
-        list::page(&self.place, prefix, depth, from).boxed()
+        self.place.anywhere(move || list::page(&self.place, prefix, depth, from)).boxed()
     }
 
     fn delete<'a>(&'a self, keys: &'a [Key]) -> BoxFuture<'a, Result<DeleteReport>> {
-        delete::delete(&self.place, keys).boxed()
+        self.place.anywhere(|| delete::delete(&self.place, keys)).boxed()
     }
 
     fn lock<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<Lock>>> {
-        delete::lock(&self.place, key).boxed()
+        self.place.anywhere(|| delete::lock(&self.place, key)).boxed()
     }
 
     fn unfinished_page<'a>(
@@ -510,11 +520,11 @@ impl Storage for S3 {
         prefix: &'a Prefix,
         from: Option<&'a PageToken>,
     ) -> BoxFuture<'a, Result<UnfinishedPage>> {
-        unfinished::page(&self.place, prefix, from).boxed()
+        self.place.anywhere(move || unfinished::page(&self.place, prefix, from)).boxed()
     }
 
     fn remove_unfinished<'a>(&'a self, unfinished: &'a Unfinished) -> BoxFuture<'a, Result<()>> {
-        upload::abort(&self.place, &unfinished.key, &unfinished.id.0).boxed()
+        self.place.anywhere(|| upload::abort(&self.place, &unfinished.key, &unfinished.id.0)).boxed()
     }
 }
 

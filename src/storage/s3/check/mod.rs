@@ -168,7 +168,7 @@ impl S3Check {
     async fn bucket(&self) -> Result<String> {
         let place = &self.s3.place;
         let call = place.call("look for the bucket", None);
-        let (began, mut attempts) = (Instant::now(), 0);
+        let (began, mut attempts, mut moved) = (Instant::now(), 0, false);
         loop {
             attempts += 1;
             // The client may ask where the bucket is.
@@ -189,6 +189,10 @@ impl S3Check {
                 Err(error) => error,
             };
             match error.kind() {
+                _ if !moved && error.wrong_region().is_some() => {
+                    moved = true;
+                    self.in_time(call, place.move_to_region(error)).await?;
+                }
                 ErrorKind::Network | ErrorKind::Busy
                     if attempts < self.policy.attempts && began.elapsed() < self.policy.ask_answer =>
                 {
@@ -402,7 +406,7 @@ impl S3Check {
         }
         // CRC32 of something else.
         let wrong = ("x-amz-checksum-crc32".to_owned(), "AAAAAA==".to_owned());
-        match put(&|config| config.headers.0.push(wrong.clone())).await {
+        match put(&|config| config.headers.push(wrong.clone())).await {
             Ok(_) => Row::new(Ability::Checksum, Verdict::Without, "accepted, but not compared"),
             Err(_) => Row::new(Ability::Checksum, Verdict::Works, "CRC32; a wrong one is refused"),
         }
