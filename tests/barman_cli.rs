@@ -392,7 +392,14 @@ fn a_new_server_needs_an_empty_archive() {
     let newer = "WAL archive check failed for server srv: Found 1 file in WAL archive equal to or newer than timeline 2\n";
     assert!(text.contains(newer), "{text}");
     ended(place.barman("check-wal-archive --timeline 3 URL srv"), 0);
-    ended(place.barman("check-wal-archive URL another"), 0);
+    assert_eq!(stderr(&ended(place.barman("check-wal-archive URL another"), 0)), "");
+
+    // Without its WAL an archive is still somebody's.
+    fs::write(place.path("work").join(SEGMENT), segment(1)).unwrap();
+    ended(place.barman(&format!("wal-archive URL owned {SEGMENT}")), 0);
+    fs::remove_dir_all(place.path("archive/owned/wals")).unwrap();
+    let text = stderr(&ended(place.barman("check-wal-archive URL owned"), 0));
+    assert!(text.contains("WARNING: ") && text.contains("system identifier 7710446856078919098"), "{text}");
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! `check-wal-archive`: may a new server archive here, or does the archive hold WAL of another one?
 //!
 //! The bucket is made when it is missing; nobody else makes one. Keys that may not ask for the bucket are given the
-//! benefit of the doubt: the listing tells.
+//! benefit of the doubt: the listing tells. Nothing says which cluster asks, so an archive without WAL is usable also where
+//! it is known whose it is; since any other cluster is refused with its first push, that is a warning.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,7 +13,7 @@ use crate::layout::barman::names;
 use crate::pg::{TimelineId, WalFileName};
 use crate::storage::{Depth, ErrorKind};
 
-use super::{Context, Error};
+use super::{Context, Error, ownership};
 
 /// What is in the archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,10 +83,28 @@ pub async fn run(ctx: &Context, timeline: Option<TimelineId>) -> Result<Archive,
         );
     }
     Ok(match (found.len(), timeline) {
-        (0, _) => Archive::Usable,
+        (0, timeline) => {
+            if timeline.is_none() {
+                tell_whose(ctx).await;
+            }
+            Archive::Usable
+        }
         (files, Some(timeline)) => Archive::Newer { files, timeline },
         (files, None) => Archive::NotEmpty(Count::All(files)),
     })
+}
+
+/// Warns that an archive without WAL belongs to somebody.
+async fn tell_whose(ctx: &Context) {
+    let location = ctx.storage.location();
+    match ownership::owner(ctx).await {
+        Ok(Some(owner)) => tracing::warn!(
+            "{location} has no WAL and belongs to the cluster with system identifier {owner}: what another cluster \
+             archives there will be refused"
+        ),
+        Ok(None) => {}
+        Err(error) => tracing::warn!("whose {location} is could not be asked: {error}"),
+    }
 }
 
 #[cfg(test)]
