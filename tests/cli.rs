@@ -114,7 +114,7 @@ type Failure<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
 fn failures_are_one_line_with_a_hint() {
     let place = Place::new();
     fs::write(place.path("broken.json"), "{").unwrap();
-    let cases: [Failure<'_>; 9] = [
+    let cases: [Failure<'_>; 10] = [
         (
             "wal-push 000000010000000000000001",
             &[("WALG_FILE_PREFIX", "")],
@@ -150,7 +150,14 @@ fn failures_are_one_line_with_a_hint() {
         (
             "wal-push x",
             &[("WALG_CONFIG_PATH", "/nonexistent/c.yaml")],
-            "ERROR: <time> cannot read configuration file /nonexistent/c.yaml: No such file or directory (os error 2)\n",
+            "ERROR: <time> cannot read configuration file /nonexistent/c.yaml: No such file or directory (os error 2)\n\
+             hint: check --config, WALG_CONFIG_PATH, and who may read the file\n",
+        ),
+        (
+            "wal-push x --config=/nonexistent/c",
+            &[],
+            "ERROR: <time> cannot read configuration file /nonexistent/c: No such file or directory (os error 2)\n\
+             hint: check --config, WALG_CONFIG_PATH, and who may read the file\n",
         ),
         (
             "backup-push",

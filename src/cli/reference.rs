@@ -9,12 +9,19 @@ use clap_mangen::Man;
 use crate::settings::value::Kind;
 use crate::settings::{Key, Status, Visibility, keys};
 
-use super::{Error, arguments, printer};
+use super::{Error, arguments, barman, printer};
 
 /// The completion script for a shell.
 pub fn completion(shell: Shell) -> String {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut arguments::command("seawall"), "seawall", &mut script);
+    let program = arguments::command("seawall");
+    let hidden: Vec<_> = program
+        .get_arguments()
+        .filter(|flag| flag.is_global_set())
+        .map(|flag| flag.clone().hide(true))
+        .collect();
+    let others = barman::described(&hidden);
+    clap_complete::generate(shell, &mut program.subcommands(others), "seawall", &mut script);
     String::from_utf8_lossy(&script).into_owned()
 }
 
@@ -155,7 +162,12 @@ mod tests {
     #[test]
     fn every_shell_and_the_manual_know_the_commands() {
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-            assert!(completion(shell).contains("config"), "{shell}");
+            let script = completion(shell);
+            for word in
+                ["wal-push", "copy", "from-walg", "barman-cloud", "check-wal-archive", "retention-policy"]
+            {
+                assert!(script.contains(word), "{shell}: {word}");
+            }
         }
         let manual = manual().unwrap();
         for line in

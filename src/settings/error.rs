@@ -82,7 +82,10 @@ impl Error {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Error::BadValue { .. } | Error::ReadFile { .. } | Error::ParseFile { .. } | Error::NotText { .. } => None,
+            Error::BadValue { .. } | Error::ParseFile { .. } | Error::NotText { .. } => None,
+            Error::ReadFile { .. } => {
+                Some("check --config, WALG_CONFIG_PATH, and who may read the file".to_owned())
+            }
             Error::ReadKeyFile { .. } => Some("check WALG_LIBSODIUM_KEY_PATH and who may read the file".to_owned()),
             Error::Codec(error) => error.hint().map(str::to_owned),
             Error::UnknownFormat { .. } => {

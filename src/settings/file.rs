@@ -66,16 +66,20 @@ type Parse = fn(&str) -> Result<Vec<Entry>, String>;
 
 /// Reads and parses a configuration file.
 pub fn read(path: &Path) -> Result<ConfigFile, Error> {
+    let unreadable = |source| Error::ReadFile { path: path.to_owned(), source };
     let extension = path.extension().and_then(|extension| extension.to_str()).map(str::to_ascii_lowercase);
     let (format, parse): (_, Parse) = match extension.as_deref() {
         Some("json") => ("JSON", parse_json),
         Some("yaml" | "yml") => ("YAML", parse_yaml),
         Some("toml") => ("TOML", parse_toml),
         Some("env") => ("environment lines", parse_env),
-        _ => return Err(Error::UnknownFormat { path: path.to_owned() }),
+        _ => {
+            // One that is not there has another fault than its name.
+            fs::metadata(path).map_err(unreadable)?;
+            return Err(Error::UnknownFormat { path: path.to_owned() });
+        }
     };
-    let text =
-        fs::read_to_string(path).map_err(|source| Error::ReadFile { path: path.to_owned(), source })?;
+    let text = fs::read_to_string(path).map_err(unreadable)?;
     let entries =
         parse(&text).map_err(|detail| Error::ParseFile { path: path.to_owned(), format, detail })?;
     Ok(ConfigFile { path: path.to_owned(), entries })

@@ -192,7 +192,35 @@ impl Flag {
     }
 }
 
+impl Flag {
+    /// As clap describes a flag.
+    fn described(&'static self) -> clap::Arg {
+        let id = self.names.last().copied().unwrap_or_default();
+        let flag = clap::Arg::new(id).help(self.help);
+        let flag = match self.takes {
+            Takes::Value(name) | Takes::List(name) => flag.value_name(name).action(clap::ArgAction::Append),
+            Takes::Nothing | Takes::Help | Takes::Version => flag.action(clap::ArgAction::Count),
+        };
+        let flag = match self.choices {
+            [] => flag,
+            choices => flag.value_parser(choices.to_vec()),
+        };
+        self.names.iter().fold(flag, |flag, name| match (name.strip_prefix("--"), name.chars().nth(1)) {
+            (Some(long), _) if flag.get_long().is_none() => flag.long(long),
+            (Some(long), _) => flag.visible_alias(long),
+            (None, Some(short)) => flag.short(short),
+            (None, None) => flag,
+        })
+    }
+}
+
 impl Grammar {
+    /// Its flags, but for those that the help page leaves out, as clap describes flags.
+    pub fn described(&self) -> impl Iterator<Item = clap::Arg> {
+        let flags = self.flags.iter().flat_map(|flags| flags.iter()).filter(|flag| !flag.help.is_empty());
+        flags.map(|flag| flag.described())
+    }
+
     /// Understands the arguments after the program's name.
     pub fn parse(&self, arguments: &[String]) -> Result<Request, UsageError> {
         let words = self.words(arguments)?;

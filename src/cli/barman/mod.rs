@@ -126,6 +126,25 @@ pub fn call(arguments: &[OsString]) -> Option<Call> {
     Some(Call { command, arguments: rest.to_vec() })
 }
 
+/// `copy` and `barman-cloud` with its commands as clap describes commands, for completions: clap does not read their
+/// lines. None of them takes what is in `hidden`, flags of all other commands.
+pub fn described(hidden: &[clap::Arg]) -> Vec<clap::Command> {
+    let plain = |name: &'static str, about: &'static str| {
+        let command = clap::Command::new(name).about(about).args(hidden);
+        command.disable_help_flag(true).disable_version_flag(true)
+    };
+    let described = |command: Command| {
+        let grammar = flags::grammar(command);
+        plain(command.name(), grammar.about).args(grammar.described())
+    };
+    let cloud = plain(PREFIX.trim_end_matches('-'), "barman-cloud's commands");
+    let copy = flags::grammar(Command::Copy);
+    vec![
+        plain("copy", copy.about).args(copy.described()),
+        cloud.disable_help_subcommand(true).subcommands(Command::ALL.map(described)),
+    ]
+}
+
 /// What the messages of the storage call by the names of wal-g's settings, in the words of this dialect. A longer name
 /// stands before those that it contains.
 const WORDS: [(&str, &str); 13] = [
