@@ -24,7 +24,7 @@ use seawall::layout::Owner;
 use seawall::layout::walg::{WalG, names};
 use seawall::ops::backup_choice::BackupChoice;
 use seawall::ops::backup_push::{
-    DeltaOptions, Format, Origin, ParentRules, VerifyDelta, WalGFormat, WithoutMap,
+    DeltaOptions, Format, Origin, ParentRules, VerifyDelta, WalGFormat, WalWitness, WithoutMap,
 };
 use seawall::ops::changed_blocks::{Rules, Source};
 use seawall::ops::ownership::TakeOver;
@@ -425,6 +425,7 @@ fn push(
         network_rate: None,
         stop_timeout: Duration::from_secs(60),
         wal_timeout: Duration::ZERO,
+        wal_witness: WalWitness::Archive,
         alive_check: Duration::from_secs(60),
         exclude: Vec::new(),
     };

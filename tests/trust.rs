@@ -5,6 +5,7 @@
 mod support;
 
 use std::ffi::OsStr;
+use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -147,6 +148,22 @@ fn a_server_that_cannot_archive_gets_no_backup_and_no_endless_wait() {
     let run = push(&scratch, &tool, &cluster).fails(1);
     run.stderr_has("the server did not archive the WAL of the backup in 3s").stderr_has("pg_stat_archiver");
     assert!(bucket.keys().is_empty(), "{:?}", bucket.keys());
+
+    // In barman's dialect too, which does not ask the archive: the WAL may go to another one.
+    let archive = scratch.dir("barman");
+    let line = ["barman-cloud", "backup", &format!("file://{}", archive.display()), "srv"];
+    let backup = |tool: &Tool| support::run(tool.command(&scratch, line).envs(cluster.libpq_env()));
+    let gave_up = backup(&tool).exits(1);
+    let gave_up = gave_up.stderr_has("the server did not archive the WAL of the backup in 3s");
+    gave_up.stderr_has("SEAWALL_BACKUP_WAL_TIMEOUT bounds the wait");
+    let mut backups = fs::read_dir(archive.join("srv/base")).unwrap().map(|entry| entry.unwrap().path());
+    let failed = backups.find(|path| path.is_dir()).unwrap();
+    let left: Vec<_> = fs::read_dir(failed).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["backup.info"]);
+    cluster.configure("archive_command", "true");
+    cluster.sql("SELECT pg_reload_conf()");
+    backup(&tool.clone().with("SEAWALL_BACKUP_WAL_TIMEOUT", "1h")).exits(0);
+    backup(&tool.with("SEAWALL_BACKUP_WAL_TIMEOUT", "soon")).exits(4);
 }
 
 /// The bound is for an archiver that does nothing: one that has much to catch up with is waited for.

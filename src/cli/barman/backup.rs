@@ -12,13 +12,14 @@ use crate::cli::session;
 use crate::codec::{Compression, Method};
 use crate::layout::barman::{BackupTime, RecoveryEnd};
 use crate::ops::backup_fetch::{self, MovedTablespace, Plan, SyncFiles};
-use crate::ops::backup_push::{self, Format, VerifyPages};
+use crate::ops::backup_push::{self, Format, VerifyPages, WalWitness};
 use crate::ops::barman::backup_show;
 use crate::ops::barman::recovery_target::{self, TargetTimeline};
 use crate::pg::ConnInfo;
 use crate::pg::connection_string::{Keywords, is_connection_string};
 use crate::pg::session::Checkpoint;
-use crate::settings;
+use crate::settings::value::parse_duration;
+use crate::settings::{self, keys};
 
 use super::commands::Session;
 use super::flags::{
@@ -90,7 +91,8 @@ pub fn backup(session: &Session) -> Result<(), cli::Error> {
         disk_rate: None,
         network_rate,
         stop_timeout: Duration::ZERO,
-        wal_timeout: Duration::ZERO,
+        wal_timeout: wal_timeout(session)?,
+        wal_witness: WalWitness::Archiver,
         alive_check: ALIVE_CHECK,
         exclude: session.directory()?.into_iter().collect(),
     };
@@ -99,6 +101,17 @@ pub fn backup(session: &Session) -> Result<(), cli::Error> {
         backup_push::run(&context, options).await
     })?;
     Ok(())
+}
+
+/// How long the server's archiver may do nothing at all before the backup is given up: a variable of ours, by the name and
+/// with the default of the setting in wal-g's dialect.
+fn wal_timeout(session: &Session) -> Result<Duration, cli::Error> {
+    let key = &keys::BACKUP_WAL_TIMEOUT;
+    let text = session.environment.text(key.name())?.or(key.default).unwrap_or_default();
+    parse_duration(text).map_err(|_| {
+        let expected = "a duration, such as 1h or 90s; 0 is no limit";
+        Error::Variable { name: key.name(), value: text.to_owned(), expected }.into()
+    })
 }
 
 /// `restore`: into an empty directory.

@@ -147,7 +147,7 @@ pub fn described(hidden: &[clap::Arg]) -> Vec<clap::Command> {
 
 /// What the messages of the storage call by the names of wal-g's settings, in the words of this dialect. A longer name
 /// stands before those that it contains.
-const WORDS: [(&str, &str); 13] = [
+const WORDS: [(&str, &str); 14] = [
     ("AWS_CA_BUNDLE or WALG_S3_CA_CERT_FILE", "AWS_CA_BUNDLE"),
     ("WALG_S3_CA_CERT_FILE or AWS_CA_BUNDLE", "AWS_CA_BUNDLE"),
     ("AWS_S3_FORCE_PATH_STYLE", "--addressing-style path"),
@@ -156,6 +156,10 @@ const WORDS: [(&str, &str); 13] = [
     ("WALG_S3_MAX_PART_SIZE", "--min-chunk-size"),
     ("WALG_S3_PREFIX", "the URL"),
     ("WALG_FILE_PREFIX", "the URL"),
+    (
+        "SEAWALL_BACKUP_WAL_TIMEOUT and WALG_STOP_BACKUP_TIMEOUT bound the wait",
+        "SEAWALL_BACKUP_WAL_TIMEOUT bounds the wait",
+    ),
     ("storage prefix", "server name"),
     ("; SEAWALL_CHECK_WAL=false stores anything", ""),
     ("; when you know that the archived file is worthless, WALG_PREVENT_WAL_OVERWRITE=false replaces it", ""),

@@ -7,7 +7,8 @@ use clap::{Args, ValueHint};
 use crate::cli::Error;
 use crate::ops::backup_choice::BackupChoice;
 use crate::ops::backup_push::{
-    DeltaOptions, Format, Options, Origin, ParentRules, VerifyDelta, VerifyPages, WalGFormat, WithoutMap,
+    DeltaOptions, Format, Options, Origin, ParentRules, VerifyDelta, VerifyPages, WalGFormat, WalWitness,
+    WithoutMap,
 };
 use crate::ops::changed_blocks::{Rules, Source};
 use crate::pg::ConnInfo;
@@ -106,6 +107,7 @@ impl BackupPushArgs {
             network_rate: limits.of(settings, &keys::NETWORK_RATE_LIMIT)?,
             stop_timeout: settings.duration(&keys::STOP_BACKUP_TIMEOUT)?.unwrap_or_default(),
             wal_timeout: settings.duration(&keys::BACKUP_WAL_TIMEOUT)?.unwrap_or_default(),
+            wal_witness: WalWitness::Archive,
             alive_check: settings.duration(&keys::ALIVE_CHECK_INTERVAL)?.unwrap_or_default(),
             exclude: archive_directory(settings)?.into_iter().collect(),
         })

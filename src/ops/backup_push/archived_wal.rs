@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::iter;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -61,7 +62,10 @@ pub(super) async fn archiver_is_done(
     loop {
         let archiver = session.archiver().await?;
         // The statistics may come late, and before 15 not at all.
-        if archiver.is_done_with(last) || missing(ctx, &needed).await?.is_none() {
+        if archiver.is_done_with(last)
+            || is_marked_done(&beginning.data_dir, last)
+            || missing(ctx, &needed).await?.is_none()
+        {
             return Ok(());
         }
         if archived != Some(archiver.archived) {
@@ -79,6 +83,12 @@ pub(super) async fn archiver_is_done(
         rest(ctx, pause.min(limit)).await?;
         pause = (2 * pause).min(PAUSES.1);
     }
+}
+
+/// Whether the archiver has left its mark for a segment, which is what the server itself looks at
+/// (`XLogArchiveIsBusy`). It goes with the segment at some later checkpoint.
+fn is_marked_done(data_dir: &Path, segment: SegmentName) -> bool {
+    data_dir.join("pg_wal/archive_status").join(format!("{segment}.done")).exists()
 }
 
 /// Returns when the archive has all WAL from the beginning of the backup to its end at `stop`;

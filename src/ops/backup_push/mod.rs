@@ -69,7 +69,7 @@ use survey::Survey;
 use workers::{Work, copy_data};
 
 pub use format::Format;
-pub use options::{DeltaOptions, Options, Packing, VerifyPages, WalGFormat, WithoutMap};
+pub use options::{DeltaOptions, Options, Packing, VerifyPages, WalGFormat, WalWitness, WithoutMap};
 pub use parent::{Origin, ParentRules, Unfit};
 pub use stopped_cluster::StoppedCluster;
 pub use unconfirmed::{Archiver, MissingWal, Unconfirmed};
@@ -140,7 +140,7 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Name, Error> {
     let stop = taken?;
     // The server is not needed any more, and the wait may be long.
     drop(session);
-    if !options.wal_timeout.is_zero() {
+    if options.wal_witness == WalWitness::Archive && !options.wal_timeout.is_zero() {
         archived_wal::wait(ctx, &name, &beginning, stop, options.wal_timeout).await?;
     }
     Ok(name)
@@ -243,10 +243,13 @@ impl Taker<'_> {
     }
 
     /// Ends the backup on the server, and waits for its archiver: the server does, for `stop_timeout` as a whole, or we
-    /// do, as long as it archives anything at all in `wal_timeout`.
+    /// do, as long as it archives anything at all in `wal_timeout`. A standby that archives by itself is left to the server
+    /// where nobody asks the archive.
     async fn stop(&self) -> Result<StoppedBackup, Error> {
         let (timeout, limit) = (self.options.stop_timeout, self.options.wal_timeout);
-        if timeout.is_zero() && !limit.is_zero() {
+        let by_itself =
+            self.beginning.started.in_recovery && self.options.wal_witness == WalWitness::Archiver;
+        if timeout.is_zero() && !limit.is_zero() && !by_itself {
             let stopped = self.session.stop_backup_at_once().await?;
             archived_wal::archiver_is_done(self.ctx, self.session, self.beginning, stopped.lsn, limit)
                 .await?;

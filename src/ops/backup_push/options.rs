@@ -41,12 +41,24 @@ pub struct Options {
     pub network_rate: Option<u64>,
     /// How long the end of the backup may take on the server; zero means without limit.
     pub stop_timeout: Duration,
-    /// How long to wait until the archive has the WAL that the backup needs; zero does not look.
+    /// How long to wait for the WAL that the backup needs without any of it being archived; zero leaves the wait to the
+    /// server and asks nobody else.
     pub wal_timeout: Duration,
+    /// Who says that this WAL is archived.
+    pub wal_witness: WalWitness,
     /// How often the session is checked.
     pub alive_check: Duration,
     /// The archive itself, when it lies in the data directory.
     pub exclude: Vec<PathBuf>,
+}
+
+/// Who says that the WAL of a backup is archived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WalWitness {
+    /// The server's archiver, wherever it archives to.
+    Archiver,
+    /// The archive itself, after the archiver.
+    Archive,
 }
 
 impl Options {
