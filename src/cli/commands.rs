@@ -8,7 +8,7 @@ use crate::ops::{
     wal_prefetch, wal_push, wal_show, wal_verify,
 };
 use crate::settings::keys::Visibility;
-use crate::settings::{Environment, Section, Settings, Sources, keys};
+use crate::settings::{Environment, Section, Settings, Sources, keys, user_home};
 
 use super::arguments::Invocation;
 use super::backup_output::{self, ListFormat};
@@ -58,7 +58,8 @@ pub fn run(invocation: Invocation, set_codes: impl FnOnce(Codes)) -> Result<(), 
     let Arguments { config, command, turbo, .. } = invocation.arguments;
     let limits = if turbo { RateLimits::Ignore } else { RateLimits::Respect };
     let environment = Environment::of_process();
-    let settings = Settings::load(Sources { flags: invocation.settings, environment, config })?;
+    let sources = Sources { flags: invocation.settings, environment, config, user_home: user_home() };
+    let settings = Settings::load(sources)?;
     let bars = MultiProgress::new();
     log::start(log::LogConfig::from_settings(&settings)?, bars.clone());
     if !settings.bool(&keys::RECOVERY_EXIT_126)? {

@@ -130,8 +130,9 @@ line (`WALG_FILE_PREFIX` is `--walg-file-prefix`), then in the environment (an e
 the configuration file. The first value found counts. `seawall config show` prints what was found where.
 
 The configuration file is named by `--config` or `WALG_CONFIG_PATH`; without these it is the first of `.walg.json`,
-`.walg.toml`, `.walg.yaml`, `.walg.yml`, `.walg.env` in the home directory. It is a flat map from names, in any case of
-letters, to values. A file that is named and missing, or that cannot be read or parsed, is an error, unlike in wal-g.
+`.walg.toml`, `.walg.yaml`, `.walg.yml`, `.walg.env` in `$HOME`, or, when that has none, in the home directory that the
+system has on record for the user, where wal-g looks. It is a flat map from names, in any case of letters, to values. A
+file that is named and missing, or that cannot be read or parsed, is an error, unlike in wal-g.
 
 - **bool**: `1 t T TRUE true True` or `0 f F FALSE false False`, as in Go.
 - **duration**: `30s`, `1m30s`, `500ms`, as in Go.

@@ -3,7 +3,7 @@
 //! | found | format by extension |
 //! |---|---|
 //! | `--config FILE`, else `WALG_CONFIG_PATH` | `.json`, `.yaml` `.yml`, `.toml`, `.env` |
-//! | else the first of `~/.walg.json`, `.toml`, `.yaml`, `.yml`, `.env` (the order of wal-g's library, viper) | |
+//! | else the first of `~/.walg.json`, `.toml`, `.yaml`, `.yml`, `.env` (the order of wal-g's library, viper), in `$HOME`, then in the home directory of passwd | |
 //!
 //! Unlike wal-g, which warns and goes on without its keys, a file that was named and is missing, or that cannot be
 //! read or parsed, is an error: it may hold the encryption key.
@@ -39,7 +39,7 @@ pub struct Entry {
 pub enum EntryValue {
     /// A text, whole number or boolean, as text.
     Text(SecretString),
-    /// A number with a fraction or exponent: digits may have been lost (an unquoted key is read as a number).
+    /// A number that was written with a fraction or exponent: digits may have been lost (an unquoted key is read as a number).
     Fraction(SecretString),
     /// A list or map, as JSON.
     Nested(SecretString),
@@ -122,10 +122,11 @@ fn entry(key: String, value: serde_json::Value) -> Option<Entry> {
         serde_json::Value::Null => return None,
         serde_json::Value::String(text) => EntryValue::Text(text.into()),
         serde_json::Value::Bool(value) => EntryValue::Text(value.to_string().into()),
-        serde_json::Value::Number(number) if number.is_f64() => {
-            EntryValue::Fraction(number.to_string().into())
-        }
-        serde_json::Value::Number(number) => EntryValue::Text(number.to_string().into()),
+        serde_json::Value::Number(number) => match number.as_f64().filter(|_| number.is_f64()) {
+            // In Rust's own form, in which 4.0 is 4 and 1e6 is 1000000.
+            Some(float) => EntryValue::Fraction(float.to_string().into()),
+            None => EntryValue::Text(number.to_string().into()),
+        },
         nested => EntryValue::Nested(nested.to_string().into()),
     };
     Some(Entry { key, value })
@@ -220,9 +221,14 @@ mod tests {
 
     #[test]
     fn numbers_that_lose_digits_and_nested_values_are_told_apart() {
-        let read = parse_yaml("A: 1e5\nB: {x: [1]}\n").map(flat);
-        let expected = [("A", "fraction 100000.0"), ("B", r#"nested {"x":[1]}"#)]
-            .map(|(k, v)| (k.to_owned(), v.to_owned()));
+        let read = parse_yaml("A: 1e5\nB: {x: [1]}\nC: 4.0\nD: 0.50\n").map(flat);
+        let expected = [
+            ("A", "fraction 100000"),
+            ("B", r#"nested {"x":[1]}"#),
+            ("C", "fraction 4"),
+            ("D", "fraction 0.5"),
+        ]
+        .map(|(k, v)| (k.to_owned(), v.to_owned()));
         assert_eq!(read, Ok(expected.to_vec()));
     }
 

@@ -12,4 +12,4 @@ pub mod value;
 
 pub use error::Error;
 pub use keys::{Key, Section, Status, Visibility};
-pub use resolve::{Environment, Settings, Source, Sourced, Sources};
+pub use resolve::{Environment, Settings, Source, Sourced, Sources, user_home};

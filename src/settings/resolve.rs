@@ -71,6 +71,18 @@ struct Found {
     source: Source,
 }
 
+impl Found {
+    /// A text that was given for `key`; an empty one counts as unset. A line end after it, as of a file whose content
+    /// became the value, does not belong to it, as for wal-g; a secret is taken as it is.
+    fn of(key: &Key, text: &str, source: Source) -> Option<Found> {
+        let text = match key.visibility {
+            Visibility::Plain => text.trim_end_matches(['\r', '\n']),
+            Visibility::Secret => text,
+        };
+        (!text.is_empty()).then(|| Found { text: text.into(), source })
+    }
+}
+
 /// Where settings are looked for.
 #[derive(Debug, Default)]
 pub struct Sources {
@@ -80,6 +92,15 @@ pub struct Sources {
     pub environment: Environment,
     /// The file named by `--config`.
     pub config: Option<PathBuf>,
+    /// The user's home directory as the system knows it, see [`user_home`]: looked into when `$HOME` holds no file.
+    pub user_home: Option<PathBuf>,
+}
+
+/// The home directory of this process's user in passwd; a container's user may have none.
+///
+/// It is where wal-g looks. `$HOME` can be another: Debian's `pg_ctlcluster`, called by root, leaves it at `/root`.
+pub fn user_home() -> Option<PathBuf> {
+    nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten().map(|user| user.dir)
 }
 
 /// Environment variables. Their values are not shown by `Debug`.
@@ -144,17 +165,12 @@ impl Settings {
             let mut found = Vec::new();
             for name in key.names {
                 let flag = Key::flag(name);
-                let flags = sources.flags.iter().filter(|(given, text)| {
-                    given.eq_ignore_ascii_case(&flag) && !text.expose_secret().is_empty()
-                });
-                found.extend(
-                    flags
-                        .rev()
-                        .map(|(flag, text)| Found { text: text.clone(), source: Source::Flag(flag.clone()) }),
-                );
-                if let Some(text) = sources.environment.text(name)? {
-                    found.push(Found { text: text.into(), source: Source::Env(name) });
-                }
+                let flags = sources.flags.iter().filter(|(given, _)| given.eq_ignore_ascii_case(&flag));
+                found.extend(flags.rev().filter_map(|(flag, text)| {
+                    Found::of(key, text.expose_secret(), Source::Flag(flag.clone()))
+                }));
+                let text = sources.environment.text(name)?.unwrap_or_default();
+                found.extend(Found::of(key, text, Source::Env(name)));
                 if let Some(file) = &file {
                     found.extend(entries_of(file, key, name)?);
                 }
@@ -281,7 +297,8 @@ impl Settings {
         bad_value(key, &self.text(key).unwrap_or(unset), reason.into())
     }
 
-    /// The file to read: the named one, else one of the home directory.
+    /// The file to read: the named one, else one of the home directories. One of these that cannot be searched is told
+    /// when there is no other.
     fn config_file(&mut self, sources: &Sources) -> Result<Option<ConfigFile>, Error> {
         let flag = Key::flag(keys::CONFIG_PATH.name());
         let by_flag = sources.flags.iter().rfind(|(given, _)| *given == flag);
@@ -290,15 +307,19 @@ impl Settings {
         if let Some(path) = sources.config.clone().or(by_flag).or(by_variable) {
             return file::read(&path).map(Some);
         }
-        let Some(home) = home_directory(&sources.environment) else { return Ok(None) };
-        match file::find_in_home(&home) {
-            Ok(Some(path)) => file::read(&path).map(Some),
-            Ok(None) => Ok(None),
-            Err(error) => {
-                self.notices.push(format!("cannot look for .walg.json in {}: {error}", home.display()));
-                Ok(None)
+        let homes = [sources.environment.get("HOME").map(PathBuf::from), sources.user_home.clone()];
+        let (mut searched, mut failed) = (false, None);
+        for home in homes.into_iter().flatten() {
+            match file::find_in_home(&home) {
+                Ok(Some(path)) => return file::read(&path).map(Some),
+                Ok(None) => searched = true,
+                Err(error) => {
+                    failed = Some(format!("cannot look for .walg.json in {}: {error}", home.display()));
+                }
             }
         }
+        self.notices.extend(failed.filter(|_| !searched));
+        Ok(None)
     }
 
     fn notice_unknown(&mut self, environment: &Environment, file: Option<&ConfigFile>) {
@@ -312,6 +333,10 @@ impl Settings {
             unknown_variables.chain(entries).filter(|(name, _)| keys::find(name).is_none()).collect();
         unknown.sort();
         for (name, place) in unknown {
+            if file.is_some() && is_of_client_libraries(&name) {
+                self.notices.push(format!("{name} ({place}) has no effect there: set it in the environment"));
+                continue;
+            }
             let meant =
                 keys::nearest(&name).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
             self.notices.push(format!("unknown setting {name} ({place}){meant}"));
@@ -337,11 +362,15 @@ fn entries_of(file: &ConfigFile, key: &'static Key, name: &'static str) -> Resul
                 return Err(bad_value(key, &place, "write it in quotes: it was read as a number".to_owned()));
             }
         };
-        if !text.expose_secret().is_empty() {
-            found.push(Found { text: text.clone(), source });
-        }
+        found.extend(Found::of(key, text.expose_secret(), source));
     }
     Ok(found)
+}
+
+/// Whether the libraries that speak to the storage may know the name: they look into the environment alone.
+fn is_of_client_libraries(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    name.starts_with("AWS_") || name.ends_with("_PROXY")
 }
 
 fn bad_value(key: &Key, text: &Sourced<&str>, reason: String) -> Error {
@@ -350,14 +379,6 @@ fn bad_value(key: &Key, text: &Sourced<&str>, reason: String) -> Error {
         Visibility::Secret => "(hidden)".to_owned(),
     };
     Error::BadValue { name: key.name(), shown, origin: text.source.clone(), reason }
-}
-
-/// `$HOME`, else the home directory of the user's passwd entry; a container's user may have neither.
-fn home_directory(environment: &Environment) -> Option<PathBuf> {
-    if let Some(home) = environment.get("HOME") {
-        return Some(PathBuf::from(home));
-    }
-    nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten().map(|user| user.dir)
 }
 
 #[cfg(test)]
@@ -387,6 +408,7 @@ mod tests {
                 ("WALG_CONFIG_PATH", "/nonexistent.json"),
             ]),
             config: Some(path.clone()),
+            user_home: None,
         };
         let settings = Settings::load(sources).unwrap();
         let all: Vec<_> = settings.all(&keys::COMPRESSION_METHOD).map(|found| found.value).collect();
@@ -405,6 +427,31 @@ mod tests {
         assert_eq!(settings.text(&keys::S3_PREFIX).unwrap().value, "s3://new");
         let settings = from_environment([("WALE_S3_SSE", "AES256")]);
         assert_eq!(settings.text(&keys::S3_SSE).unwrap().source, Source::Env("WALE_S3_SSE"));
+    }
+
+    #[test]
+    fn a_line_end_does_not_belong_to_a_value() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("c.json");
+        fs::write(&path, r#"{"WALG_DELTA_MAX_STEPS": "3\n"}"#).unwrap();
+        let settings = Settings::load(Sources {
+            flags: vec![("walg-verify-page-checksums".to_owned(), "true\r\n".into())],
+            environment: Environment::from([
+                ("WALG_STOP_BACKUP_TIMEOUT", "5s\n"),
+                ("WALG_UPLOAD_CONCURRENCY", "4\n\n"),
+                ("WALG_FILE_PREFIX", "\n"),
+                ("PGPASSWORD", "sesame\n"),
+            ]),
+            config: Some(path),
+            ..Sources::default()
+        })
+        .unwrap();
+        assert_eq!(settings.duration(&keys::STOP_BACKUP_TIMEOUT).unwrap(), Some(Duration::from_secs(5)));
+        assert_eq!(settings.integer(&keys::UPLOAD_CONCURRENCY).unwrap(), Some(4));
+        assert_eq!(settings.integer(&keys::DELTA_MAX_STEPS).unwrap(), Some(3));
+        assert!(settings.bool(&keys::VERIFY_PAGE_CHECKSUMS).unwrap());
+        assert!(settings.text(&keys::FILE_PREFIX).is_none());
+        assert_eq!(settings.secret(&keys::PGPASSWORD).unwrap().expose_secret(), "sesame\n");
     }
 
     #[test]
@@ -438,6 +485,19 @@ mod tests {
     }
 
     #[test]
+    fn what_only_libraries_know_belongs_into_the_environment() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("c.json");
+        fs::write(&path, r#"{"https_proxy": "http://p", "AWS_EC2_METADATA_DISABLED": "true"}"#).unwrap();
+        let settings = Settings::load(Sources { config: Some(path.clone()), ..Sources::default() }).unwrap();
+        let expected = ["AWS_EC2_METADATA_DISABLED", "https_proxy"].map(|name| {
+            let path = path.display();
+            format!("{name} (key of {path}) has no effect there: set it in the environment")
+        });
+        assert_eq!(settings.warnings(&[]), expected);
+    }
+
+    #[test]
     fn encryption_that_is_not_done_yet_is_refused() {
         for name in
             ["WALG_PGP_KEY", "WALG_PGP_KEY_PATH", "WALE_GPG_KEY_ID", "WALG_CSE_KMS_ID", "YC_CSE_KMS_KEY_ID"]
@@ -458,6 +518,30 @@ mod tests {
     }
 
     #[test]
+    fn the_home_directory_of_passwd_is_the_second_to_be_searched() {
+        let directory = tempfile::tempdir().unwrap();
+        let [home, passwd] = ["home", "passwd"].map(|name| directory.path().join(name));
+        fs::create_dir(&passwd).unwrap();
+        // A name too long to exist fails as /root does for who is not root, and for root too.
+        let unsearchable = directory.path().join("x".repeat(300));
+        let found = |home: &Path, user_home: Option<&Path>| {
+            let environment = Environment::from([("HOME", home.to_str().unwrap())]);
+            let user_home = user_home.map(Path::to_owned);
+            let settings = Settings::load(Sources { environment, user_home, ..Sources::default() }).unwrap();
+            (settings.file().map(Path::to_owned), settings.warnings(&[]).len())
+        };
+        assert_eq!(found(&unsearchable, None), (None, 1));
+        assert_eq!(found(&unsearchable, Some(&passwd)), (None, 0));
+        fs::write(passwd.join(".walg.json"), "{}").unwrap();
+        for first in [&unsearchable, &home] {
+            assert_eq!(found(first, Some(&passwd)), (Some(passwd.join(".walg.json")), 0));
+        }
+        fs::create_dir(&home).unwrap();
+        fs::write(home.join(".walg.env"), "").unwrap();
+        assert_eq!(found(&home, Some(&passwd)), (Some(home.join(".walg.env")), 0));
+    }
+
+    #[test]
     fn a_key_read_as_a_number_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("c.yaml");
@@ -474,7 +558,7 @@ mod tests {
             for key in secret_keys {
                 let environment = Environment::from([(key.name(), secret.as_str()), ("HOME", "/nonexistent")]);
                 let flags = vec![(Key::flag(key.name()), SecretString::from(secret.as_str()))];
-                let sources = Sources { flags, environment, config: None };
+                let sources = Sources { flags, environment, ..Sources::default() };
                 let mut shown = format!("{sources:?}");
                 let settings = Settings::load(sources).unwrap();
                 shown += &format!("{settings:?} {:?}", settings.secret(key));

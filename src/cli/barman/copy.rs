@@ -11,7 +11,7 @@ use crate::cli::{self, printer};
 use crate::ops::Context;
 use crate::ops::backup_push::Packing;
 use crate::ops::copy::{self, Backups, Direction, Options};
-use crate::settings::{Environment, Settings, Sources};
+use crate::settings::{Settings, Sources};
 
 use super::backup::compression;
 use super::commands::Session;
@@ -70,7 +70,7 @@ pub fn copy(session: &Session) -> Result<(), cli::Error> {
 }
 
 fn walg(config: PathBuf) -> Result<Context, cli::Error> {
-    let sources = Sources { flags: Vec::new(), environment: Environment::default(), config: Some(config) };
+    let sources = Sources { config: Some(config), ..Sources::default() };
     let (settings, bars) = (Settings::load(sources)?, MultiProgress::new());
     cli::session::Session { settings, bars, program: Program::default() }.context(Content::Coded)
 }
