@@ -3,7 +3,7 @@
 //! Two levels, as in ripgrep: [`Arguments`] is what was typed, [`Invocation`] adds the setting flags. The parser is
 //! wal-g's dialect ([`super::walg`]) plus one hidden flag for every name of the table of settings, before or after the
 //! command. Go's flags take a value only after `=` when they are booleans, so `--confirm=true` is turned into
-//! `--confirm` first.
+//! `--confirm` first, and `--confirm=false` takes an earlier `--confirm` back. A command's own flags may stand before it.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -34,7 +34,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
     // Each flag that the parser knows is made again for every command, which takes longer than all else before the
     // first byte: so it gets to know those that were typed. The error of a wrong line may suggest any of them.
     let typed = with_setting_flags(parser.clone(), |flag| is_typed(flag, &arguments));
-    let arguments = without_boolean_values(&parser, arguments);
+    let arguments = behind_the_command(&parser, without_boolean_values(&parser, arguments));
     let matches = typed.try_get_matches_from(&arguments).or_else(|error| match error.use_stderr() {
         true => with_setting_flags(parser, |_| true).try_get_matches_from(&arguments),
         false => Err(error),
@@ -92,27 +92,104 @@ fn setting_flags(matches: &ArgMatches) -> Vec<(String, SecretString)> {
     flags.collect()
 }
 
-/// Turns `--flag=true` into `--flag` and drops `--flag=false`, for every flag that takes no value.
+/// Turns `--flag=true` into `--flag`, for every flag that takes no value. `--flag=false` goes, and with it what turned
+/// the flag on before: the last one counts, as in Go.
 fn without_boolean_values(parser: &clap::Command, arguments: Vec<OsString>) -> Vec<OsString> {
     let booleans = boolean_flags(parser);
     let mut options_end = false;
-    let keep = |argument: OsString| {
+    let mut kept: Vec<OsString> = Vec::with_capacity(arguments.len());
+    for argument in arguments {
         options_end |= argument == "--";
         let given = argument.to_str().filter(|_| !options_end).and_then(|text| text.split_once('='));
-        let Some((flag, text)) = given else { return Some(argument) };
-        let known = flag.strip_prefix("--").is_some_and(|flag| booleans.iter().any(|known| known == flag));
-        match value::parse_bool(text) {
-            Ok(true) if known => Some(flag.into()),
-            Ok(false) if known => None,
-            _ => Some(argument),
+        let known = given.and_then(|(flag, text)| {
+            let meant: Vec<_> = booleans.iter().copied().filter(|known| is(known, flag)).collect();
+            let on = value::parse_bool(text).ok().filter(|_| !meant.is_empty())?;
+            Some((flag.into(), on, meant))
+        });
+        match known {
+            Some((flag, true, _)) => kept.push(flag),
+            Some((_, false, meant)) => {
+                kept =
+                    kept.into_iter().filter_map(|earlier| turned_off(earlier, &meant, &booleans)).collect();
+            }
+            None => kept.push(argument),
         }
-    };
-    arguments.into_iter().filter_map(keep).collect()
+    }
+    kept
 }
 
-fn boolean_flags(parser: &clap::Command) -> Vec<String> {
+/// Moves the flags of a command that stand before it to the place behind it. To Go's flags both are one.
+fn behind_the_command(parser: &clap::Command, mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let is_command = |at: usize| {
+        let word = arguments.get(at).and_then(|word| word.to_str());
+        word.is_some_and(|word| parser.find_subcommand(word).is_some())
+    };
+    let (mut early, mut at) = (Vec::new(), 1);
+    while !is_command(at) {
+        let Some(word) = arguments.get(at).and_then(|word| word.to_str()) else { return arguments };
+        let flag = word.split('=').next().unwrap_or_default();
+        if !word.starts_with('-') || matches!(word, "-" | "--" | "-h" | "--help") {
+            return arguments;
+        }
+        let setting = flag.strip_prefix("--").map(|flag| flag.replace('-', "_"));
+        let is_setting = setting.is_some_and(|name| keys::find(&name).is_some());
+        let takes_value = match argument(parser, flag) {
+            Some(general) => general.get_action().takes_values(),
+            None if is_setting => true,
+            None => {
+                early.push(at);
+                let mut meant = parser.get_subcommands().filter_map(|command| argument(command, flag));
+                meant.any(|meant| meant.get_action().takes_values()) && !is_command(at + 1)
+            }
+        };
+        at += 1;
+        if takes_value && flag == word {
+            if early.last() == Some(&(at - 1)) {
+                early.push(at);
+            }
+            at += 1;
+        }
+    }
+    // Each one removed makes the places of the others one less, and so that of the command.
+    let moved: Vec<_> = early.iter().enumerate().map(|(before, at)| arguments.remove(at - before)).collect();
+    let behind = at + 1 - moved.len();
+    arguments.splice(behind..behind, moved);
+    arguments
+}
+
+/// What a command knows by this flag, which is written with its dashes.
+fn argument<'a>(command: &'a clap::Command, flag: &str) -> Option<&'a Arg> {
+    command.get_arguments().find(|argument| is(argument, flag))
+}
+
+/// Whether an argument is this flag, which is written with its dashes.
+fn is(argument: &Arg, flag: &str) -> bool {
+    match flag.strip_prefix("--") {
+        Some(long) => argument.get_long() == Some(long),
+        None => argument.get_short().is_some_and(|short| flag.strip_prefix('-') == Some(&*short.to_string())),
+    }
+}
+
+/// An argument without what turns one of the flags `meant` on; `None` when nothing else is left of it.
+fn turned_off(argument: OsString, meant: &[&Arg], booleans: &[&Arg]) -> Option<OsString> {
+    let Some(text) = argument.to_str() else { return Some(argument) };
+    if meant.iter().any(|flag| is(flag, text)) {
+        return None;
+    }
+    // Several short ones in one argument, as `-pf`.
+    let letters = text.strip_prefix('-').filter(|letters| !letters.is_empty());
+    let Some(letters) = letters else { return Some(argument) };
+    if !letters.chars().all(|letter| booleans.iter().any(|flag| flag.get_short() == Some(letter))) {
+        return Some(argument);
+    }
+    let others = letters.chars().filter(|letter| !meant.iter().any(|flag| flag.get_short() == Some(*letter)));
+    let others: String = others.collect();
+    (!others.is_empty()).then(|| format!("-{others}").into())
+}
+
+/// The flags that take no value, of all commands.
+fn boolean_flags(parser: &clap::Command) -> Vec<&Arg> {
     let own = parser.get_arguments().filter(|argument| matches!(argument.get_action(), ArgAction::SetTrue));
-    let own = own.filter_map(|argument| argument.get_long().map(str::to_owned));
     own.chain(parser.get_subcommands().flat_map(boolean_flags)).collect()
 }
 
@@ -166,6 +243,58 @@ mod tests {
             assert!(arguments.turbo, "{line}");
             assert_eq!(arguments.config.as_deref(), Some(Path::new("c.json")), "{line}");
         }
+    }
+
+    #[test]
+    fn flags_of_a_command_may_come_before_it() {
+        for (line, same) in [
+            (
+                "--timeline 1 --lsn 0/1000000 wal-verify integrity",
+                "wal-verify --timeline 1 --lsn 0/1000000 integrity",
+            ),
+            ("--turbo --full backup-push /data", "backup-push /data --turbo --full"),
+            ("--config wal-push -p backup-push /data", "backup-push -p /data --config wal-push"),
+            (
+                "--walg-file-prefix /x --target-user-data {} --config=c delete target",
+                "delete target --walg-file-prefix /x --config c --target-user-data {}",
+            ),
+            ("--confirm=true delete retain 1", "delete --confirm retain 1"),
+            ("--detail=false --json backup-list", "backup-list --json"),
+        ] {
+            let [early, late] = [line, same].map(|line| {
+                let invocation = parsed(&format!("seawall {line}")).unwrap_or_else(|error| panic!("{error}"));
+                format!("{:?} {:?}", invocation.arguments, invocation.settings)
+            });
+            assert_eq!(early, late, "{line}");
+        }
+        for line in
+            ["--timeline", "--no-such-flag backup-list", "--json", "-- backup-list", "--detail wal-show"]
+        {
+            assert!(parsed(&format!("seawall {line}")).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_last_word_on_a_flag_counts() {
+        for (flags, permanent, full) in [
+            ("--permanent --permanent=false", false, false),
+            ("-p --full --permanent=false", false, true),
+            ("-pf --permanent=0", false, true),
+            ("-pf --full=f -p=false", false, false),
+            ("--permanent=false --permanent", true, false),
+            ("-f=true --permanent=true --permanent=false --permanent=true", true, true),
+        ] {
+            let arguments = parsed(&format!("seawall backup-push /data {flags}")).unwrap().arguments;
+            let Command::BackupPush(push) = arguments.command else { panic!("{flags}") };
+            assert_eq!((push.permanent, push.full), (permanent, full), "{flags}");
+        }
+        let delete = |flags: &str| {
+            let line = format!("seawall delete retain 1 {flags}");
+            let Command::Delete(delete) = parsed(&line).unwrap().arguments.command else { panic!("{line}") };
+            delete.confirm
+        };
+        assert!(delete("--confirm") && delete("--confirm=false --confirm"));
+        assert!(!delete("--confirm --confirm=false") && !delete("--confirm=true --confirm=0"));
     }
 
     #[test]
