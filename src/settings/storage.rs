@@ -57,9 +57,12 @@ impl Settings {
     fn directory(&self) -> Result<PathBuf, Error> {
         let text = self.text(&keys::FILE_PREFIX).map(|text| text.value).unwrap_or_default();
         let path = match text.strip_prefix("file://") {
-            Some(rest) => rest.strip_prefix("localhost").unwrap_or(rest),
+            Some(rest) => rest.strip_prefix("localhost").filter(|path| path.starts_with('/')).unwrap_or(rest),
             None => text,
         };
+        if path != text && !path.starts_with('/') {
+            return Err(self.bad(&keys::FILE_PREFIX, "expected file:///path or file://localhost/path"));
+        }
         let trimmed = path.trim_end_matches('/');
         match (path, trimmed) {
             ("", _) => Err(self.bad(&keys::FILE_PREFIX, "expected the path of a directory")),
@@ -82,7 +85,7 @@ impl Settings {
         let key = &keys::S3_PREFIX;
         let text = self.text(key).map(|text| text.value).unwrap_or_default();
         let place = text.strip_prefix("s3://").ok_or_else(|| self.bad(key, "expected s3://bucket/path"))?;
-        let (bucket, path) = place.split_once('/').unwrap_or((place, ""));
+        let (bucket, path) = bucket_and_path(place).map_err(|reason| self.bad(key, reason))?;
         if bucket.is_empty() {
             return Err(self.bad(key, "expected s3://bucket/path"));
         }
@@ -206,6 +209,24 @@ impl Settings {
     }
 }
 
+/// The bucket, and the path as wal-g reads it: what stands after `s3://` is a URL (Go's `url.Parse`), whose query and
+/// fragment are not used.
+fn bucket_and_path(place: &str) -> Result<(&str, String), String> {
+    let place = place.split(['?', '#']).next().unwrap_or_default();
+    let (bucket, path) = place.split_once('/').unwrap_or((place, ""));
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut pieces = path.split('%');
+    bytes.extend_from_slice(pieces.next().unwrap_or_default().as_bytes());
+    for piece in pieces {
+        let code = piece.get(..2).filter(|code| code.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        let code = code.and_then(|code| u8::from_str_radix(code, 16).ok());
+        bytes.push(code.ok_or("% needs two hexadecimal digits; the sign itself is %25")?);
+        bytes.extend_from_slice(piece.get(2..).unwrap_or_default().as_bytes());
+    }
+    let path = String::from_utf8(bytes).map_err(|_| "the path is not UTF-8 text")?;
+    Ok((bucket, path))
+}
+
 /// `S3_REQUEST_ADDITIONAL_HEADERS`: a YAML map from names to values, or a list of such maps.
 fn headers(text: &str) -> Result<Vec<(String, String)>, String> {
     let expected = || "expected a map from header names to values".to_owned();
@@ -269,6 +290,30 @@ mod tests {
                 panic!("{text}")
             };
             assert_eq!((found.to_str(), below.as_str()), (Some(path), prefix), "{text}");
+        }
+        for bad in ["file://", "file://repository", "file://localhostile/archive"] {
+            assert!(settings([("WALG_FILE_PREFIX", bad)]).storage_config().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_place_in_s3_is_a_url() {
+        let cases = [
+            ("s3://b", "b", ""),
+            ("s3://b/p//", "b", "p/"),
+            ("s3://b/a%20b/%C3%BC", "b", "a b/ü/"),
+            ("s3://b/a+b%25", "b", "a+b%/"),
+            ("s3://b/p?x=1", "b", "p/"),
+            ("s3://b/p#f?", "b", "p/"),
+            ("s3://b?x=/p", "b", ""),
+            ("s3://b/p%3Fx%23", "b", "p?x#/"),
+        ];
+        for (text, bucket, prefix) in cases {
+            let config = s3([("WALG_S3_PREFIX", text)]).unwrap();
+            assert_eq!((config.bucket.as_str(), config.prefix.as_str()), (bucket, prefix), "{text}");
+        }
+        for bad in ["s3://b/%", "s3://b/%2", "s3://b/%zz", "s3://b/%+1", "s3://b/%ff", "s3://?x"] {
+            assert!(s3([("WALG_S3_PREFIX", bad)]).is_err(), "{bad}");
         }
     }
 
