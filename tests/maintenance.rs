@@ -650,6 +650,7 @@ fn targets_are_chosen_by_name_user_data_or_latest() {
         (BackupChoice::Latest, 1),
         (BackupChoice::Name("base_000000010000000000000002".parse().unwrap()), 3),
         (BackupChoice::UserData(json!({"number": 4})), 2),
+        (BackupChoice::UserData(json!({"number": 4.0})), 2),
     ] {
         let memory = two_chains().memory();
         if backup == BackupChoice::Latest {

@@ -4,7 +4,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde_json::Value;
 
 use crate::catalog::{self, DOCUMENTS_AT_ONCE};
-use crate::layout::walg::{Backup, BackupName};
+use crate::layout::walg::{Backup, BackupName, go_json};
 
 use super::error::RequestError;
 use super::{Context, Error};
@@ -16,7 +16,7 @@ pub enum BackupChoice {
     Name(BackupName),
     /// The one whose sentinel was written last.
     Latest,
-    /// The one that carries exactly this user data.
+    /// The one that carries this user data; numbers are equal when they are as `float64`, as for wal-g.
     UserData(Value),
 }
 
@@ -40,7 +40,8 @@ async fn by_user_data(ctx: &Context, wanted: &Value) -> Result<BackupName, Error
         .buffered(DOCUMENTS_AT_ONCE)
         .try_collect()
         .await?;
-    let carries = |backup: &&Backup| backup.user_data.as_ref() == Some(wanted);
+    let wanted = Some(go_json::with_floats(wanted));
+    let carries = |backup: &&Backup| backup.user_data.as_ref().map(go_json::with_floats) == wanted;
     let found: Vec<BackupName> = described.iter().filter(carries).map(|backup| backup.name).collect();
     match found.as_slice() {
         [] => Err(RequestError::NoUserData.into()),

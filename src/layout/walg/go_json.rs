@@ -1,10 +1,11 @@
 //! JSON as Go's `encoding/json` writes and reads it, which is what wal-g stores.
 //!
-//! Writing escapes `<`, `>`, `&`, U+2028 and U+2029; reading matches the names of fields whatever their case.
+//! Writing escapes `<`, `>`, `&`, U+2028 and U+2029; reading matches the names of fields whatever their case. A number of
+//! which Go knows no more than that it is JSON, as in user data, becomes a `float64`.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 /// Compact JSON with Go's escapes, without a final newline.
 pub fn to_string<T: Serialize>(document: &T) -> serde_json::Result<String> {
@@ -38,6 +39,27 @@ pub fn from_slice<T: DeserializeOwned>(json: &[u8], fields: &[&str]) -> serde_js
     serde_json::from_value(Value::Object(canonical))
 }
 
+/// A document whose numbers are those that Go makes of them, and writes again: `1.0` is `1`, and of
+/// 12345678901234567890 is left what a `float64` holds. Two documents that Go takes for equal are equal so.
+pub fn with_floats(document: &Value) -> Value {
+    match document {
+        Value::Number(number) => Value::Number(as_float(number)),
+        Value::Array(items) => items.iter().map(with_floats).collect(),
+        Value::Object(fields) => {
+            fields.iter().map(|(name, value)| (name.clone(), with_floats(value))).collect()
+        }
+        other => other.clone(),
+    }
+}
+
+/// The number as a `float64`, without a fraction where it has none: the shortest digits that mean it, then zeros.
+fn as_float(number: &Number) -> Number {
+    let Some(float) = number.as_f64() else { return number.clone() };
+    let text = float.to_string();
+    let whole = text.parse::<i64>().map(Number::from).or_else(|_| text.parse::<u64>().map(Number::from));
+    whole.ok().or_else(|| Number::from_f64(float)).unwrap_or_else(|| number.clone())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,6 +70,18 @@ mod tests {
         assert_eq!(text, "{\"user\":\"\\u003ca\\u0026b\\u003e\\u2028ü\"}");
         let back: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(back["user"], "<a&b>\u{2028}ü");
+    }
+
+    #[test]
+    fn numbers_are_floats() {
+        let given =
+            r#"{"b":1.0,"n":[1e3,-0.0,-2.50],"big":12345678901234567890,"more":1e25,"s":"1.0","small":1e-7}"#;
+        let go = r#"{"b":1,"big":12345678901234567000,"more":1e25,"n":[1000,0,-2.5],"s":"1.0","small":1e-7}"#;
+        let read = with_floats(&serde_json::from_str(given).unwrap());
+        assert_eq!(read, serde_json::from_str::<Value>(go).unwrap());
+        assert_eq!(with_floats(&read), read);
+        assert!(to_string(&read).unwrap().contains("\"big\":12345678901234567000"));
+        assert_ne!(with_floats(&serde_json::json!(1)), with_floats(&serde_json::json!("1")));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::pg::session::StoppedBackup;
 use crate::storage::{Key, Prefix};
 
 use super::names::{self, TarName};
-use super::{Backup, BackupName, DeltaOrigin, TablespaceSpec};
+use super::{Backup, BackupName, DeltaOrigin, TablespaceSpec, go_json};
 
 /// A backup that is being taken.
 #[derive(Debug)]
@@ -117,7 +117,7 @@ impl NewBackup {
             compressed_size: signed(taken.stored_bytes()),
             data_catalog_size: signed(taken.cluster_bytes),
             tablespaces: self.tablespaces(taken.tablespaces),
-            user_data: self.user_data.clone(),
+            user_data: self.user_data.as_ref().map(go_json::with_floats),
             files_metadata_disabled: taken.files.is_none(),
         }
     }
