@@ -17,7 +17,7 @@ use seawall::pg::relations::list_relations;
 use seawall::pg::session::{ArchiveMode, Checkpoint, Error};
 use seawall::pg::{
     BackupFrom, BackupLabel, ConnInfo, ControlFile, Lsn, Oid, RelationFile, SegmentHeader, Session,
-    TablespaceMap,
+    TablespaceMap, TimelineId, WalSegmentSize,
 };
 use support::{Cluster, Postgres, Scratch};
 
@@ -214,6 +214,42 @@ fn backup_of_a_standby() {
         standby.sql("SELECT pg_promote()");
         assert_eq!(session.timeline().await.unwrap().as_u32(), 2);
         assert_eq!(session.identify().await.unwrap().timeline.as_u32(), 2);
+    });
+}
+
+#[test]
+fn an_ordinary_user_learns_the_place_and_no_more() {
+    let postgres = require!(Postgres::version(15));
+    let scratch = Scratch::new();
+    let mut cluster = Cluster::create(&scratch, &postgres, "data", &[]);
+    cluster.start();
+    cluster.sql("CREATE ROLE ordinary LOGIN");
+    cluster.sql("CREATE ROLE backup LOGIN IN ROLE pg_read_all_settings");
+    let functions = "FUNCTION pg_backup_start(text, boolean), pg_backup_stop(boolean)";
+    cluster.sql(&format!("GRANT EXECUTE ON {functions} TO backup"));
+    let info = |user: &str| {
+        let mut env = cluster.libpq_env();
+        env.insert("PGUSER".into(), user.into());
+        conninfo(&env)
+    };
+    run(async {
+        let session = Session::connect(&info("ordinary")).await.unwrap();
+        assert_eq!(session.timeline().await.unwrap(), TimelineId::FIRST);
+        assert_eq!(session.segment_size().await.unwrap(), WalSegmentSize::DEFAULT);
+        session.current_wal_lsn().await.unwrap();
+        for denied in [
+            session.identify().await.unwrap_err(),
+            session.start_backup("x", Checkpoint::Immediate).await.unwrap_err(),
+        ] {
+            let hint = seawall::ops::Error::from(denied.clone()).hint().unwrap();
+            assert!(denied.is_denied() && hint.contains("pg_read_all_settings"), "{denied}: {hint}");
+        }
+
+        // What docs/backup.md grants is enough.
+        let session = Session::connect(&info("backup")).await.unwrap();
+        session.identify().await.unwrap();
+        session.start_backup("x", Checkpoint::Immediate).await.unwrap();
+        session.stop_backup_at_once().await.unwrap();
     });
 }
 

@@ -98,10 +98,10 @@ impl Session {
         let info = pg::ConnInfo::from_env(&|name| self.settings.libpq_variable(name))?;
         let ask = async || {
             let server = pg::Session::connect(&info).await?;
-            let identity = server.identify().await?;
-            let lsn = server.current_wal_lsn().await?;
+            let (timeline, lsn) = (server.timeline().await?, server.current_wal_lsn().await?);
+            let segment_size = Some(server.segment_size().await?);
             server.close().await;
-            Ok(WalPlace { timeline: identity.timeline, lsn, segment_size: Some(identity.segment_size) })
+            Ok(WalPlace { timeline, lsn, segment_size })
         };
         runtime(Threads::One)?
             .block_on(ask())

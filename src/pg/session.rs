@@ -192,6 +192,16 @@ impl Session {
         }
     }
 
+    /// The size of the server's WAL segments.
+    pub async fn segment_size(&self) -> Result<WalSegmentSize, Error> {
+        let action = "read WAL segment size";
+        let sql = "SELECT bytes_per_wal_segment::bigint FROM pg_control_init()";
+        let row = self.soon(action, self.row(action, sql, &[])).await?;
+        let bytes: i64 = self.get(action, &row, 0)?;
+        let bytes = u64::try_from(bytes).map_err(|_| self.odd(action, bytes))?;
+        WalSegmentSize::from_bytes(bytes).map_err(|error| self.odd(action, error))
+    }
+
     /// How far WAL reaches: written on a primary, replayed on a standby.
     pub async fn current_wal_lsn(&self) -> Result<Lsn, Error> {
         let action = "read WAL position";
@@ -383,6 +393,11 @@ impl Error {
     /// Whether a statement took longer than the server was told to let it (`query_canceled`).
     pub fn is_timeout(&self) -> bool {
         matches!(self, Error::Failed { sqlstate: Some(code), .. } if code == "57014")
+    }
+
+    /// Whether the user may not do what was asked for (`insufficient_privilege`).
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Error::Failed { sqlstate: Some(code), .. } if code == "42501")
     }
 }
 

@@ -317,6 +317,11 @@ impl Error {
                 let remove = "once a damaged object is removed, the file is archived anew";
                 Some(source.hint().map_or_else(|| remove.to_owned(), |hint| format!("{hint}; {remove}")))
             }
+            Error::Server(error) if error.is_denied() => Some(
+                "a backup needs a superuser, or a user with pg_read_all_settings and EXECUTE on pg_backup_start and \
+                 pg_backup_stop (pg_start_backup, pg_stop_backup before 15)"
+                    .to_owned(),
+            ),
             Error::Server(_) => {
                 Some("check that the server runs, and PGHOST, PGPORT, PGUSER and the password".to_owned())
             }
