@@ -378,7 +378,10 @@ fn the_parent_by_the_settings() {
     expect(tool, &["--delta-from-user-data", "{\"a\":1}"], on(&first), &first);
     expect(&with("WALG_DELTA_FROM_USER_DATA", "{\"a\":1}"), &[], on(&first), &first);
     expect(tool, &["--delta-from-user-data", "2"], Taken::Full, "Couldn't find previous backup");
+    expect(tool, &["--delta-from-user-data", "{\"a\":1.0}"], on(&first), &first);
     expect(tool, &["--full"], Taken::Full, "Doing full backup");
+    expect(tool, &["--copy-composer"], Taken::Full, "Doing full backup");
+    expect(&with("WALG_USE_COPY_COMPOSER", "true"), &[], Taken::Full, "Doing full backup");
     expect(&no_deltas, &[], Taken::Full, "Doing full backup");
     expect(&no_deltas, &["--delta-from-name", &full], Taken::Full, "WALG_DELTA_MAX_STEPS is 0");
     let without = expect(&with("WALG_WITHOUT_FILES_METADATA", "true"), &[], Taken::Full, "Doing full backup");
@@ -402,6 +405,7 @@ fn the_parent_by_the_settings() {
         (&["--delta-from-name", "base_0000000100000000000000FF"][..], 1, "does not exist"),
         (&["--delta-from-name", &full, "--delta-from-user-data", "1"], 1, "either by name or by user data"),
         (&["--delta-from-name", &full, "--without-files-metadata"], 1, "without files metadata"),
+        (&["-r", "--without-files-metadata"], 1, "by a composer"),
         (&["--delta-from-name", "full"], 1, "is not the name of a backup"),
     ] {
         repository.push(tool, &source, arguments).fails(code).stderr_has(message);

@@ -198,7 +198,6 @@ const OTHER_STORAGE: &str = "use a directory (WALG_FILE_PREFIX) or S3 (WALG_S3_P
 const PGP: &str =
     "use libsodium (WALG_LIBSODIUM_KEY); objects encrypted by PGP cannot be read or written yet";
 const KMS: &str = "use libsodium (WALG_LIBSODIUM_KEY); keys kept by a key service are not supported";
-const PACKING: &str = "files are always packed in the order of the directory, which restores the same";
 const METRICS: &str = "no metrics are sent";
 const PROFILING: &str = "there is no profiler inside";
 
@@ -427,12 +426,12 @@ keys! {
     VERIFY_DELTA in Backup ["SEAWALL_VERIFY_DELTA"]: Text, default("off");
     /// fail a delta when neither summaries nor WAL tell what changed, in place of reading every page
     FORCE_WAL_DELTA in Backup ["WALG_FORCE_WAL_DELTA"]: Bool, default("false");
-    /// pack files by how often they change
-    USE_RATING_COMPOSER in Backup ["WALG_USE_RATING_COMPOSER"]: Bool, default("false"), ignored(PACKING);
-    /// copy unchanged tars of the last backup
-    USE_COPY_COMPOSER in Backup ["WALG_USE_COPY_COMPOSER"]: Bool, default("false"), ignored(PACKING);
-    /// pack each database apart
-    USE_DATABASE_COMPOSER in Backup ["WALG_USE_DATABASE_COMPOSER"]: Bool, default("false"), ignored(PACKING);
+    /// wal-g packs files by how often they change; here the packing stays the same
+    USE_RATING_COMPOSER in Backup ["WALG_USE_RATING_COMPOSER"]: Bool, default("false");
+    /// wal-g copies unchanged tars of the last backup; here, as there, the backup is a full one, and nothing is copied
+    USE_COPY_COMPOSER in Backup ["WALG_USE_COPY_COMPOSER"]: Bool, default("false");
+    /// wal-g packs each database apart; here the packing stays the same
+    USE_DATABASE_COMPOSER in Backup ["WALG_USE_DATABASE_COMPOSER"]: Bool, default("false");
     /// do not store the list of files; no delta can build on the backup then
     WITHOUT_FILES_METADATA in Backup ["WALG_WITHOUT_FILES_METADATA"]: Bool, default("false");
     /// verify page checksums while reading
@@ -512,7 +511,7 @@ keys! {
     /// how much is logged: `NORMAL`, `DEVEL` (also debug lines), `ERROR` (errors alone)
     LOG_LEVEL in Program ["WALG_LOG_LEVEL"]: Choice(&["NORMAL", "DEVEL", "ERROR"]), default("NORMAL");
     /// file to append the log to, or `stderr`
-    LOG_DESTINATION in Program ["WALG_LOG_DESTINATION", "WALE_LOG_DESTINATION"]: Path, default("stderr");
+    LOG_DESTINATION in Program ["WALG_LOG_DESTINATION"]: Path, default("stderr");
     /// configuration file, when `--config` is not given
     CONFIG_PATH in Program ["WALG_CONFIG_PATH"]: Path;
     /// format of the documents
@@ -555,6 +554,8 @@ keys! {
     WALE_ENV_DIR in Other ["WALE_ENV_DIR", "WALG_ENV_DIR"]: Path, foreign();
     /// Spilo: where the scripts find the program
     WALE_CMD in Other ["WALE_CMD", "WALG_CMD"]: Text, foreign();
+    /// wal-e: where its log goes, a list such as `stderr,syslog`
+    WALE_LOG_DESTINATION in Other ["WALE_LOG_DESTINATION"]: Text, foreign();
     /// wal-e: credentials of the machine
     AWS_INSTANCE_PROFILE in Other ["AWS_INSTANCE_PROFILE"]: Text, foreign();
 }

@@ -46,7 +46,7 @@ pub struct BackupPushArgs {
     /// Accepted for wal-g's sake: files are always packed in the order of the directory
     #[arg(short, long, hide = true)]
     pub rating_composer: bool,
-    /// Accepted for wal-g's sake: nothing is copied from an older backup
+    /// Accepted for wal-g's sake: nothing is copied from an older backup; as in wal-g, the backup is a full one
     #[arg(short, long, hide = true)]
     pub copy_composer: bool,
     /// Accepted for wal-g's sake: files are always packed in the order of the directory
@@ -66,6 +66,15 @@ pub struct BackupPushArgs {
     pub storage: StorageArgs,
 }
 
+/// How wal-g would choose what goes into which tar. Here it changes nothing in the packing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Composer {
+    /// It takes over tars of the last backup, and makes a full backup of it.
+    Copy,
+    /// By rating or by database.
+    Other,
+}
+
 impl BackupPushArgs {
     /// What the flags and settings say of a backup. Tells where it is done otherwise than wal-g would.
     pub fn options(&self, settings: &Settings, limits: RateLimits) -> Result<Options, Error> {
@@ -74,11 +83,16 @@ impl BackupPushArgs {
             what: "a backup over the replication protocol (backup-push without a directory)".to_owned(),
             hint: "give the data directory of a server on this machine: backup-push DATA_DIRECTORY",
         })?;
-        if self.rating_composer || self.copy_composer || self.database_composer {
+        let composer = self.composer(settings)?;
+        if composer.is_some() {
             tracing::info!("composers have no effect: files are packed in the order of the directory");
         }
         let with_files_metadata =
             !(self.without_files_metadata || settings.bool(&keys::WITHOUT_FILES_METADATA)?);
+        if composer.is_some() && !with_files_metadata {
+            return Err(usage("a backup without files metadata cannot be packed by a composer"));
+        }
+        let full = self.full || composer == Some(Composer::Copy);
         let user_data = match &self.add_user_data {
             Some(text) => Some(user_data("--add-user-data", text)?),
             None => settings.json(&keys::SENTINEL_USER_DATA)?,
@@ -93,7 +107,7 @@ impl BackupPushArgs {
             format: Format::WalG(WalGFormat {
                 is_permanent: self.permanent,
                 user_data,
-                delta: self.delta(settings, with_files_metadata)?,
+                delta: self.delta(settings, full, with_files_metadata)?,
                 with_files_metadata,
                 with_relations: !settings.bool(&keys::DISABLE_PARTIAL_RESTORE)?,
             }),
@@ -113,16 +127,33 @@ impl BackupPushArgs {
         })
     }
 
+    /// The composer that was asked for; of several, the one that wal-g takes.
+    fn composer(&self, settings: &Settings) -> Result<Option<Composer>, Error> {
+        let copy = self.copy_composer || settings.bool(&keys::USE_COPY_COMPOSER)?;
+        let rating = self.rating_composer || settings.bool(&keys::USE_RATING_COMPOSER)?;
+        let database = self.database_composer || settings.bool(&keys::USE_DATABASE_COMPOSER)?;
+        Ok(match (copy, rating || database) {
+            (true, _) => Some(Composer::Copy),
+            (false, true) => Some(Composer::Other),
+            (false, false) => None,
+        })
+    }
+
     /// How to take a delta; `None` for a full backup.
-    fn delta(&self, settings: &Settings, with_files_metadata: bool) -> Result<Option<DeltaOptions>, Error> {
+    fn delta(
+        &self,
+        settings: &Settings,
+        full: bool,
+        with_files_metadata: bool,
+    ) -> Result<Option<DeltaOptions>, Error> {
         let parent = self.delta_parent(settings)?;
         if !with_files_metadata && parent.is_some() {
             return Err(usage("a delta cannot be taken without files metadata"));
         }
         let max_steps = settings.integer(&keys::DELTA_MAX_STEPS)?.unwrap_or_default();
-        if self.full || max_steps == 0 || !with_files_metadata {
+        if full || max_steps == 0 || !with_files_metadata {
             match parent {
-                Some(_) if !self.full => {
+                Some(_) if !full => {
                     tracing::warn!("Doing full backup: WALG_DELTA_MAX_STEPS is 0, which allows no delta");
                 }
                 _ => tracing::info!("Doing full backup."),
