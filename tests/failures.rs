@@ -504,7 +504,7 @@ fn a_file_cannot_be_read() {
     let segment = segment(&scratch);
     fs::set_permissions(&segment, PermissionsExt::from_mode(0o000)).unwrap();
     let pushed = tool.run(&scratch, [OsStr::new("wal-push"), segment.as_os_str()]);
-    told(pushed, 1, &[segment.to_str().unwrap(), "Permission denied"], "");
+    told(pushed, 1, &[segment.to_str().unwrap(), "Permission denied"], "who may use the file");
     assert!(bucket.keys().is_empty());
 
     let mut cluster = Cluster::create(&scratch, &postgres, "data", &[]);
@@ -518,7 +518,12 @@ fn a_file_cannot_be_read() {
     scratch.own(&file);
     fs::set_permissions(&file, PermissionsExt::from_mode(0o000)).unwrap();
     cluster.start();
-    told(push(&cluster, cluster.data()), 1, &[file.to_str().unwrap(), "Permission denied"], "");
+    told(
+        push(&cluster, cluster.data()),
+        1,
+        &[file.to_str().unwrap(), "Permission denied"],
+        "who may use the file",
+    );
     assert!(bucket.keys().is_empty(), "{:?}", bucket.keys());
 
     let elsewhere = scratch.dir("elsewhere");

@@ -95,6 +95,12 @@ impl Error {
                 "`tablespaces` of `backup-show --json` is such a document; every `loc` has to be an absolute path"
                     .to_owned(),
             ),
+            Error::RestoreSpec { .. } => {
+                Some("check the path given as --restore-spec, and who may read the file".to_owned())
+            }
+            Error::LogFile { .. } => {
+                Some("set WALG_LOG_DESTINATION to a file that this user may write, or to stderr".to_owned())
+            }
             _ => None,
         }
     }
@@ -130,9 +136,8 @@ mod tests {
         let missing = io::Error::new(io::ErrorKind::NotFound, "no such file");
         let file = settings::Error::ReadFile { path: "/c.json".into(), source: missing };
         let report = Error::Settings(file).report();
-        assert!(
-            report.starts_with("cannot read configuration file /c.json: no such file\nhint: check --config")
-        );
+        let hint = report.strip_prefix("cannot read configuration file /c.json: no such file\nhint: ");
+        assert!(hint.is_some_and(|hint| hint.contains("--config")), "{report}");
         let report = Error::Settings(settings::Error::NoStorage).report();
         assert!(report.starts_with("no storage configured\nhint: set WALG_FILE_PREFIX"), "{report}");
     }

@@ -82,10 +82,20 @@ impl Error {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Error::BadValue { .. } | Error::ParseFile { .. } | Error::NotText { .. } => None,
-            Error::ReadFile { .. } => {
-                Some("check --config, WALG_CONFIG_PATH, and who may read the file".to_owned())
+            Error::BadValue { .. } => Some(
+                "correct or unset it there; `flags` tells what each setting means, `config show` what is set where"
+                    .to_owned(),
+            ),
+            Error::ReadFile { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Some("the user that runs this command, which PostgreSQL does as its own, must be able to read it".to_owned())
             }
+            Error::ReadFile { .. } => {
+                Some("check --config and WALG_CONFIG_PATH; a relative path starts at the working directory".to_owned())
+            }
+            Error::ParseFile { .. } => {
+                Some("the file is one flat map from the names of settings to their values".to_owned())
+            }
+            Error::NotText { .. } => Some("set it to UTF-8 text, or unset it".to_owned()),
             Error::ReadKeyFile { .. } => Some("check WALG_LIBSODIUM_KEY_PATH and who may read the file".to_owned()),
             Error::Codec(error) => error.hint().map(str::to_owned),
             Error::UnknownFormat { .. } => {

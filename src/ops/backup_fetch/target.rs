@@ -338,6 +338,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_directory_is_refused_with_a_hint() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, dangling) = (dir.path().join("file"), dir.path().join("dangling"));
+        fs::write(&file, b"x").unwrap();
+        symlink("nowhere", &dangling).unwrap();
+        for place in [&file, &dangling, &file.join("data")] {
+            let error = Target::prepare(place, BTreeMap::new()).unwrap_err();
+            assert!(error.to_string().contains(dir.path().to_str().unwrap()), "{error}");
+            assert!(error.hint().is_some_and(|hint| hint.contains("name another place")), "{error}");
+        }
+        assert_eq!(fs::read(file).unwrap(), b"x");
+    }
+
+    #[test]
     fn two_things_in_one_place_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("real")).unwrap();

@@ -197,7 +197,20 @@ pub enum Error {
     },
 }
 
-const DISK_FULL: &str = "the disk is full; nothing was left at the final name";
+/// What helps where the file system refused.
+fn local(kind: io::ErrorKind) -> Option<String> {
+    let hint = match kind {
+        io::ErrorKind::StorageFull => "the disk is full; nothing was left at the final name",
+        io::ErrorKind::PermissionDenied => {
+            "run it as the user that the server runs as, and see who may use the file and the directories above it"
+        }
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            "a file, or a link that leads nowhere, is where a directory should be: remove it, or name another place"
+        }
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
 
 /// The classes of failure, by which exit codes are chosen (`docs/exit-codes.md`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -342,8 +355,10 @@ impl Error {
             Error::NoMap { .. } => {
                 Some("the log says why; without WALG_FORCE_WAL_DELTA every page is read".to_owned())
             }
-            Error::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => Some(DISK_FULL.to_owned()),
-            Error::Durable(error) if error.kind() == io::ErrorKind::StorageFull => Some(DISK_FULL.to_owned()),
+            Error::File { source, .. } => local(source.kind()),
+            Error::Durable(error) => local(error.kind()),
+            Error::DataDir(error) => cause::<io::Error>(error).and_then(|source| local(source.kind())),
+            Error::Tar(tarball::WriteError::Read { source, .. }) => local(source.kind()),
             _ => None,
         }
     }

@@ -215,6 +215,13 @@ impl RequestError {
     /// What a person can do about it.
     pub(super) fn hint(&self) -> Option<&str> {
         match self {
+            RequestError::BackupChoice => Some(
+                "give the backup's name, or LATEST, or --target-user-data alone; of backup-fetch, \
+                 WALG_FETCH_TARGET_USER_DATA counts as that flag",
+            ),
+            RequestError::NoUserData => {
+                Some("`backup-list --detail --json` shows the user data of every backup")
+            }
             RequestError::Retention(refusal) => Some(refusal.hint()),
             RequestError::BarmanRetention(refusal) => Some(refusal.hint()),
             RequestError::Locked { .. } => Some(
@@ -246,7 +253,7 @@ impl RequestError {
 /// What the name of a new backup comes from, and so who else can have chosen the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NamedBy {
-    /// The segment in which it starts, on a primary, which begins a new one for each backup.
+    /// The segment in which it starts, on a primary. Each start begins a new one, but two at the same time may share it.
     NewSegment,
     /// The segment in which it starts, on a standby, where that is the segment of the last restartpoint.
     Restartpoint,
@@ -258,8 +265,8 @@ impl NamedBy {
     fn hint(self) -> &'static str {
         match self {
             NamedBy::NewSegment => {
-                "no server starts two backups in one segment: another cluster uses this storage prefix, or this one was \
-                 set back to an earlier time; each needs a prefix of its own"
+                "if another backup of this server is running, let it end; if none is, another cluster uses this storage \
+                 prefix, or this one was set back to an earlier time: each needs a prefix of its own"
             }
             NamedBy::Restartpoint => {
                 "on a standby a new backup needs a new restartpoint: run CHECKPOINT on the primary and wait for it"
