@@ -14,6 +14,8 @@
 //! Source: `storage/bufpage.h`, `PageHeaderData`; the checksum is `storage/checksum_impl.h`, the rule which pages can
 //! be judged at all is `backup/basebackup.c`, `verify_page_checksum`.
 
+use std::fmt;
+
 use super::Lsn;
 
 /// The page header's length (`SizeOfPageHeaderData`).
@@ -105,6 +107,21 @@ pub enum PageVerdict {
         /// What its content has.
         computed: u16,
     },
+}
+
+impl fmt::Display for PageVerdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PageVerdict::New => f.write_str("never initialised"),
+            PageVerdict::Changed => f.write_str("changed since the backup started"),
+            PageVerdict::NoChecksum => f.write_str("without a checksum"),
+            PageVerdict::Good => f.write_str("good"),
+            PageVerdict::BadHeader => f.write_str("the header is not one that PostgreSQL writes"),
+            PageVerdict::BadChecksum { stored, computed } => {
+                write!(f, "the page says checksum {stored}, its content has {computed}")
+            }
+        }
+    }
 }
 
 impl PageVerdict {

@@ -6,6 +6,7 @@ use std::num::NonZeroUsize;
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::cli::Error;
+use crate::layout::walg::names::SENTINEL_SUFFIX;
 use crate::ops::backup_choice::BackupChoice;
 use crate::ops::delete::{DeleteRequest, Mode, Options};
 use crate::retention::{Counting, Family, GarbageScope, Order, Point, Policy};
@@ -151,13 +152,11 @@ impl RetainArgs {
 
 impl BeforeArgs {
     fn policy(&self) -> Result<Policy, Error> {
+        // wal-g takes the name of a sentinel for that of its backup here.
+        let point = |word: &str| Point::parse(word.strip_suffix(SENTINEL_SUFFIX).unwrap_or(word));
         match self.words.as_slice() {
-            [point] if point != "FIND_FULL" => {
-                Ok(Policy::Before { point: Point::parse(point), find_full: false })
-            }
-            [word, point] if word == "FIND_FULL" => {
-                Ok(Policy::Before { point: Point::parse(point), find_full: true })
-            }
+            [word] if word != "FIND_FULL" => Ok(Policy::Before { point: point(word), find_full: false }),
+            [find, word] if find == "FIND_FULL" => Ok(Policy::Before { point: point(word), find_full: true }),
             words => Err(wrong("before", words, "[FIND_FULL] NAME|TIME")),
         }
     }
@@ -232,6 +231,10 @@ mod tests {
             (
                 "before FIND_FULL base_000000010000000000000002 --confirm",
                 Policy::Before { point: name(), find_full: true },
+            ),
+            (
+                "before base_000000010000000000000002_backup_stop_sentinel.json",
+                Policy::Before { point: name(), find_full: false },
             ),
             (
                 "--confirm before base_000000010000000000000002",

@@ -64,7 +64,10 @@ impl WalPushArgs {
                 None => Overwrite::PreventByName,
             },
             concurrency: count(settings, &keys::UPLOAD_CONCURRENCY)?,
-            files_at_most: count(settings, &keys::TOTAL_BG_UPLOADED_LIMIT)?,
+            // The named file always goes; wal-g takes 0, for no other.
+            files_at_most: settings
+                .integer(&keys::TOTAL_BG_UPLOADED_LIMIT)?
+                .map_or(1, |files| usize::try_from(files).unwrap_or(usize::MAX).max(1)),
             check: segment_check(settings)?,
             take_over: take_over(settings)?,
             marks: ReadMarks::Yes,
@@ -90,7 +93,9 @@ impl WalFetchArgs {
     /// What the settings say of fetching. `program` is how to call this program with the same settings.
     pub fn options(&self, settings: &Settings, program: Program) -> Result<wal_fetch::Options, Error> {
         self.storage.refuse_other(settings)?;
-        let fetches_ahead = count(settings, &keys::DOWNLOAD_CONCURRENCY)? > 1;
+        // 0 as well as 1 is nothing ahead, and no reason to fail a recovery.
+        let fetches_ahead =
+            settings.integer(&keys::DOWNLOAD_CONCURRENCY)?.is_some_and(|segments| segments > 1);
         let prefetch = || {
             let Program { mut command, secrets } = program;
             command.push("wal-prefetch".into());
@@ -125,9 +130,10 @@ pub fn segment_size(settings: &Settings) -> Result<WalSegmentSize, settings::Err
 
 /// A setting that counts something, at least 1.
 pub fn count(settings: &Settings, key: &settings::Key) -> Result<usize, settings::Error> {
-    let parse =
-        |text: &str| text.parse::<usize>().map_err(|_| "expected a whole number, 1 or more".to_owned());
-    Ok(settings.parsed(key, parse)?.unwrap_or(1).max(1))
+    let parse = |text: &str| {
+        text.parse::<NonZero<usize>>().map_err(|_| "expected a whole number, 1 or more".to_owned())
+    };
+    Ok(settings.parsed(key, parse)?.map_or(1, NonZero::get))
 }
 
 /// The processors this process may use.

@@ -22,7 +22,8 @@ use super::BackupName;
 
 const BACKUPS: &str = "basebackups_005/";
 const WAL: &str = "wal_005/";
-const SENTINEL_SUFFIX: &str = "_backup_stop_sentinel.json";
+/// What follows the name of a backup in the name of its sentinel.
+pub const SENTINEL_SUFFIX: &str = "_backup_stop_sentinel.json";
 const DELTA_SUFFIX: &str = "_delta";
 
 /// The record of a backup's objects.

@@ -215,7 +215,8 @@ impl Extraction {
     ) -> Result<(), Failure> {
         let gaps = self.shared.wait(holder)?.claim_rest();
         let file = open_file(place)?;
-        set_mode(&file, place, member.mode)?;
+        // Whoever has an increment of it may still have to open it.
+        set_mode(&file, place, member.mode | OWNER_WRITES)?;
         read_chunks(member, buffer, |offset, chunk| {
             for run in gaps.within(offset, chunk.len()) {
                 let start = offset + run.start as u64;
@@ -233,7 +234,7 @@ impl Extraction {
         let turn = self.shared.wait(holder)?;
         let file = match turn.is_first() {
             true => {
-                let file = create_file(place, 0)?;
+                let file = create_file(place, OWNER_WRITES)?;
                 file.set_len(header.file_bytes()).map_err(Error::file("resize", place))?;
                 file
             }
@@ -286,9 +287,13 @@ struct LinkToNothing(PathBuf);
 #[error("the tar holds something else where the backup's list of files has a file")]
 struct NotAFile;
 
+/// The permissions that a file needs which is opened again to be written.
+const OWNER_WRITES: u32 = 0o600;
+
+/// A new file, open for writing whatever its mode, which is `mode` from now on.
 fn create_file(place: &Path, mode: u32) -> Result<File, Error> {
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(mode | 0o600);
+    options.write(true).create(true).truncate(true).mode(mode | OWNER_WRITES);
     let created = match options.open(place) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             create_directories(place.parent().unwrap_or(place))?;
@@ -297,7 +302,7 @@ fn create_file(place: &Path, mode: u32) -> Result<File, Error> {
         opened => opened,
     };
     let file = created.map_err(Error::file("create", place))?;
-    // The mode of a new file is subject to the umask.
+    // The mode of a new file is subject to the umask; without the right to write, it stays open.
     set_mode(&file, place, mode)?;
     Ok(file)
 }
@@ -308,8 +313,7 @@ fn open_file(place: &Path) -> Result<File, Error> {
 }
 
 fn set_mode(file: &File, place: &Path, mode: u32) -> Result<(), Error> {
-    file.set_permissions(Permissions::from_mode(mode | 0o600))
-        .map_err(Error::file("set the permissions of", place))
+    file.set_permissions(Permissions::from_mode(mode)).map_err(Error::file("set the permissions of", place))
 }
 
 /// Durability comes with the sync of the whole file system at the end.

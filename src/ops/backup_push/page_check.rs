@@ -75,7 +75,7 @@ impl<'a> PageCheck<'a> {
     }
 
     fn found_corrupt(&mut self, block_in_file: u32, verdict: page::PageVerdict) {
-        tracing::warn!(file = self.name, block = block_in_file, ?verdict, "corrupt page");
+        tracing::warn!(file = self.name, block = block_in_file, "corrupt page: {verdict}");
         self.corrupt.count += 1;
         if self.name_all || self.corrupt.some.len() < NAMED_CORRUPT_BLOCKS {
             self.corrupt.some.push(block_in_file);

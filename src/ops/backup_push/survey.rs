@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use tracing::subscriber::NoSubscriber;
+
 use crate::ops::Error;
 use crate::pg::data_dir::{Found, Member, MemberKind, WalkRules, walk};
 
@@ -17,8 +19,12 @@ pub(super) struct Survey {
 }
 
 impl Survey {
-    /// Walks the data directory and sums up.
+    /// Walks the data directory and sums up. What is left out is not told: the walk that copies does.
     pub fn of(data_dir: &Path, rules: WalkRules) -> Result<Survey, Error> {
+        tracing::subscriber::with_default(NoSubscriber::new(), || Survey::walk(data_dir, rules))
+    }
+
+    fn walk(data_dir: &Path, rules: WalkRules) -> Result<Survey, Error> {
         let mut survey = Survey { bytes: 0, largest_file: 0, rules };
         for found in walk(data_dir, &survey.rules)? {
             if let Found::Member(Member { kind: MemberKind::File { size }, .. }) = found? {

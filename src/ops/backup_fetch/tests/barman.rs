@@ -49,6 +49,7 @@ fn tar(members: &[(&str, Content<'_>)]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (name, content) in members {
         let (kind, mode, body) = match content {
+            File(body) if name.ends_with(".key") => (tar::EntryType::Regular, 0o400, *body),
             File(body) => (tar::EntryType::Regular, 0o640, *body),
             Directory => (tar::EntryType::Directory, 0o750, &[][..]),
             Symlink(_) => (tar::EntryType::Symlink, 0o777, &[][..]),
@@ -122,6 +123,7 @@ fn two_sequences() -> Memory {
             tar(&[
                 ("base/", Directory),
                 ("base/5/1259", File(b"pages")),
+                ("server.key", File(b"key")),
                 ("global/pg_control", File(CONTROL)),
                 ("backup_label", File(b"label")),
             ]),
@@ -159,6 +161,7 @@ fn the_data_directory_and_its_tablespaces_are_restored() {
         assert_eq!(mode(data.clone()), 0o700);
         assert_eq!(mode(data.join("base")), 0o750);
         assert_eq!(mode(data.join("base/5/1259")), 0o640);
+        assert_eq!((mode(data.join("server.key")), read("server.key")), (0o400, b"key".to_vec()));
     }
 }
 
