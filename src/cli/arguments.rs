@@ -120,46 +120,43 @@ fn without_boolean_values(parser: &clap::Command, arguments: Vec<OsString>) -> V
 
 /// Moves the flags of a command that stand before it to the place behind it. To Go's flags both are one.
 fn behind_the_command(parser: &clap::Command, mut arguments: Vec<OsString>) -> Vec<OsString> {
-    let is_command = |at: usize| {
-        let word = arguments.get(at).and_then(|word| word.to_str());
-        word.is_some_and(|word| parser.find_subcommand(word).is_some())
-    };
+    let known = arguments_of(parser);
+    let word = |at: usize| arguments.get(at).and_then(|word| word.to_str()).unwrap_or_default();
     let (mut early, mut at) = (Vec::new(), 1);
-    while !is_command(at) {
-        let Some(word) = arguments.get(at).and_then(|word| word.to_str()) else { return arguments };
-        let flag = word.split('=').next().unwrap_or_default();
-        if !word.starts_with('-') || matches!(word, "-" | "--" | "-h" | "--help") {
+    let mut command = loop {
+        let (flag, after) = (word(at).split('=').next().unwrap_or_default(), word(at + 1));
+        if let Some(command) = parser.find_subcommand(flag) {
+            break command;
+        }
+        if !flag.starts_with('-') || matches!(flag, "-" | "--" | "-h" | "--help") {
             return arguments;
         }
-        let setting = flag.strip_prefix("--").map(|flag| flag.replace('-', "_"));
-        let is_setting = setting.is_some_and(|name| keys::find(&name).is_some());
-        let takes_value = match argument(parser, flag) {
-            Some(general) => general.get_action().takes_values(),
-            None if is_setting => true,
-            None => {
-                early.push(at);
-                let mut meant = parser.get_subcommands().filter_map(|command| argument(command, flag));
-                meant.any(|meant| meant.get_action().takes_values()) && !is_command(at + 1)
+        let is_setting =
+            || flag.strip_prefix("--").is_some_and(|flag| keys::find(&flag.replace('-', "_")).is_some());
+        let is_general = parser.get_arguments().any(|argument| is(argument, flag)) || is_setting();
+        let mut meant = known.iter().filter(|argument| is(argument, flag));
+        let takes_value = match is_general {
+            true => meant.next().is_none_or(|general| general.get_action().takes_values()),
+            false => {
+                meant.any(|meant| meant.get_action().takes_values())
+                    && parser.find_subcommand(after).is_none()
             }
         };
-        at += 1;
-        if takes_value && flag == word {
-            if early.last() == Some(&(at - 1)) {
-                early.push(at);
-            }
-            at += 1;
+        let words = if takes_value && flag == word(at) { 2 } else { 1 };
+        if !is_general {
+            early.extend(at..at + words);
         }
+        at += words;
+    };
+    // The flag may be that of the rule of `delete`.
+    while let Some(inner) = command.find_subcommand(word(at + 1)) {
+        (command, at) = (inner, at + 1);
     }
     // Each one removed makes the places of the others one less, and so that of the command.
     let moved: Vec<_> = early.iter().enumerate().map(|(before, at)| arguments.remove(at - before)).collect();
     let behind = at + 1 - moved.len();
     arguments.splice(behind..behind, moved);
     arguments
-}
-
-/// What a command knows by this flag, which is written with its dashes.
-fn argument<'a>(command: &'a clap::Command, flag: &str) -> Option<&'a Arg> {
-    command.get_arguments().find(|argument| is(argument, flag))
 }
 
 /// Whether an argument is this flag, which is written with its dashes.
@@ -189,8 +186,14 @@ fn turned_off(argument: OsString, meant: &[&Arg], booleans: &[&Arg]) -> Option<O
 
 /// The flags that take no value, of all commands.
 fn boolean_flags(parser: &clap::Command) -> Vec<&Arg> {
-    let own = parser.get_arguments().filter(|argument| matches!(argument.get_action(), ArgAction::SetTrue));
-    own.chain(parser.get_subcommands().flat_map(boolean_flags)).collect()
+    let mut flags = arguments_of(parser);
+    flags.retain(|argument| matches!(argument.get_action(), ArgAction::SetTrue));
+    flags
+}
+
+/// What a command and all those below it take, its own first.
+fn arguments_of(command: &clap::Command) -> Vec<&Arg> {
+    command.get_arguments().chain(command.get_subcommands().flat_map(arguments_of)).collect()
 }
 
 #[cfg(test)]
@@ -259,6 +262,10 @@ mod tests {
                 "delete target --walg-file-prefix /x --config c --target-user-data {}",
             ),
             ("--confirm=true delete retain 1", "delete --confirm retain 1"),
+            (
+                "--after base_000000010000000000000002 --confirm delete retain 1",
+                "delete retain 1 --confirm --after base_000000010000000000000002",
+            ),
             ("--detail=false --json backup-list", "backup-list --json"),
         ] {
             let [early, late] = [line, same].map(|line| {
