@@ -333,7 +333,7 @@ impl Settings {
             unknown_variables.chain(entries).filter(|(name, _)| keys::find(name).is_none()).collect();
         unknown.sort();
         for (name, place) in unknown {
-            if file.is_some() && is_of_client_libraries(&name) {
+            if is_of_client_libraries(&name) {
                 self.notices.push(format!("{name} ({place}) has no effect there: set it in the environment"));
                 continue;
             }
@@ -370,7 +370,8 @@ fn entries_of(file: &ConfigFile, key: &'static Key, name: &'static str) -> Resul
 /// Whether the libraries that speak to the storage may know the name: they look into the environment alone.
 fn is_of_client_libraries(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
-    name.starts_with("AWS_") || name.ends_with("_PROXY")
+    name.starts_with("AWS_")
+        || ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"].contains(&name.as_str())
 }
 
 fn bad_value(key: &Key, text: &Sourced<&str>, reason: String) -> Error {
