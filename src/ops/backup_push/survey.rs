@@ -35,3 +35,41 @@ impl Survey {
         Ok(survey)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+
+    use super::*;
+
+    /// Counts events.
+    struct Count(Arc<AtomicUsize>);
+
+    impl<S: tracing::Subscriber> Layer<S> for Count {
+        fn on_event(&self, _: &tracing::Event<'_>, _: Context<'_, S>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn what_is_odd_is_told_by_the_walk_that_copies_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("base")).unwrap();
+        fs::write(dir.path().join("base/1"), b"12345").unwrap();
+        symlink("nowhere", dir.path().join("base/linked")).unwrap();
+        let told = Arc::new(AtomicUsize::new(0));
+        let subscriber = tracing_subscriber::registry().with(Count(Arc::clone(&told)));
+        tracing::subscriber::with_default(subscriber, || {
+            let survey = Survey::of(dir.path(), WalkRules::default()).unwrap();
+            assert_eq!((survey.bytes, survey.largest_file), (5, 5));
+            assert_eq!(told.load(Ordering::Relaxed), 0);
+            assert!(walk(dir.path(), &survey.rules).unwrap().all(|found| found.is_ok()));
+        });
+        assert_eq!(told.load(Ordering::Relaxed), 1);
+    }
+}
