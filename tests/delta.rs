@@ -505,7 +505,7 @@ fn a_name_that_is_taken() {
     let refused = repository.push(&repository.tool, &source, &["--full"]).fails(1);
     refused
         .stderr_has(&format!("backup `{taken}` already exists"))
-        .stderr_has("hint: no server starts two backups in one segment");
+        .stderr_has("hint: if another backup of this server is running, let it end");
     assert_eq!(repository.stored(), before);
 }
 
