@@ -377,12 +377,15 @@ fn encryption_and_storage_class_are_sent_when_set() {
 /// Answers that let an object be put, uploaded in one part, looked at and read.
 fn stores_anything(request: &Request) -> Answer {
     let created = "<InitiateMultipartUploadResult><UploadId>u1</UploadId></InitiateMultipartUploadResult>";
-    let completed = "<CompleteMultipartUploadResult><ETag>\"tag-1\"</ETag></CompleteMultipartUploadResult>";
+    let part = Md5::digest(b"x");
+    let whole = hex::encode(Md5::digest(part));
+    let completed =
+        format!("<CompleteMultipartUploadResult><ETag>{whole}-1</ETag></CompleteMultipartUploadResult>");
     let time = ("Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT");
     match (request.method.as_str(), request.target.contains("uploadId=")) {
         ("POST", false) => ok(&[], created),
         ("POST", true) => ok(&[], completed),
-        _ => ok(&[("ETag", "\"tag\""), time], "x"),
+        _ => ok(&[("ETag", &format!("\"{}\"", hex::encode(part))), time], "x"),
     }
 }
 
@@ -731,7 +734,27 @@ fn only_the_service_can_say_that_an_object_is_missing() {
     assert_eq!(run(storage.head(&segment())).unwrap(), None);
     assert_eq!(run(storage.head(&segment())).unwrap(), None);
     let asked: Vec<_> = service.requests().iter().map(|request| request.method.clone()).collect();
+    assert_eq!(asked, ["HEAD", "GET", "HEAD", "GET"], "anybody may have said that");
+    let service = Service::start(|request| match request.method.as_str() {
+        "HEAD" => Answer::Http(404, vec![("x-amz-request-id", "1".to_owned())], vec![]),
+        _ => error(404, "NoSuchKey", "none"),
+    });
+    let storage = service.storage();
+    assert_eq!(run(storage.head(&segment())).unwrap(), None);
+    assert_eq!(run(storage.head(&segment())).unwrap(), None);
+    let asked: Vec<_> = service.requests().iter().map(|request| request.method.clone()).collect();
     assert_eq!(asked, ["HEAD", "GET", "HEAD"], "the bucket is asked for once");
+    // A proxy that has lost the service, after that.
+    let service =
+        Service::start(|request| match (request.method.as_str(), request.target.contains("lost")) {
+            ("HEAD", _) => Answer::Http(404, vec![("Server", "nginx".to_owned())], vec![]),
+            (_, true) => Answer::Http(404, vec![], b"<html>nginx</html>".to_vec()),
+            _ => error(404, "NoSuchKey", "none"),
+        });
+    let storage = service.storage();
+    assert_eq!(run(storage.head(&segment())).unwrap(), None);
+    let lost = Key::parse("wal_005/lost").unwrap();
+    assert_eq!(run(storage.head(&lost)).unwrap_err().kind(), ErrorKind::Protocol);
     for code in [401, 403] {
         let service = Service::start(move |_| Answer::Http(code, vec![], vec![]));
         assert_eq!(run(service.storage().head(&segment())).unwrap_err().kind(), ErrorKind::Refused);
@@ -824,9 +847,17 @@ fn complete(completing: Vec<Answer>, found: Option<String>) -> (Result<(), Error
 #[test]
 fn a_lost_answer_to_complete() {
     let (_, ours) = multipart();
-    let done = || ok(&[], "<CompleteMultipartUploadResult><ETag>x</ETag></CompleteMultipartUploadResult>");
+    let completed = |tag: &str| {
+        ok(&[], format!("<CompleteMultipartUploadResult><ETag>{tag}</ETag></CompleteMultipartUploadResult>"))
+    };
+    let done = || completed(&ours);
     let (result, asked) = complete(vec![done()], None);
     assert_eq!((result, asked), (Ok(()), vec!["POST".to_owned()]));
+    // A tag of another kind: the service is asked for the size, and it may not even have the object.
+    let (result, asked) = complete(vec![completed("x")], Some("\"x\"".to_owned()));
+    assert_eq!((result, asked), (Ok(()), vec!["POST".to_owned(), "HEAD".to_owned()]));
+    let (result, _) = complete(vec![completed("x"), completed("x"), completed("x")], None);
+    assert_eq!(result, Err(ErrorKind::Network));
     // It was done: the object is there, made of our parts.
     let (result, asked) = complete(vec![Answer::Close], Some(ours.clone()));
     assert_eq!((result, asked), (Ok(()), vec!["POST".to_owned(), "HEAD".to_owned()]));
@@ -930,7 +961,7 @@ fn a_put_over_a_slow_line_has_another_attempt() {
         let (connection, _) = listener.accept().unwrap();
         let mut reader = BufReader::new(connection);
         let request = receive(&mut reader).unwrap();
-        let answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        let answer = "HTTP/1.1 200 OK\r\nETag: \"tag\"\r\nContent-Length: 0\r\n\r\n";
         reader.get_mut().write_all(answer.as_bytes()).unwrap();
         request.body == sent
     });
@@ -990,7 +1021,7 @@ fn a_tag_of_another_kind_is_no_error() {
     let kms = ("x-amz-server-side-encryption", "aws:kms");
     let customer = ("x-amz-server-side-encryption-customer-algorithm", "AES256");
     let etag = ("ETag", "\"0123456789abcdef0123456789abcdef\"");
-    for answer in [ok(&[etag, kms], ""), ok(&[etag, customer], ""), stored(), ok(&[], "")] {
+    for answer in [ok(&[etag, kms], ""), ok(&[etag, customer], ""), stored()] {
         let service = Service::saying(vec![answer]);
         put_to(service.config()).unwrap();
         assert_eq!(service.requests().len(), 1);
@@ -999,6 +1030,19 @@ fn a_tag_of_another_kind_is_no_error() {
     let mut config = service.config();
     config.etag_check = EtagCheck::Off;
     put_to(config).unwrap();
+}
+
+/// Somebody in front of the service may say that all is well.
+#[test]
+fn a_put_without_a_tag_is_asked_for() {
+    let service = Service::start(|request| match request.method.as_str() {
+        "PUT" => ok(&[], ""),
+        "HEAD" => Answer::Http(404, vec![], vec![]),
+        _ => error(404, "NoSuchKey", "none"),
+    });
+    let error = put_to(service.config()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Network);
+    assert!(error.to_string().contains("does not have it"), "{error}");
 }
 
 /// Over https the body is not signed: where the tag says nothing, the service is asked for the size.

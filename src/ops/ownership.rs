@@ -65,6 +65,12 @@ pub enum OwnershipError {
         /// Who was about to store something.
         claimant: SystemIdentifier,
     },
+    /// The storage says that it has stored the record, and does not have it.
+    #[error("`{key}` was stored, as the storage says, but it is not there")]
+    NotStored {
+        /// The record.
+        key: Key,
+    },
     /// The record is there but cannot be read.
     #[error("cannot read `{key}`: {source}")]
     Record {
@@ -89,6 +95,11 @@ impl OwnershipError {
                 "each cluster needs a storage prefix of its own; if this one takes the place of the other, as after \
                  pg_upgrade, set SEAWALL_TAKE_OVER_FROM={owner}"
             )),
+            OwnershipError::NotStored { .. } => Some(
+                "something removes objects there, or answers in place of the storage: check the endpoint, and proxies in front \
+                 of it"
+                    .to_owned(),
+            ),
             OwnershipError::Record { .. } => {
                 Some("remove this object: the next push writes it anew, for its own cluster".to_owned())
             }
@@ -144,7 +155,7 @@ pub(super) async fn find(
         (_, None) => {
             let first = Owner { compressions: vec![ctx.compression.method()], ..of(claimant) };
             storage::put_new(ctx.storage.as_ref(), &key, first.to_json().into()).await?;
-            read(ctx, &key).await?.unwrap_or(first)
+            read(ctx, &key).await?.ok_or(OwnershipError::NotStored { key })?
         }
     };
     let configured = ctx.compression.method();

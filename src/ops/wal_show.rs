@@ -148,7 +148,7 @@ mod tests {
         let options = Options { backups: BackupLookup::Skip, segment_size: WalSegmentSize::DEFAULT };
         let shown = run(&context(&memory, &WalG), options).await.unwrap();
         let [shown] = &shown[..] else { panic!("{shown:?}") };
-        let last = 0xFFFF_FFFF_FE;
+        let last = 0x00FF_FFFF_FFFE;
         assert_eq!((shown.count, shown.range), (4, last));
         let [wide, narrow] = &shown.gaps[..] else { panic!("{:?}", shown.gaps) };
         assert_eq!(wide.count(), last - 6);

@@ -441,7 +441,7 @@ mod tests {
             [
                 (SegmentState::Lost, 4),
                 (SegmentState::Found, 1),
-                (SegmentState::Lost, 0xFFFF_FFFF_FC - 6),
+                (SegmentState::Lost, 0x00FF_FFFF_FFFC - 6),
                 (SegmentState::Uploading, 2),
             ]
         );

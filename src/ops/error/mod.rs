@@ -254,7 +254,7 @@ impl Error {
                 catalog::barman::Error::Info { .. } => Class::Integrity,
             },
             Error::Ownership(error) => match error {
-                OwnershipError::Storage(_) => Class::Storage,
+                OwnershipError::Storage(_) | OwnershipError::NotStored { .. } => Class::Storage,
                 OwnershipError::AnotherCluster { .. } | OwnershipError::Record { .. } => Class::Integrity,
             },
             Error::Content { source, .. } => match storage_error(source) {

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use md5::{Digest, Md5};
 
 use super::document::Whole;
-use super::{Place, modified};
+use super::{Head, Place, modified};
 use crate::storage::{DeleteReport, ErrorKind, Key, Lock, Result};
 
 /// Keys of one request; more are refused.
@@ -72,7 +72,7 @@ async fn delete_batch(place: &Place, keys: &[Key], report: &mut DeleteReport) ->
 /// What keeps an object from being deleted for good. The service tells whoever has the right to see it
 /// (`s3:GetObjectRetention`, `s3:GetObjectLegalHold`), and says nothing to others.
 pub(super) async fn lock(place: &Place, key: &Key) -> Result<Option<Lock>> {
-    let Some(answer) = place.head_object(key).await? else { return Ok(None) };
+    let Head::Found(answer) = place.head_object(key).await? else { return Ok(None) };
     let until = modified(answer.object_lock_retain_until_date());
     Ok(
         match (until.filter(|until| *until > jiff::Timestamp::now()), answer.object_lock_legal_hold_status())

@@ -217,7 +217,11 @@ impl Place {
 
     async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
         let call = self.call("head", Some(key));
-        let Some(answer) = self.head_object(key).await? else { return self.is_missing(key).await };
+        let answer = match self.head_object(key).await? {
+            Head::Found(answer) => answer,
+            Head::NotFound(Teller::Service) if self.bucket_seen.load(Ordering::Relaxed) => return Ok(None),
+            Head::NotFound(_) => return self.is_missing(key).await,
+        };
         self.saw_bucket();
         let size = answer.content_length().and_then(|size| u64::try_from(size).ok());
         let size = size.ok_or_else(|| call.error(ErrorKind::Protocol, "the answer has no Content-Length"))?;
@@ -227,22 +231,18 @@ impl Place {
         Ok(Some(ObjectMeta { key: key.clone(), size, modified, etag: etag(answer.e_tag()) }))
     }
 
-    /// The answer to a HEAD; `None` for one that says 404.
-    async fn head_object(&self, key: &Key) -> Result<Option<HeadObjectOutput>> {
+    async fn head_object(&self, key: &Key) -> Result<Head> {
         let request = self.client().await?.head_object().bucket(&self.config.bucket).key(self.full(key));
         match request.customize().interceptor(self.content_headers.clone()).send().await {
-            Ok(answer) => Ok(Some(answer)),
-            Err(error) if status(&error) == Some(404) => Ok(None),
+            Ok(answer) => Ok(Head::Found(Box::new(answer))),
+            Err(error) if status(&error) == Some(404) => Ok(Head::NotFound(Teller::of(&error))),
             Err(error) => Err(self.call("head", Some(key)).failed(error)),
         }
     }
 
-    /// A HEAD without success: `None` when the object is missing, an error when the bucket is. HEAD has no body to
-    /// tell them apart, so as long as nothing has shown that the bucket exists, a GET is asked.
+    /// Asks by a GET for what a HEAD has not found: `None` when the object is missing, an error when the bucket is, or when
+    /// somebody else has answered. HEAD has no body to tell them apart.
     async fn is_missing(&self, key: &Key) -> Result<Option<ObjectMeta>> {
-        if self.bucket_seen.load(Ordering::Relaxed) {
-            return Ok(None);
-        }
         match self.get_object(key, GetRange::FirstByte, None).await? {
             None => Ok(None),
             // It has appeared in between.
@@ -392,6 +392,32 @@ impl Place {
     }
 }
 
+/// The answer to a HEAD.
+enum Head {
+    Found(Box<HeadObjectOutput>),
+    NotFound(Teller),
+}
+
+/// Who has answered.
+enum Teller {
+    /// The service: its answers have the number of the request.
+    Service,
+    /// It may be a proxy, or another server.
+    Anybody,
+}
+
+impl Teller {
+    /// AWS and most services write `x-amz-request-id`, Swift also `x-trans-id`.
+    fn of<E>(error: &SdkError<E>) -> Teller {
+        let headers = error.raw_response().map(|raw| raw.headers());
+        let numbered = |name| headers.is_some_and(|headers| headers.contains_key(name));
+        match ["x-amz-request-id", "x-trans-id"].into_iter().any(numbered) {
+            true => Teller::Service,
+            false => Teller::Anybody,
+        }
+    }
+}
+
 /// Which bytes a get asks for.
 enum GetRange {
     From(u64),
@@ -439,7 +465,7 @@ impl Storage for S3 {
             part_bytes: config.part_bytes.clamp(MIN_PART_BYTES, MAX_PART_BYTES),
             max_parts: config.max_parts,
             delete_batch: config.delete_batch.clamp(1, delete::MAX_KEYS),
-            conditional_put: config.create_only != CreateOnly::Find,
+            conditional_put: config.create_only == CreateOnly::Put,
             shares_parts: true,
         }
     }

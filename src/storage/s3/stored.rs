@@ -3,12 +3,13 @@
 //! The ETag of a single put is the MD5 of what was stored, at nearly every service; not where the service encrypts with a
 //! key of the customer or of KMS, and not where it has 32 hexadecimal digits of another kind, which a setting says. Over
 //! http a service has checked the SHA-256 of the signature itself. What remains are such objects over https: TLS has
-//! protected them on the way, and the service is asked for their size.
+//! protected them on the way, and the service is asked for their size. So it is, and over http too, when an answer has no
+//! tag at all: it may be somebody else's.
 //!
 //! The MD5 takes 1.9 ms of CPU time for each MiB (the SHA-256 of a signature 0.7), on another thread while the body goes
 //! up. Parts are not compared: several services have tags of another kind for them (Cloudflare R2, Google). The service
-//! compares the tags that complete an upload with its own, and a backup asks for the sizes of all its tars before it
-//! writes its marker.
+//! compares the tags that complete an upload with its own. The tag of the whole is that of its parts, or else the service
+//! is asked for its size; and a backup asks for the sizes of all its tars before it writes its marker.
 
 use std::pin::Pin;
 
@@ -23,7 +24,7 @@ use super::{EtagCheck, Place};
 use crate::storage::{ErrorKind, Key, Result};
 
 /// What to do when a service has stored something else.
-const HINT: &str = "the service, or a proxy in front of it, spoiled the object; if its ETags are no MD5, set \
+pub(super) const HINT: &str = "the service, or a proxy in front of it, spoiled the object; if its ETags are no MD5, set \
                     SEAWALL_S3_CHECK_ETAG=false";
 
 /// What was sent in a put.
@@ -57,7 +58,8 @@ impl Sent {
                 ))),
             };
         }
-        if place.config.scheme() == Scheme::Http {
+        // Whoever gives it a tag has it.
+        if place.config.scheme() == Scheme::Http && answer.e_tag().is_some() {
             return Ok(());
         }
         match place.head(key).await? {

@@ -11,6 +11,7 @@ use futures_util::future::BoxFuture;
 use md5::{Digest, Md5};
 
 use super::body::{Payload, Signed};
+use super::stored::HINT;
 use super::{Checksums, Place, checksum, etag, protocol, status};
 use crate::storage::{
     ETag, ErrorKind, Key, Part, PartReceipt, PutMode, PutOutcome, Result, RetryAdvice, Upload,
@@ -118,7 +119,10 @@ impl S3Upload {
             .multipart_upload(parts)
             .set_if_none_match((mode == PutMode::CreateOnly).then(|| "*".to_owned()));
         match request.customize().interceptor(place.content_headers.clone()).send().await {
-            Ok(_) => Ok(PutOutcome::Stored),
+            Ok(answer) => {
+                self.confirm(receipts, etag(answer.e_tag()).as_ref()).await?;
+                Ok(PutOutcome::Stored)
+            }
             Err(error) if mode == PutMode::CreateOnly && status(&error) == Some(412) => {
                 Ok(PutOutcome::AlreadyExists)
             }
@@ -126,13 +130,34 @@ impl S3Upload {
         }
     }
 
+    /// Makes sure that the object is there, whose tag the answer says, where it is of the usual kind.
+    async fn confirm(&self, receipts: &[PartReceipt], answered: Option<&ETag>) -> Result<()> {
+        let answered = answered.map(|tag| tag.0.trim_matches('"'));
+        if answered.is_some() && answered == multipart_tag(receipts).as_deref() {
+            return Ok(());
+        }
+        let call = self.place.call("complete", Some(&self.key));
+        let other = |detail: String| Err(call.error(ErrorKind::Network, detail).with_hint(HINT));
+        match self.place.head(&self.key).await? {
+            Some(found) if found.size == self.bytes(receipts) => Ok(()),
+            Some(found) => {
+                let sent = self.bytes(receipts);
+                other(format!("the service stored {} bytes, {sent} were sent", found.size))
+            }
+            None => other("the service says that it was stored, and does not have it".to_owned()),
+        }
+    }
+
+    /// How many bytes these parts have.
+    fn bytes(&self, receipts: &[PartReceipt]) -> u64 {
+        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        receipts.iter().filter_map(|receipt| parts.get(&receipt.number)).map(|sent| sent.bytes).sum()
+    }
+
     /// Whether `found`, of an object of `size` bytes, is the tag of one made of these parts. Services that encrypt
     /// have tags of their own; then the number of parts and the size must do.
     fn is_ours(&self, receipts: &[PartReceipt], found: Option<&ETag>, size: u64) -> bool {
-        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        let expected: u64 =
-            receipts.iter().filter_map(|receipt| parts.get(&receipt.number)).map(|sent| sent.bytes).sum();
-        let Some(found) = found.filter(|_| expected == size) else { return false };
+        let Some(found) = found.filter(|_| self.bytes(receipts) == size) else { return false };
         let found = found.0.trim_matches('"');
         match multipart_tag(receipts) {
             Some(tag) if is_multipart_md5(found) => found == tag,

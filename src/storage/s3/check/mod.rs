@@ -406,7 +406,7 @@ impl S3Check {
         }
         // CRC32 of something else.
         let wrong = ("x-amz-checksum-crc32".to_owned(), "AAAAAA==".to_owned());
-        match put(&|config| config.headers.push(wrong.clone())).await {
+        match put(&|config| config.headers.0.push(wrong.clone())).await {
             Ok(_) => Row::new(Ability::Checksum, Verdict::Without, "accepted, but not compared"),
             Err(_) => Row::new(Ability::Checksum, Verdict::Works, "CRC32; a wrong one is refused"),
         }
