@@ -25,6 +25,11 @@ use super::{
 /// The oldest server that is supported.
 const OLDEST: PgVersion = PgVersion::new(130_000);
 
+/// How long a server that is busy may take for what takes no time on one that is not.
+const BUSY: Duration = Duration::from_secs(60);
+/// How long one may take to write out what it has to for the end of a backup.
+const SLOW: Duration = Duration::from_secs(600);
+
 /// A connection to a server, and the task that drives it. Dropping it closes the connection.
 #[derive(Debug)]
 pub struct Session {
@@ -117,7 +122,8 @@ impl Session {
     /// Asks the server for a sign of life. Fails with [`Error::Lost`] if the connection is; a server that is busy may
     /// take its time.
     pub async fn check_alive(&self) -> Result<(), Error> {
-        self.execute("check connection", "").await
+        let action = "check connection";
+        self.in_time(action, self.patience.map(|patience| patience.max(BUSY)), self.execute(action, "")).await
     }
 
     /// Ends the session in order.
@@ -214,7 +220,7 @@ impl Session {
     /// Ends the current segment, so that it is archived; returns where it ended. Fails on a standby.
     pub async fn switch_wal(&self) -> Result<Lsn, Error> {
         let action = "switch WAL segment";
-        let row = self.row(action, "SELECT pg_switch_wal()::text", &[]).await?;
+        let row = self.soon(action, self.row(action, "SELECT pg_switch_wal()::text", &[])).await?;
         self.parsed(action, &row, 0)
     }
 
@@ -225,7 +231,7 @@ impl Session {
     pub async fn try_lock_backup(&self, segment: SegmentName) -> Result<bool, Error> {
         let action = "lock the name of the backup";
         let sql = "SELECT pg_try_advisory_lock(hashtext('seawall backup'), hashtext($1))";
-        let row = self.row(action, sql, &[&segment.to_string()]).await?;
+        let row = self.soon(action, self.row(action, sql, &[&segment.to_string()])).await?;
         self.get(action, &row, 0)
     }
 
@@ -259,14 +265,18 @@ impl Session {
         let action = "stop backup";
         let milliseconds = statement_timeout.as_millis().min(i32::MAX.unsigned_abs().into());
         self.execute(action, &format!("SET statement_timeout = {milliseconds}")).await?;
-        let stopped = self.stop(true).await?;
+        // A server that does not even cancel the statement is lost.
+        let limit =
+            self.patience.filter(|_| milliseconds > 0).map(|patience| patience.max(BUSY) + statement_timeout);
+        let stopped = self.in_time(action, limit, self.stop(true)).await?;
         self.execute(action, "SET statement_timeout = 0").await?;
         Ok(stopped)
     }
 
     /// Ends the backup and waits for nothing: the WAL it needs may not be archived yet.
     pub async fn stop_backup_at_once(&self) -> Result<StoppedBackup, Error> {
-        self.stop(false).await
+        let limit = self.patience.map(|patience| patience.max(SLOW));
+        self.in_time("stop backup", limit, self.stop(false)).await
     }
 
     async fn stop(&self, wait_for_archive: bool) -> Result<StoppedBackup, Error> {
@@ -287,7 +297,7 @@ impl Session {
     pub async fn archiver(&self) -> Result<ArchiverState, Error> {
         let action = "ask for the archiver";
         let sql = "SELECT archived_count, last_archived_wal FROM pg_stat_archiver";
-        let row = self.row(action, sql, &[]).await?;
+        let row = self.soon(action, self.row(action, sql, &[])).await?;
         let last: Option<String> = self.get(action, &row, 1)?;
         Ok(ArchiverState {
             archived: self.get(action, &row, 0)?,
@@ -298,7 +308,8 @@ impl Session {
     /// Writes a named restore point into WAL. Fails on a standby.
     pub async fn create_restore_point(&self, name: &str) -> Result<(), Error> {
         let action = "create restore point";
-        self.row(action, "SELECT pg_create_restore_point($1)::text", &[&name]).await.map(drop)
+        let sql = "SELECT pg_create_restore_point($1)::text";
+        self.soon(action, self.row(action, sql, &[&name])).await.map(drop)
     }
 
     /// Rows of a query; `action` is what it is for, in messages.
@@ -327,8 +338,18 @@ impl Session {
         action: &'static str,
         question: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
+        self.in_time(action, self.patience, question).await
+    }
+
+    /// The answer to `question`; a server that does not give it in time counts as lost.
+    async fn in_time<T>(
+        &self,
+        action: &'static str,
+        limit: Option<Duration>,
+        question: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
         let lost = |reason| Err(Error::Lost { action, server: self.server.clone(), reason });
-        within(self.patience, question).await.unwrap_or_else(lost)
+        within(limit, question).await.unwrap_or_else(lost)
     }
 
     async fn execute(&self, action: &'static str, sql: &str) -> Result<(), Error> {
