@@ -67,7 +67,7 @@ pub enum Fault {
     CutBody(usize),
     /// No answer ever comes.
     Hang,
-    /// A `get` that does not see the object: it comes before the one that writes it. Elsewhere nothing.
+    /// A `get` or a `head` that does not see the object: it comes before the one that writes it. Elsewhere nothing.
     TooEarly,
 }
 
@@ -261,9 +261,12 @@ impl Storage for Memory {
     }
 
     fn head<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<ObjectMeta>>> {
-        self.call(Operation::Head, Some(key), |state| {
-            Ok(state.objects.get(key).map(|object| object.meta(key)))
-        })
+        async move {
+            let fault = self.state().fault(Operation::Head);
+            let find = |state: &mut State| Ok(state.objects.get(key).map(|object| object.meta(key)));
+            let meta = self.run(Operation::Head, Some(key), fault, find).await?;
+            Ok(meta.filter(|_| fault != Some(Fault::TooEarly)))
+        }
         .boxed()
     }
 

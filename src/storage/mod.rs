@@ -285,7 +285,7 @@ pub struct Limits {
     pub max_parts: u32,
     /// Keys of one delete request.
     pub delete_batch: usize,
-    /// Whether [`PutMode::CreateOnly`] is known to work.
+    /// Whether [`PutMode::CreateOnly`] is known to work, and takes no more requests than a put.
     pub conditional_put: bool,
     /// Whether the parts of an upload that is listed as unfinished may be those of the finished object, so that removing it
     /// destroys that: OpenStack Swift joins parts by a list of them, and may end before it has closed the upload

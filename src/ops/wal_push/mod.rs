@@ -380,8 +380,15 @@ impl<'a> Pusher<'a> {
         overwrite: Overwrite,
         claimant: Option<Claimant>,
     ) -> Result<u64, Error> {
-        // For a segment that would be dear: where the condition is refused, its whole body was sent in vain.
-        let mode = if file.is_history() { PutMode::CreateOnly } else { PutMode::Overwrite };
+        // Whoever looks first may still be overtaken by another one that looked as well. But where the condition is refused,
+        // the whole body of a segment was sent in vain, and where it takes an upload, there are three requests for one.
+        let only_new = match overwrite {
+            _ if file.is_history() => true,
+            Overwrite::Prevent => true,
+            Overwrite::PreventByName => self.ctx.storage.limits().conditional_put,
+            Overwrite::Allow => false,
+        };
+        let mode = if only_new { PutMode::CreateOnly } else { PutMode::Overwrite };
         let local = File::open(&file.path).map_err(Error::file("open", &file.path))?;
         // io::copy takes the reader's buffer, and would take one of 8 KiB.
         let mut local = BufReader::with_capacity(READ_BYTES, local);
