@@ -6,7 +6,7 @@
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use crate::catalog::{self, DOCUMENTS_AT_ONCE};
-use crate::layout::walg::{Backup, BackupName};
+use crate::layout::walg::{Backup, BackupName, names};
 
 use super::backup_choice::{BackupChoice, choose};
 use super::error::RequestError;
@@ -73,7 +73,21 @@ pub(super) async fn mark_all(
         mark(ctx, backup, as_what).await?;
         changed.push(backup.name);
     }
+    if as_what == Mark::Permanent {
+        check_left(ctx, backups).await?;
+    }
     Ok(changed)
+}
+
+/// A deletion that was under way may not have seen the marks.
+async fn check_left(ctx: &Context, backups: &[Backup]) -> Result<(), Error> {
+    for backup in backups {
+        if ctx.storage.head(&names::sentinel_key(backup.name)).await?.is_none() {
+            let location = ctx.storage.location().clone();
+            return Err(catalog::walg::Error::NoSuchBackup { name: backup.name, location }.into());
+        }
+    }
+    Ok(())
 }
 
 /// Refuses when a permanent delta builds on the backup.

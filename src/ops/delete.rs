@@ -106,7 +106,9 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Deletion, Error> {
         Some(plan) => {
             tell(plan);
             if options.mode == Mode::Confirmed {
-                execute(ctx, plan, &mut removal).await?;
+                // What is to go whatever it is may also have changed.
+                let backups = (!reads_nothing(&policy)).then_some(&backups[..]);
+                execute(ctx, plan, backups, &mut removal).await?;
             }
             conclude(plan, options.mode, &removal);
         }
@@ -140,7 +142,7 @@ async fn describe_all(
     entries: Vec<BackupEntry>,
     policy: &Policy,
 ) -> Result<Vec<BackupFacts>, Error> {
-    let documents = !matches!(policy, Policy::Everything { force: true });
+    let documents = !reads_nothing(policy);
     stream::iter(entries)
         .map(async |entry| match documents {
             true => describe(storage, entry).await,
@@ -149,6 +151,11 @@ async fn describe_all(
         .buffered(DOCUMENTS_AT_ONCE)
         .try_collect()
         .await
+}
+
+/// Whether everything goes, whatever it is.
+fn reads_nothing(policy: &Policy) -> bool {
+    matches!(policy, Policy::Everything { force: true })
 }
 
 async fn describe(storage: &dyn Storage, entry: BackupEntry) -> Result<BackupFacts, Error> {
@@ -260,11 +267,19 @@ fn conclude(plan: &DeletePlan, mode: Mode, removal: &Removal) {
     }
 }
 
-/// Deletes in the plan's order. A sentinel that stays keeps its backup whole: then only sentinels were deleted.
-async fn execute(ctx: &Context, plan: &DeletePlan, removal: &mut Removal) -> Result<(), Error> {
+/// Deletes in the plan's order, unless it differs by now from what `backups` were when the plan was made. A sentinel that stays keeps its backup whole: then only sentinels were deleted.
+async fn execute(
+    ctx: &Context,
+    plan: &DeletePlan,
+    backups: Option<&[BackupFacts]>,
+    removal: &mut Removal,
+) -> Result<(), Error> {
     let count = u64::try_from(plan.objects().count()).unwrap_or(u64::MAX);
     ctx.progress.expect_pieces(count);
     for group in &plan.sentinels {
+        if let Some(backups) = backups {
+            check_unchanged(ctx, plan, backups).await?;
+        }
         removal.delete(ctx, group).await?;
         if !removal.is_complete() {
             return Ok(());
@@ -281,6 +296,29 @@ async fn execute(ctx: &Context, plan: &DeletePlan, removal: &mut Removal) -> Res
     removal.delete(ctx, &plan.wal).await
 }
 
+/// Refuses a plan that was overtaken: somebody has marked a backup that goes, or taken a delta, which may build on one.
+async fn check_unchanged(ctx: &Context, plan: &DeletePlan, backups: &[BackupFacts]) -> Result<(), Error> {
+    let storage = ctx.storage.as_ref();
+    let is_known = |name: BackupName| backups.iter().any(|facts| facts.name == name);
+    let now = catalog::walg::list(storage).await?;
+    if let Some(new) = now.iter().find(|entry| entry.name.is_delta() && !is_known(entry.name)) {
+        return Err(RequestError::NewDelta { name: new.name }.into());
+    }
+    let goes = |facts: &&BackupFacts| plan.backups.contains(&facts.name) && !facts.is_permanent;
+    let marked = stream::iter(backups.iter().filter(goes))
+        .map(async |facts| {
+            let metadata = catalog::walg::metadata(storage, facts.name).await?;
+            Ok::<_, Error>(metadata.is_some_and(|metadata| metadata.is_permanent).then_some(facts.name))
+        })
+        .buffered(DOCUMENTS_AT_ONCE)
+        .try_collect::<Vec<_>>()
+        .await?;
+    match marked.into_iter().flatten().next() {
+        Some(name) => Err(RequestError::MarkedMeanwhile { name }.into()),
+        None => Ok(()),
+    }
+}
+
 /// Deletes `data`; the folders that still hold something keep their `metadata.json`, by which the next run knows
 /// them.
 async fn folders_with_failures(
@@ -292,4 +330,63 @@ async fn folders_with_failures(
     removal.delete(ctx, data).await?;
     let failed = removal.failed.iter().skip(before);
     Ok(failed.filter_map(|(key, _)| names::backup_of_object(key)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::walg::WalG;
+    use crate::ops::backup_mark::{self, Mark};
+    use crate::ops::context;
+    use crate::storage::memory::{Memory, Operation};
+
+    const FULL: &str = "base_000000010000000000000002";
+    const LATER: &str = "base_000000010000000000000004";
+    const DELTA: &str = "base_000000010000000000000006_D_000000010000000000000002";
+
+    fn store(memory: &Memory, backup: &str, delta: &str) {
+        let sentinel = format!(r#"{{"LSN":1,"PgVersion":150000,"FinishLSN":2{delta}}}"#);
+        let key = format!("basebackups_005/{backup}_backup_stop_sentinel.json");
+        memory.set(&Key::parse(&key).unwrap(), sentinel);
+    }
+
+    async fn planned(ctx: &Context) -> (DeletePlan, Vec<BackupFacts>) {
+        let storage = ctx.storage.as_ref();
+        let policy = Policy::Target { backup: FULL.parse().unwrap(), family: Family::Descendants };
+        let entries = catalog::walg::list(storage).await.unwrap();
+        let backups = describe_all(storage, entries, &policy).await.unwrap();
+        let full = FULL.parse().unwrap();
+        let sentinels = vec![vec![names::sentinel_key(full)]];
+        let plan = DeletePlan { backups: vec![full], sentinels, ..DeletePlan::default() };
+        (plan, backups)
+    }
+
+    /// Between the plan and the deletion somebody marks a backup that goes, or takes a delta that builds on it.
+    #[tokio::test]
+    async fn what_changes_meanwhile_stays() {
+        let memory = Memory::new();
+        store(&memory, FULL, "");
+        store(&memory, LATER, "");
+        let ctx = context(&memory, &WalG);
+        let (plan, backups) = planned(&ctx).await;
+        check_unchanged(&ctx, &plan, &backups).await.unwrap();
+        // A full backup builds on nothing.
+        store(&memory, "base_000000010000000000000008", "");
+        check_unchanged(&ctx, &plan, &backups).await.unwrap();
+
+        let parent = format!(r#","DeltaLSN":1,"DeltaFrom":"{FULL}","DeltaFullName":"{FULL}","DeltaCount":1"#);
+        store(&memory, DELTA, &parent);
+        let error = check_unchanged(&ctx, &plan, &backups).await.unwrap_err();
+        assert!(error.to_string().contains(DELTA), "{error}");
+        ctx.storage.delete(&[names::sentinel_key(DELTA.parse().unwrap())]).await.unwrap();
+        check_unchanged(&ctx, &plan, &backups).await.unwrap();
+
+        let full = catalog::walg::chain(&memory, FULL.parse().unwrap()).await.unwrap();
+        backup_mark::mark_all(&ctx, &full, Mark::Permanent).await.unwrap();
+        let error = check_unchanged(&ctx, &plan, &backups).await.unwrap_err();
+        assert!(error.to_string().contains("marked as permanent"), "{error}");
+        let mut removal = Removal::default();
+        execute(&ctx, &plan, Some(&backups), &mut removal).await.unwrap_err();
+        assert_eq!((removal.deleted, memory.calls(Operation::Delete)), (0, 1), "but for the delta's own");
+    }
 }

@@ -96,6 +96,20 @@ pub enum RequestError {
         /// What it builds on.
         parent: BackupName,
     },
+    /// A backup that was to be deleted has been marked since it was looked at.
+    #[error(
+        "backup `{name}` was marked as permanent while its deletion was planned; no backup is deleted any more"
+    )]
+    MarkedMeanwhile {
+        /// The backup.
+        name: BackupName,
+    },
+    /// A delta is there that was not when the deletion was planned.
+    #[error("delta backup `{name}` was taken while a deletion was planned; no backup is deleted any more")]
+    NewDelta {
+        /// The delta.
+        name: BackupName,
+    },
     /// A backup was deleted before it was complete.
     #[error("backup `{0}` cannot be completed: somebody deleted it meanwhile")]
     DeletedMeanwhile(Name),
@@ -227,6 +241,9 @@ impl RequestError {
             RequestError::Locked { .. } => Some(
                 "nothing of it was deleted; without --check-object-lock it is hidden, and its objects stay until the lock ends",
             ),
+            RequestError::MarkedMeanwhile { .. } | RequestError::NewDelta { .. } => {
+                Some("run the same command again: it plans anew")
+            }
             RequestError::PermanentChild { .. } => Some("mark the delta as impermanent first"),
             RequestError::BackupExists(_, by) | RequestError::BackupRunning(_, by) => Some(by.hint()),
             RequestError::OtherClusterAhead { .. } => Some(
