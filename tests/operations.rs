@@ -188,6 +188,26 @@ fn wal_push() {
     }
 }
 
+/// Two servers look at the same time, and find nothing: one of them stores the segment, and the other is refused.
+#[test]
+fn wal_push_that_is_overtaken() {
+    let directory = tempfile::tempdir().unwrap();
+    pg_wal(directory.path());
+    let key = names::wal_key(SEGMENT, Method::Lz4);
+    for (other, expected) in [(content(1000), true), (content(999), false)] {
+        let memory = Memory::new();
+        let stored = encoded(&other, Compression::default(), &Cipher::None);
+        memory.set(&key, stored.clone());
+        memory.fail(Operation::Head, 1, Fault::TooEarly);
+        let mut options = push_options(Overwrite::PreventByName);
+        options.files_at_most = 1;
+        let path = directory.path().join(SEGMENT);
+        let pushed = on_one_thread(wal_push::run(&context(&memory), &path, options));
+        assert_eq!(pushed.is_ok(), expected, "{pushed:?}");
+        assert_eq!(memory.content(&key).unwrap(), stored);
+    }
+}
+
 /// A wrong key, a damaged or an unreachable object in place of the one to compare with: not "other content".
 #[test]
 fn wal_push_that_cannot_compare() {
@@ -472,10 +492,17 @@ fn backup_push() {
     let clean = Memory::new();
     push_backup(&clean, &cluster, &never).unwrap();
     assert_eq!(assert_whole_or_nothing(&clean, "clean"), 1);
+    let marker = format!("Put {} ", clean.calls(Operation::Put));
     each_step(&clean, &FAULTS, |schedule, case| {
         let memory = Memory::new();
         schedule(&memory);
         let pushed = push_backup(&memory, &cluster, &never);
+        if pushed.is_err() && case.starts_with(&marker) {
+            // The write of the marker may still come to the storage, and must find everything there.
+            assert!(memory.keys().iter().any(|key| key.as_str().contains("pg_control")), "{case}");
+            assert!(on_one_thread(catalog::walg::list(&copy_of(&memory))).unwrap().is_empty(), "{case}");
+            return;
+        }
         assert_eq!(assert_whole_or_nothing(&memory, case), usize::from(pushed.is_ok()), "{case}");
         if let Err(error) = pushed {
             assert_eq!(error.class(), Class::Storage, "{case}: {error}");
@@ -488,6 +515,43 @@ fn backup_push() {
     std::os::unix::net::UnixListener::bind(cluster.data().join("base/9/1")).unwrap();
     push_backup(&memory, &cluster, &never).unwrap();
     assert_eq!(assert_whole_or_nothing(&memory, "a socket is left out"), 1);
+}
+
+/// Another server takes the backup of this name, which ours has begun.
+#[test]
+fn backup_push_whose_name_is_taken() {
+    let postgres = require!(Postgres::version(15));
+    let scratch = Scratch::new();
+    let mut cluster = Cluster::create(&scratch, &postgres, "data", &[]);
+    cluster.start();
+    let memory = Memory::new();
+    // The last look whose the name is comes right before the documents, and by then all tars are there.
+    let clean = Memory::new();
+    push_backup(&clean, &cluster, &CancellationToken::new()).unwrap();
+    assert!(clean.keys().iter().all(|key| !key.as_str().contains("running")), "{:?}", clean.keys());
+    let taker = std::thread::spawn({
+        let memory = memory.clone();
+        move || {
+            let begin = std::time::Instant::now();
+            loop {
+                let claim =
+                    memory.keys().into_iter().find(|key| key.as_str().ends_with("seawall_running.json"));
+                if let Some(claim) = claim {
+                    memory.set(&claim, "another's");
+                    return;
+                }
+                assert!(begin.elapsed() < LIMIT, "no claim");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    });
+    let pushed = push_backup(&memory, &cluster, &CancellationToken::new());
+    taker.join().unwrap();
+    let error = pushed.unwrap_err();
+    assert!(error.to_string().contains("another backup-push"), "{error}");
+    let tars = memory.keys().iter().filter(|key| key.as_str().contains("tar_partitions")).count();
+    assert!(on_one_thread(catalog::walg::list(&copy_of(&memory))).unwrap().is_empty());
+    assert!(tars == 0 || tars > 1, "the other's tars are left alone: {tars}");
 }
 
 /// A delta is taken, or nothing: a parent that cannot be read is no reason for a full backup.

@@ -5,23 +5,33 @@ pub mod walg;
 
 use crate::layout::new_backup::Document;
 use crate::layout::{Entry, Layout};
-use crate::storage::{self, Depth, Key, PutMode, Storage};
+use crate::storage::{self, Depth, Key, PutMode, RetryAdvice, Storage};
 
 /// Documents of backups that are read at a time.
 pub const DOCUMENTS_AT_ONCE: usize = 8;
+
+/// Why a backup was not made to exist.
+#[derive(Debug)]
+pub struct NotCommitted {
+    /// What failed.
+    pub error: storage::Error,
+    /// Whether the write of the marker had no answer, so that it may still come to the storage.
+    pub may_come: bool,
+}
 
 /// Makes a backup exist: writes its documents in their order, its marker last. Durable on return.
 ///
 /// Every tar must have been stored before. When the marker's own write fails, its answer may be what was lost: the
 /// backup exists if the marker is found there as it was written.
-pub async fn commit(storage: &dyn Storage, documents: Vec<Document>) -> storage::Result<()> {
+pub async fn commit(storage: &dyn Storage, documents: Vec<Document>) -> Result<(), NotCommitted> {
     let last = documents.len();
     for (number, Document { key, body }) in (1..).zip(documents) {
         if let Err(error) = storage.put(&key, body.clone(), PutMode::Overwrite).await {
             let is_there = number == last
                 && matches!(storage::get_bytes(storage, &key).await, Ok(Some((_, stored))) if stored == body);
             if !is_there {
-                return Err(error);
+                let may_come = number == last && error.retry() != RetryAdvice::Never;
+                return Err(NotCommitted { error, may_come });
             }
         }
     }

@@ -28,6 +28,11 @@ pub trait NewBackup: fmt::Debug + Send + Sync {
     /// The object that makes it exist.
     fn marker(&self) -> Key;
 
+    /// The object that says, while the backup is being taken, whose it is. wal-g and barman-cloud pass over it.
+    fn claim(&self) -> Key {
+        super::keys::key(format!("{}seawall_running.json", self.folder()))
+    }
+
     /// Whether a marker with this content says that the backup is complete.
     fn is_complete(&self, marker: &[u8]) -> bool;
 

@@ -1,11 +1,14 @@
-//! Removes what a backup that failed has stored.
+//! Makes a backup exist, and removes what one that failed has stored.
 
 use std::time::Duration;
 
 use crate::catalog;
 use crate::layout::NewBackup;
+use crate::layout::new_backup::Document;
 use crate::ops::{Context, Error};
 use crate::storage::{self, Depth, Storage};
+
+use super::claim::Claim;
 
 /// Time for removing what a failed backup had stored.
 const CLEAN_UP_DEADLINE: Duration = Duration::from_secs(30);
@@ -15,12 +18,28 @@ const CLEAN_UP_DEADLINE_WHEN_CANCELLED: Duration = Duration::from_secs(4);
 
 /// Deletes what a backup that failed has stored, and says in the repository that it failed where the layout keeps that.
 /// What stays is found by `delete garbage`.
-pub(super) async fn remove_leftovers(ctx: &Context, backup: &dyn NewBackup, reason: &Error) {
+///
+/// Nothing where the backup's name is another's by now.
+pub(super) async fn remove_leftovers(
+    ctx: &Context,
+    backup: &dyn NewBackup,
+    claim: Option<&Claim>,
+    reason: &Error,
+) {
     let deadline = match ctx.cancel.is_cancelled() {
         true => CLEAN_UP_DEADLINE_WHEN_CANCELLED,
         false => CLEAN_UP_DEADLINE,
     };
     let removed = tokio::time::timeout(deadline, async {
+        if let Some(claim) = claim
+            && !claim.holds(ctx).await?
+        {
+            tracing::warn!(
+                "another backup-push has taken the name {}, so nothing of it is removed",
+                backup.name()
+            );
+            return Ok(());
+        }
         // The answer to the marker's write may be what was lost: every object of a complete backup is needed.
         match storage::get_bytes(ctx.storage.as_ref(), &backup.marker()).await? {
             Some((_, marker)) if backup.is_complete(&marker) => Ok(()),
@@ -43,7 +62,7 @@ pub(super) async fn remove_leftovers(ctx: &Context, backup: &dyn NewBackup, reas
 async fn remove_stored(ctx: &Context, backup: &dyn NewBackup, reason: &Error) -> Result<(), Error> {
     let storage: &dyn Storage = ctx.storage.as_ref();
     if let Some(failure) = backup.failure(&reason.to_string()) {
-        catalog::commit(storage, vec![failure]).await?;
+        catalog::commit(storage, vec![failure]).await.map_err(|failed| failed.error)?;
     }
     let marker = backup.marker();
     let listing = storage::list_all(storage, &backup.folder(), Depth::All).await?;
@@ -53,4 +72,26 @@ async fn remove_stored(ctx: &Context, backup: &dyn NewBackup, reason: &Error) ->
         None => Ok(()),
         Some((_, error)) => Err(error.into()),
     }
+}
+
+/// Makes the backup exist, durably on return; on failure removes what it has stored. But not when the write of its marker
+/// had no answer: it may come to the storage yet, and would name data that is gone.
+pub(super) async fn commit(
+    ctx: &Context,
+    backup: &dyn NewBackup,
+    claim: Option<&Claim>,
+    documents: Vec<Document>,
+) -> Result<(), Error> {
+    let Err(failed) = catalog::commit(ctx.storage.as_ref(), documents).await else { return Ok(()) };
+    let error = Error::from(failed.error);
+    if !failed.may_come {
+        remove_leftovers(ctx, backup, claim, &error).await;
+    } else {
+        tracing::warn!(
+            "whether backup {} exists is not known, so nothing of it is removed; if it is not listed later, \
+             `delete garbage` will",
+            backup.name()
+        );
+    }
+    Err(error)
 }

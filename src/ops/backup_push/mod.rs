@@ -15,6 +15,7 @@
 //! deleted (`leftovers`).
 
 mod archived_wal;
+mod claim;
 mod confirm;
 mod delta;
 mod delta_file;
@@ -45,9 +46,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::catalog;
-use crate::layout::new_backup::{Beginning, Taken};
+use crate::layout::new_backup::{Beginning, Document, Taken};
 use crate::layout::walg::files_metadata::{DatabaseDescription, RelationDescription};
-use crate::layout::walg::{DeltaOrigin, FilesMetadata};
+use crate::layout::walg::{DeltaOrigin, FilesMetadata, names};
 use crate::layout::{Name, NewBackup};
 use crate::pg::data_dir::WalkRules;
 use crate::pg::relations::{self, DatabaseRelations};
@@ -61,6 +62,7 @@ use super::error::RequestError;
 use super::ownership::{self, Claimant};
 use super::{Context, Error, control_file};
 
+use claim::Claim;
 use delta::Delta;
 use job::Packed;
 use leftovers::remove_leftovers;
@@ -129,15 +131,28 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Name, Error> {
     if !other.objects.is_empty() {
         return Err(RequestError::BackupRunning(name, named_by).into());
     }
+    let claim = ctx.until_cancelled(Claim::make(ctx, backup.as_ref(), &beginning)).await?;
+    let Some(claim) = claim else { return Err(RequestError::BackupRunning(name, named_by).into()) };
     tracing::info!("Started backup with name {name} at LSN {}", beginning.started.lsn);
 
     let taker = Taker { ctx, options: &options, session: &session, beginning: &beginning, backup, origin };
-    let taken = taker.take(survey, verify, delta).await;
+    let taken = async {
+        let taken = taker.take(survey, verify, delta).await?;
+        match claim.holds(ctx).await? {
+            true => Ok(taken),
+            false => Err(RequestError::BackupRunning(name.clone(), named_by).into()),
+        }
+    };
+    let taken: Result<_, Error> = taken.await;
     if let Err(error) = &taken {
         // The session ends with this function, and with it the backup on the server.
-        remove_leftovers(ctx, taker.backup.as_ref(), error).await;
+        remove_leftovers(ctx, taker.backup.as_ref(), Some(&claim), error).await;
     }
-    let stop = taken?;
+    let (documents, stop) = taken?;
+    leftovers::commit(ctx, taker.backup.as_ref(), Some(&claim), documents).await?;
+    claim.release(ctx).await;
+    tracing::info!("Wrote backup with name {name}");
+    taker.check_parent_is_left().await?;
     // The server is not needed any more, and the wait may be long.
     drop(session);
     if options.wal_witness == WalWitness::Archive && !options.wal_timeout.is_zero() {
@@ -195,11 +210,17 @@ struct Taker<'a> {
 }
 
 impl Taker<'_> {
-    /// Takes it; where it is consistent.
-    async fn take(&self, survey: Survey, verify: VerifyPages, delta: Option<Delta>) -> Result<Lsn, Error> {
+    /// Stores its data; the documents that make it exist, and where it is consistent.
+    async fn take(
+        &self,
+        survey: Survey,
+        verify: VerifyPages,
+        delta: Option<Delta>,
+    ) -> Result<(Vec<Document>, Lsn), Error> {
         let storage = self.ctx.storage.as_ref();
         if let Some(opening) = self.backup.opening() {
-            self.ctx.until_cancelled(catalog::commit(storage, vec![opening])).await?;
+            let opened = catalog::commit(storage, vec![opening]);
+            self.ctx.until_cancelled(async { opened.await.map_err(|failed| failed.error) }).await?;
         }
         let stop = self.ctx.cancel.child_token();
         let packing = self.options.packing();
@@ -237,9 +258,7 @@ impl Taker<'_> {
             tablespaces: &packed.tablespaces,
             files: files.as_ref(),
         })?;
-        catalog::commit(storage, documents).await?;
-        tracing::info!("Wrote backup with name {}", self.backup.name());
-        Ok(stopped.lsn)
+        Ok((documents, stopped.lsn))
     }
 
     /// Ends the backup on the server, and waits for its archiver: the server does, for `stop_timeout` as a whole, or we
@@ -307,6 +326,30 @@ impl Taker<'_> {
             true => backup_mark::mark_all(self.ctx, &chain, Mark::Permanent).await.map(drop),
             false => Ok(()),
         }
+    }
+
+    /// A deletion that has not seen the delta may have taken what it builds on. It cannot be restored then, so it goes too.
+    async fn check_parent_is_left(&self) -> Result<(), Error> {
+        let Some(DeltaOrigin { parent, .. }) = self.origin else { return Ok(()) };
+        let storage = self.ctx.storage.as_ref();
+        match storage.head(&names::sentinel_key(parent)).await {
+            Ok(Some(_)) => return Ok(()),
+            Ok(None) => {}
+            // It was there a moment ago.
+            Err(error) => {
+                tracing::warn!(
+                    "could not look whether backup {parent}, which this one builds on, is still there: {error}"
+                );
+                return Ok(());
+            }
+        }
+        let report = storage.delete(&[self.backup.marker()]).await?;
+        if let Some((_, error)) = report.failed.into_iter().next() {
+            return Err(error.into());
+        }
+        let error = RequestError::ParentGone { parent }.into();
+        remove_leftovers(self.ctx, self.backup.as_ref(), None, &error).await;
+        Err(error)
     }
 
     /// A backup that is listed while it is taken can be deleted like any other, and its tars are gone then.

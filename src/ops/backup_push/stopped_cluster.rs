@@ -6,16 +6,15 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::catalog;
 use crate::layout::NewBackup;
-use crate::layout::new_backup::{Beginning, Taken};
+use crate::layout::new_backup::{Beginning, Document, Taken};
 use crate::layout::walg::FilesMetadata;
 use crate::ops::{Context, Error, control_file};
 use crate::pg::data_dir::{Tablespace, WalkRules};
 use crate::pg::session::StoppedBackup;
 
 use super::confirm;
-use super::leftovers::remove_leftovers;
+use super::leftovers::{self, remove_leftovers};
 use super::options::{Packing, VerifyPages};
 use super::survey::Survey;
 use super::tails;
@@ -45,20 +44,23 @@ impl StoppedCluster {
         packing: Packing,
         lists_files: bool,
     ) -> Result<(), Error> {
-        let stored = self.pack(ctx, &backup, packing, lists_files).await;
-        if let Err(error) = &stored {
-            remove_leftovers(ctx, backup.as_ref(), error).await;
+        match self.pack(ctx, &backup, packing, lists_files).await {
+            Ok(documents) => leftovers::commit(ctx, backup.as_ref(), None, documents).await,
+            Err(error) => {
+                remove_leftovers(ctx, backup.as_ref(), None, &error).await;
+                Err(error)
+            }
         }
-        stored
     }
 
+    /// Stores its data; the documents that make it exist.
     async fn pack(
         &self,
         ctx: &Context,
         backup: &Arc<dyn NewBackup>,
         packing: Packing,
         lists_files: bool,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<Document>, Error> {
         let control = control_file::read(&self.place)?.parsed;
         let directory = control.tablespace_directory(self.beginning.server.version);
         let rules = WalkRules { tablespace_directory: Some(directory), ..WalkRules::default() };
@@ -83,7 +85,7 @@ impl StoppedCluster {
             databases_by_names: Default::default(),
         });
         ctx.until_cancelled(confirm::tars(ctx.storage.as_ref(), &backup.folder(), &packed.tars)).await?;
-        let documents = backup.documents(&Taken {
+        Ok(backup.documents(&Taken {
             stopped: &self.stopped,
             finish_time: self.finish_time,
             data_bytes: packed.data_bytes,
@@ -91,7 +93,6 @@ impl StoppedCluster {
             cluster_bytes: survey.bytes,
             tablespaces: &self.tablespaces,
             files: files.as_ref(),
-        })?;
-        Ok(catalog::commit(ctx.storage.as_ref(), documents).await?)
+        })?)
     }
 }
