@@ -204,7 +204,7 @@ async fn put_object(
         None => Err(PutError::Cancelled),
         Some(Piece::Last(body)) => put_whole(settings, key, mode, body).await,
         Some(Piece::Part(body)) => {
-            let upload = unless_cancelled(settings, settings.storage.start_upload(key)).await?;
+            let upload = start_upload(settings, key).await?;
             let given_up = settings.cancel.child_token();
             let mut under_way = FuturesUnordered::new();
             let put = |part| put_part(settings, upload.as_ref(), &given_up, part);
@@ -228,6 +228,23 @@ async fn put_object(
             Err(failure)
         }
     }
+}
+
+/// Starts an upload. One whose answer comes after the process was asked to end is given up again, as long as there is
+/// time for that: nobody else would know it.
+async fn start_upload(settings: &UploadSettings, key: &Key) -> Result<Box<dyn Upload>, PutError> {
+    let mut start = settings.storage.start_upload(key);
+    let started = unless_cancelled(settings, &mut start).await;
+    if matches!(started, Err(PutError::Cancelled)) {
+        let give_up = async {
+            if let Ok(upload) = start.await {
+                // When even this fails, `delete garbage` finds it.
+                let _ = upload.abort().await;
+            }
+        };
+        settle(settings, give_up).await;
+    }
+    started
 }
 
 async fn put_whole(
