@@ -9,6 +9,8 @@ use crate::support::{Barman, Bucket, Fault, Run};
 use crate::walg::{Repository, SEGMENT};
 
 const SERVER: &str = "cluster";
+/// The one segment that the backup needs.
+const OF_THE_BACKUP: &str = "000000010000000000000007";
 
 /// Both repositories are in one bucket.
 struct Copy<'a> {
@@ -19,8 +21,8 @@ struct Copy<'a> {
 }
 
 impl<'a> Copy<'a> {
-    fn new(ground: &Ground, part: &str, what: &'a [&'a str]) -> Self {
-        let repository = Repository::new(ground).only(part);
+    fn new(ground: &Ground, parts: &[&str], what: &'a [&'a str]) -> Self {
+        let repository = Repository::new(ground).only(parts);
         Self { repository, barman: Barman::seawall(&ground.scratch), what }
     }
 
@@ -123,12 +125,12 @@ impl Trial for Copy<'_> {
 fn wal() {
     drop(require!(Bucket::versitygw()));
     let ground = Ground::new();
-    each_request(&ground, &Copy::new(&ground, SEGMENT, &["--only-wal"]));
+    each_request(&ground, &Copy::new(&ground, &[SEGMENT], &["--only-wal"]));
 }
 
 #[test]
 fn backup() {
     drop(require!(Bucket::versitygw()));
     let ground = Ground::new();
-    each_request(&ground, &Copy::new(&ground, "basebackups_005", &[]));
+    each_request(&ground, &Copy::new(&ground, &["basebackups_005", OF_THE_BACKUP], &[]));
 }
