@@ -433,8 +433,10 @@ fn barman_passes_over_the_record() {
         assert_eq!(run.stderr, "", "{run}");
         run.stdout
     };
+    quiet(run(&barman, "check-wal-archive", &[]));
+    let told = run(&seawall, "check-wal-archive", &[]).success();
+    assert!(told.stderr.contains("WARNING: ") && told.stderr.contains(&ours.identifier), "{told}");
     for tool in [&barman, &seawall] {
-        quiet(run(tool, "check-wal-archive", &[]));
         assert_eq!(quiet(run(tool, "backup-list", &["--format=json"])), "{\"backups_list\": []}\n");
     }
 
