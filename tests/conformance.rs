@@ -203,7 +203,7 @@ async fn uploads_in_parts(candidate: &Candidate) {
     receipts.sort_by_key(|receipt| receipt.number);
     assert_eq!(read(storage, "base/part_001.tar").await, None, "invisible until complete");
     assert_eq!(keys(storage, "").await, [""; 0]);
-    upload.complete(&receipts).await.unwrap();
+    upload.complete(&receipts, PutMode::Overwrite).await.unwrap();
     assert!(read(storage, "base/part_001.tar").await.unwrap() == body);
 }
 
@@ -255,8 +255,8 @@ async fn finds_what_was_never_finished(candidate: &Candidate) {
     }
     assert_eq!(found("").await.1, ["basement/other"]);
     let [(removed, receipts), .., (kept, kept_receipts)] = &uploads;
-    assert!(removed.complete(receipts).await.is_err(), "its parts are gone");
-    kept.complete(kept_receipts).await.unwrap();
+    assert!(removed.complete(receipts, PutMode::Overwrite).await.is_err(), "its parts are gone");
+    kept.complete(kept_receipts, PutMode::Overwrite).await.unwrap();
     assert_eq!(found("").await.1, [""; 0]);
     assert_eq!(keys(storage, "").await, ["base/whole", "basement/other"]);
 }
@@ -363,6 +363,22 @@ async fn creates_only_what_is_missing(candidate: &Candidate) {
     assert_eq!(read(storage, history.as_str()).await.unwrap(), "first");
     put(storage, history.as_str(), "third").await;
     assert_eq!(read(storage, history.as_str()).await.unwrap(), "third");
+
+    let segment = key("wal_005/000000020000000000000001");
+    let upload = async |body: &'static str| {
+        let upload = storage.start_upload(&segment).await.unwrap();
+        let part = Part { number: 1, offset: 0, body: Bytes::from_static(body.as_bytes()) };
+        let receipts = [upload.put_part(part).await.unwrap()];
+        let outcome = upload.complete(&receipts, PutMode::CreateOnly).await.unwrap();
+        if outcome == PutOutcome::AlreadyExists {
+            upload.abort().await.unwrap();
+        }
+        outcome
+    };
+    assert_eq!(upload("first").await, PutOutcome::Stored);
+    assert_eq!(upload("second").await, PutOutcome::AlreadyExists);
+    assert_eq!(read(storage, segment.as_str()).await.unwrap(), "first");
+    assert!(list_unfinished(storage, &prefix("")).await.unwrap().is_empty());
 }
 
 /// A module of chapters for each storage.

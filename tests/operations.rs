@@ -194,16 +194,25 @@ fn wal_push_that_is_overtaken() {
     let directory = tempfile::tempdir().unwrap();
     pg_wal(directory.path());
     let key = names::wal_key(SEGMENT, Method::Lz4);
-    for (other, expected) in [(content(1000), true), (content(999), false)] {
+    let large = content(41 << 20);
+    // In one request, and in parts.
+    for (plain, other, expected) in [
+        (&large[..1000], &large[..1000], true),
+        (&large[..1000], &large[..999], false),
+        (&large, &large, true),
+        (&large, &large[1..], false),
+    ] {
+        let path = directory.path().join(SEGMENT);
+        fs::write(&path, plain).unwrap();
         let memory = Memory::new();
-        let stored = encoded(&other, Compression::default(), &Cipher::None);
+        let stored = encoded(other, Compression::default(), &Cipher::None);
         memory.set(&key, stored.clone());
         memory.fail(Operation::Head, 1, Fault::TooEarly);
         let mut options = push_options(Overwrite::PreventByName);
         options.files_at_most = 1;
-        let path = directory.path().join(SEGMENT);
         let pushed = on_one_thread(wal_push::run(&context(&memory), &path, options));
         assert_eq!(pushed.is_ok(), expected, "{pushed:?}");
+        assert_eq!(memory.calls(Operation::PutPart) > 0, plain.len() > 1000);
         assert_eq!(memory.content(&key).unwrap(), stored);
     }
 }

@@ -269,6 +269,26 @@ fn list_error(service: &Service) -> Error {
     run(list_all(&*service.storage(), &Prefix::root(), Depth::All)).unwrap_err()
 }
 
+/// Its first answer says what the service is, and with that how it creates an object.
+#[test]
+fn a_service_is_known_by_its_answers() {
+    for (name, value, known) in
+        [("Server", "MinIO", true), ("X-Trans-Id", "tx0", false), ("Server", "nginx", false)]
+    {
+        let service = Service::start(move |request| {
+            let mut answer = stores_anything(request);
+            if let Answer::Http(_, headers, _) = &mut answer {
+                headers.push((name, value.to_owned()));
+            }
+            answer
+        });
+        let storage = service.storage();
+        assert!(!storage.limits().conditional_put);
+        run(storage.put(&segment(), Bytes::from_static(b"x"), PutMode::Overwrite)).unwrap();
+        assert_eq!(storage.limits().conditional_put, known, "{name}: {value}");
+    }
+}
+
 #[test]
 fn a_put_is_one_plain_signed_request() {
     let service = Service::saying(vec![stored()]);
@@ -397,7 +417,7 @@ fn store_and_read(config: S3Config) {
         storage.put(&segment(), body.clone(), PutMode::Overwrite).await.unwrap();
         let upload = storage.start_upload(&segment()).await.unwrap();
         let receipt = upload.put_part(Part { number: 1, offset: 0, body }).await.unwrap();
-        upload.complete(&[receipt]).await.unwrap();
+        upload.complete(&[receipt], PutMode::Overwrite).await.unwrap();
         get_bytes(&*storage, &segment()).await.unwrap().unwrap();
     });
 }
@@ -838,7 +858,8 @@ fn complete(completing: Vec<Answer>, found: Option<String>) -> (Result<(), Error
             upload.put_part(Part { number: 1, offset: 0, body: Bytes::from_static(b"aa") }).await.unwrap();
         let second =
             upload.put_part(Part { number: 2, offset: 2, body: Bytes::from_static(b"b") }).await.unwrap();
-        upload.complete(&[first, second]).await.map_err(|error| error.kind())
+        let receipts = [first, second];
+        upload.complete(&receipts, PutMode::Overwrite).await.map(drop).map_err(|error| error.kind())
     });
     let asked = service.requests().iter().skip(3).map(|request| request.method.clone()).collect();
     (completed, asked)

@@ -103,7 +103,7 @@ async fn ask(storage: &S3, question: u8) {
             let Ok(upload) = storage.start_upload(key).await else { return };
             let part = Part { number: 1, offset: 0, body: Bytes::from_static(b"content") };
             let Ok(receipt) = upload.put_part(part).await else { return };
-            let _ = upload.complete(&[receipt]).await;
+            let _ = upload.complete(&[receipt], PutMode::Overwrite).await;
             let _ = upload.abort().await;
         }
         4 => drop(get_bytes(storage, key).await),

@@ -19,7 +19,7 @@ mod rate;
 mod threads;
 
 pub use object_get::{ObjectReader, open_object};
-pub use object_put::{ObjectWriter, PutError, Stored, UploadSettings};
+pub use object_put::{Existing, ObjectWriter, PutError, Stored, UploadSettings};
 pub use part_pool::PartPool;
 pub use rate::RateLimit;
 pub use threads::{Panicked, run_blocking};

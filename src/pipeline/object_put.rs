@@ -41,13 +41,25 @@ pub struct UploadSettings {
     pub ending: CancellationToken,
 }
 
+/// What becomes of an object that has the name already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// It is replaced.
+    Replaced,
+    /// It stays, as surely as the storage can ([`storage::put_new`], [`storage::complete_new`]).
+    Kept,
+    /// It stays where that costs no request more ([`storage::Limits::conditional_put`]), else it is replaced. For what
+    /// was looked for before: where the condition is refused the whole body was sent in vain.
+    KeptWhereFree,
+}
+
 /// Why an object was not stored.
 #[derive(Debug, thiserror::Error)]
 pub enum PutError {
     /// The storage refused or could not be reached.
     #[error(transparent)]
     Storage(#[from] storage::Error),
-    /// An object of a [`ObjectWriter::start_new`] is there already. It may be this very content, stored by an attempt
+    /// An object of this name is there, and was to be kept ([`Existing`]). It may be this very content, stored by an attempt
     /// whose answer was lost.
     #[error("`{0}` exists already")]
     Exists(Key),
@@ -78,23 +90,13 @@ enum Piece {
 impl ObjectWriter {
     /// Starts the object `key`. `runtime` runs the requests; the writer blocks the calling thread while it waits for
     /// a buffer, so it belongs on a codec thread.
-    pub fn start(runtime: &Handle, settings: &UploadSettings, key: Key) -> ObjectWriter {
-        ObjectWriter::start_as(runtime, settings, key, PutMode::Overwrite)
-    }
-
-    /// The same for an object that must not replace another one, as surely as the storage can ([`storage::put_new`]);
-    /// one that does not fit into a part replaces it all the same.
-    pub fn start_new(runtime: &Handle, settings: &UploadSettings, key: Key) -> ObjectWriter {
-        ObjectWriter::start_as(runtime, settings, key, PutMode::CreateOnly)
-    }
-
-    fn start_as(runtime: &Handle, settings: &UploadSettings, key: Key, mode: PutMode) -> ObjectWriter {
+    pub fn start(runtime: &Handle, settings: &UploadSettings, key: Key, existing: Existing) -> ObjectWriter {
         let (pieces, received) = mpsc::channel(1);
         let (report, outcome) = oneshot::channel();
         let task_settings = settings.clone();
         runtime.spawn(async move {
             // A dropped writer no longer wants to know.
-            let _ = report.send(put_object(&task_settings, &key, mode, received).await);
+            let _ = report.send(put_object(&task_settings, &key, existing, received).await);
         });
         ObjectWriter {
             current: None,
@@ -193,7 +195,7 @@ impl Write for ObjectWriter {
 async fn put_object(
     settings: &UploadSettings,
     key: &Key,
-    mode: PutMode,
+    existing: Existing,
     mut pieces: mpsc::Receiver<Piece>,
 ) -> Result<u64, PutError> {
     let first = tokio::select! {
@@ -202,7 +204,7 @@ async fn put_object(
     };
     match first {
         None => Err(PutError::Cancelled),
-        Some(Piece::Last(body)) => put_whole(settings, key, mode, body).await,
+        Some(Piece::Last(body)) => put_whole(settings, key, existing, body).await,
         Some(Piece::Part(body)) => {
             let upload = start_upload(settings, key).await?;
             let given_up = settings.cancel.child_token();
@@ -211,13 +213,16 @@ async fn put_object(
             let parts = put_parts(settings, &put, &mut under_way, body, &mut pieces).await;
             let failure = match parts {
                 Ok(_) if settings.cancel.is_cancelled() => PutError::Cancelled,
-                Ok((receipts, size)) => match settled(settings, upload.complete(&receipts)).await {
-                    Ok(()) => return Ok(size),
-                    Err(PutError::Storage(error)) if error.retry() == RetryAdvice::Never => error.into(),
-                    // It may be there after all, and on some services an abort would destroy it: `delete garbage`
-                    // finds out ([`storage::Limits::shares_parts`]).
-                    Err(unclear) => return Err(unclear),
-                },
+                Ok((receipts, size)) => {
+                    match complete(settings, upload.as_ref(), existing, &receipts).await {
+                        Ok(PutOutcome::Stored) => return Ok(size),
+                        Ok(PutOutcome::AlreadyExists) => PutError::Exists(key.clone()),
+                        Err(PutError::Storage(error)) if error.retry() == RetryAdvice::Never => error.into(),
+                        // It may be there after all, and on some services an abort would destroy it: `delete garbage`
+                        // finds out ([`storage::Limits::shares_parts`]).
+                        Err(unclear) => return Err(unclear),
+                    }
+                }
                 Err(error) => error,
             };
             given_up.cancel();
@@ -250,21 +255,41 @@ async fn start_upload(settings: &UploadSettings, key: &Key) -> Result<Box<dyn Up
 async fn put_whole(
     settings: &UploadSettings,
     key: &Key,
-    mode: PutMode,
+    existing: Existing,
     body: Bytes,
 ) -> Result<u64, PutError> {
     let size = body.len() as u64;
     let _permit = turn(settings, body.len(), &settings.cancel).await?;
     let outcome = settled(settings, async {
-        match mode {
-            PutMode::Overwrite => settings.storage.put(key, body, mode).await,
-            PutMode::CreateOnly => storage::put_new(settings.storage.as_ref(), key, body).await,
+        let storage = settings.storage.as_ref();
+        match existing {
+            Existing::Kept => storage::put_new(storage, key, body).await,
+            Existing::KeptWhereFree if storage.limits().conditional_put => {
+                storage::put_new(storage, key, body).await
+            }
+            Existing::KeptWhereFree | Existing::Replaced => storage.put(key, body, PutMode::Overwrite).await,
         }
     });
     match outcome.await? {
         PutOutcome::Stored => Ok(size),
         PutOutcome::AlreadyExists => Err(PutError::Exists(key.clone())),
     }
+}
+
+async fn complete(
+    settings: &UploadSettings,
+    upload: &dyn Upload,
+    existing: Existing,
+    receipts: &[PartReceipt],
+) -> Result<PutOutcome, PutError> {
+    settled(settings, async {
+        match existing {
+            // The condition comes when all parts are there: it costs nothing.
+            Existing::Kept | Existing::KeptWhereFree => storage::complete_new(upload, receipts).await,
+            Existing::Replaced => upload.complete(receipts, PutMode::Overwrite).await,
+        }
+    })
+    .await
 }
 
 /// The answer to a request, unless the process is asked to end before.
@@ -402,7 +427,7 @@ mod tests {
 
     /// Writes `CONTENT` as an object, on a codec thread.
     async fn store(settings: &UploadSettings, key: Key) -> Result<u64, PutError> {
-        let writer = ObjectWriter::start(&Handle::current(), settings, key);
+        let writer = ObjectWriter::start(&Handle::current(), settings, key, Existing::Replaced);
         run_blocking("writer".to_owned(), move || {
             let mut writer = writer;
             match writer.write_all(CONTENT) {
@@ -471,7 +496,7 @@ mod tests {
         for length in [0, 3, 4, 5, CONTENT.len()] {
             let memory = Memory::new();
             let settings = settings(&memory, 2);
-            let mut writer = ObjectWriter::start(&Handle::current(), &settings, key("o"));
+            let mut writer = ObjectWriter::start(&Handle::current(), &settings, key("o"), Existing::Replaced);
             let abandoned = run_blocking("writer".to_owned(), move || {
                 writer.write_all(&CONTENT[..length]).unwrap();
                 writer.abandon();

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::fs::DirectoryCheck;
 use super::retry::RetryPolicy;
 use super::s3::S3Check;
-use super::{Error, ErrorKind, Key, Part, Prefix, Result, Storage, StorageConfig, get_bytes};
+use super::{Error, ErrorKind, Key, Part, Prefix, PutMode, Result, Storage, StorageConfig, get_bytes};
 
 pub use super::s3::{KnownBy, Recognised};
 
@@ -322,7 +322,7 @@ pub(super) async fn store_in_parts(storage: &dyn Storage, key: &Key, parts: Vec<
             receipts.push(upload.put_part(Part { number, offset, body }).await?);
             offset += bytes;
         }
-        upload.complete(&receipts).await
+        upload.complete(&receipts, PutMode::Overwrite).await.map(drop)
     }
     .await;
     if stored.is_err() {

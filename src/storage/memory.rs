@@ -446,10 +446,17 @@ impl Upload for MemoryUpload {
             .boxed()
     }
 
-    fn complete<'a>(&'a self, receipts: &'a [PartReceipt]) -> BoxFuture<'a, Result<()>> {
+    fn complete<'a>(
+        &'a self,
+        receipts: &'a [PartReceipt],
+        mode: PutMode,
+    ) -> BoxFuture<'a, Result<PutOutcome>> {
         self.memory
             .call(Operation::Complete, Some(&self.key), move |state| {
                 let body = self.assemble(receipts)?;
+                if mode == PutMode::CreateOnly && state.objects.contains_key(&self.key) {
+                    return Ok(PutOutcome::AlreadyExists);
+                }
                 if state.uploads.remove(&self.number).is_none() {
                     let (location, detail) = (&self.memory.location, "the upload has ended already");
                     return Err(Error::new(
@@ -463,7 +470,7 @@ impl Upload for MemoryUpload {
                 let etag = ETag(hex::encode(Md5::digest(&body)));
                 let object = Object { body, modified: jiff::Timestamp::now(), etag };
                 state.objects.insert(self.key.clone(), object);
-                Ok(())
+                Ok(PutOutcome::Stored)
             })
             .boxed()
     }

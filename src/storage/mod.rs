@@ -123,10 +123,15 @@ pub trait Upload: Send + Sync {
     /// Stores one part. May be repeated with the same number: the last one counts.
     fn put_part<'a>(&'a self, part: Part) -> BoxFuture<'a, Result<PartReceipt>>;
 
-    /// Makes the object visible, from all parts in the order of their numbers. Durable on return.
+    /// Makes the object visible, from all parts in the order of their numbers. Durable on return. Where
+    /// [`PutMode::CreateOnly`] found an object in the way, or was refused, the upload is still there.
     ///
     /// Sent again after a lost answer it may find the upload gone: [`ErrorKind::Changed`].
-    fn complete<'a>(&'a self, receipts: &'a [PartReceipt]) -> BoxFuture<'a, Result<()>>;
+    fn complete<'a>(
+        &'a self,
+        receipts: &'a [PartReceipt],
+        mode: PutMode,
+    ) -> BoxFuture<'a, Result<PutOutcome>>;
 
     /// Whether the object is there, made of these very parts. Asked when the answer to `complete` was lost.
     fn is_complete<'a>(&'a self, receipts: &'a [PartReceipt]) -> BoxFuture<'a, Result<bool>>;
@@ -387,6 +392,20 @@ pub async fn put_new(storage: &dyn Storage, key: &Key, body: Bytes) -> Result<Pu
         Err(error) if error.kind() == ErrorKind::Invalid => {
             tracing::debug!("creating without a condition: {error}");
             storage.put(key, body, PutMode::Overwrite).await
+        }
+        outcome => outcome,
+    }
+}
+
+/// Completes an upload unless there is an object of its name, as surely as the storage can; one that is kept leaves the
+/// upload unfinished. Durable on return.
+///
+/// Where the service knows no condition, or ignores it, what appeared since the caller looked is replaced.
+pub async fn complete_new(upload: &dyn Upload, receipts: &[PartReceipt]) -> Result<PutOutcome> {
+    match upload.complete(receipts, PutMode::CreateOnly).await {
+        Err(error) if error.kind() == ErrorKind::Invalid => {
+            tracing::debug!("completing without a condition: {error}");
+            upload.complete(receipts, PutMode::Overwrite).await
         }
         outcome => outcome,
     }

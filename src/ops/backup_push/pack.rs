@@ -14,7 +14,7 @@ use crate::layout::new_backup::Tar;
 use crate::layout::walg::files_metadata::FileDescription;
 use crate::ops::Error;
 use crate::pg::data_dir::{Found, Member, MemberKind};
-use crate::pipeline::{ObjectWriter, Stored};
+use crate::pipeline::{Existing, ObjectWriter, Stored};
 use crate::storage::Key;
 use crate::tarball::{WriteError, Writer};
 
@@ -214,7 +214,7 @@ pub(super) fn send_tar(
 ) -> Result<SentTar, Error> {
     let key = job.backup.tar_key(tar, job.compression.method());
     tracing::info!("Starting {}", key.file_name());
-    let mut object = ObjectWriter::start(&job.runtime, &job.uploads, key.clone());
+    let mut object = ObjectWriter::start(&job.runtime, &job.uploads, key.clone(), Existing::Replaced);
     match write_tar(job, &mut object, fill) {
         Ok(checksum) => Ok(SentTar { key, checksum, stored: object.finish() }),
         // What became of the object says more than that it could not be written to.

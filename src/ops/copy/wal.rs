@@ -12,7 +12,7 @@ use crate::codec::{self, Method};
 use crate::ops::encode::encode;
 use crate::ops::{Context, Error, archived};
 use crate::pg::{SegmentHeader, SystemIdentifier, WalFileName, WalSegmentSize};
-use crate::pipeline::{ObjectWriter, PartPool, UploadSettings, open_object, run_blocking};
+use crate::pipeline::{Existing, ObjectWriter, PartPool, UploadSettings, open_object, run_blocking};
 use crate::read_full::read_full;
 use crate::storage::{self, Depth, Key};
 
@@ -103,7 +103,7 @@ async fn copy_file(
         return Err(Error::NotArchived { file: file.to_string(), location: from.storage.location().clone() });
     };
     let target = to.layout.wal_key(&file.to_string(), to.compression.method());
-    let writer = ObjectWriter::start(&Handle::current(), uploads, target);
+    let writer = ObjectWriter::start(&Handle::current(), uploads, target, Existing::Replaced);
     let (from_cipher, compression, cipher) = (from.cipher.clone(), to.compression, to.cipher.clone());
     let source = key.clone();
     let encoded = run_blocking("seawall-codec-0".to_owned(), move || {

@@ -32,8 +32,8 @@ use tokio::sync::{OnceCell, Semaphore};
 use crate::codec::Method;
 use crate::durable;
 use crate::pg::{SystemIdentifier, TimelineId, WalFileName};
-use crate::pipeline::{ObjectWriter, PartPool, UploadSettings, run_blocking};
-use crate::storage::{Key, PutMode};
+use crate::pipeline::{Existing, ObjectWriter, PartPool, UploadSettings, run_blocking};
+use crate::storage::Key;
 
 use super::base_backups::{self, WalAlone};
 use super::encode::encode;
@@ -380,20 +380,18 @@ impl<'a> Pusher<'a> {
         overwrite: Overwrite,
         claimant: Option<Claimant>,
     ) -> Result<u64, Error> {
-        // Whoever looks first may still be overtaken by another one that looked as well. But where the condition is refused,
-        // the whole body of a segment was sent in vain, and where it takes an upload, there are three requests for one.
-        let only_new = match overwrite {
-            _ if file.is_history() => true,
-            Overwrite::Prevent => true,
-            Overwrite::PreventByName => self.ctx.storage.limits().conditional_put,
-            Overwrite::Allow => false,
+        let existing = match overwrite {
+            _ if file.is_history() => Existing::Kept,
+            Overwrite::Prevent => Existing::Kept,
+            // Whoever looks first may still be overtaken by another one that looked as well.
+            Overwrite::PreventByName => Existing::KeptWhereFree,
+            Overwrite::Allow => Existing::Replaced,
         };
-        let mode = if only_new { PutMode::CreateOnly } else { PutMode::Overwrite };
         let local = File::open(&file.path).map_err(Error::file("open", &file.path))?;
         // io::copy takes the reader's buffer, and would take one of 8 KiB.
         let mut local = BufReader::with_capacity(READ_BYTES, local);
         let copy = move |mut encoder: &mut dyn Write| io::copy(&mut local, &mut encoder).map(drop);
-        let encoded = self.encode(&file.name, mode, &file.path, copy);
+        let encoded = self.encode(&file.name, existing, &file.path, copy);
         // The look comes second: on the connection that the first request has made, which also showed that the bucket is
         // there, so that a missing object is just that.
         let allowed = async {
@@ -422,24 +420,21 @@ impl<'a> Pusher<'a> {
         origin: &Path,
         write: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
     ) -> Result<u64, Error> {
-        Ok(self.encode(name, PutMode::Overwrite, origin, write).await?.store().await?)
+        Ok(self.encode(name, Existing::Replaced, origin, write).await?.store().await?)
     }
 
     /// The same, but for the last step: the object does not exist yet.
     async fn encode(
         &self,
         name: &str,
-        mode: PutMode,
+        existing: Existing,
         origin: &Path,
         write: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
     ) -> Result<ObjectWriter, Error> {
         // The semaphore is never closed.
         let _permit = self.codecs.acquire().await;
         let key = self.ctx.layout.wal_key(name, self.ctx.compression.method());
-        let writer = match mode {
-            PutMode::Overwrite => ObjectWriter::start(&Handle::current(), &self.uploads, key),
-            PutMode::CreateOnly => ObjectWriter::start_new(&Handle::current(), &self.uploads, key),
-        };
+        let writer = ObjectWriter::start(&Handle::current(), &self.uploads, key, existing);
         let (origin, compression, cipher) =
             (origin.to_owned(), self.ctx.compression, self.ctx.cipher.clone());
         run_blocking("seawall-codec-0".to_owned(), move || {

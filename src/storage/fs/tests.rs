@@ -108,7 +108,10 @@ fn unfinished_files_are_not_listed_and_not_left() {
         let listed = list_all(&storage, &Prefix::root(), Depth::All).await.unwrap();
         assert_eq!(listed.objects.len(), 1);
         let missing = PartReceipt { number: 2, tag: receipt.tag.clone() };
-        assert_eq!(upload.complete(&[receipt, missing]).await.unwrap_err().kind(), ErrorKind::Invalid);
+        assert_eq!(
+            upload.complete(&[receipt, missing], PutMode::Overwrite).await.unwrap_err().kind(),
+            ErrorKind::Invalid
+        );
         drop(upload);
     });
     assert_eq!(names(root.path()), ["whole"]);

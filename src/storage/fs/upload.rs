@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 
 use super::new_file::NewFile;
 use super::{Place, Step, blocking, publishing};
-use crate::storage::{ETag, Error, ErrorKind, Key, Part, PartReceipt, PutMode, Result, Upload};
+use crate::storage::{ETag, Error, ErrorKind, Key, Part, PartReceipt, PutMode, PutOutcome, Result, Upload};
 
 /// One object in the making.
 pub(super) struct FileUpload {
@@ -54,7 +54,11 @@ impl Upload for FileUpload {
         .boxed()
     }
 
-    fn complete<'a>(&'a self, receipts: &'a [PartReceipt]) -> BoxFuture<'a, Result<()>> {
+    fn complete<'a>(
+        &'a self,
+        receipts: &'a [PartReceipt],
+        mode: PutMode,
+    ) -> BoxFuture<'a, Result<PutOutcome>> {
         async move {
             let invalid = |kind, detail: String| {
                 Err(Error::new(kind, "upload", Some(&self.key), &self.place.location, detail))
@@ -69,7 +73,7 @@ impl Upload for FileUpload {
             let Some(new) = new else {
                 return invalid(ErrorKind::Changed, "the upload has ended already".to_owned());
             };
-            publishing(move |wanted| new.publish(PutMode::Overwrite, wanted)).await.map(|_| ())
+            publishing(move |wanted| new.publish(mode, wanted)).await
         }
         .boxed()
     }

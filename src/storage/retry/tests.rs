@@ -228,10 +228,30 @@ fn a_lost_answer_to_complete_is_found_out() {
             let upload = retrying(&memory).start_upload(&key()).await.unwrap();
             let part = Part { number: 1, offset: 0, body: Bytes::from_static(b"new") };
             let receipt = upload.put_part(part).await.unwrap();
-            upload.complete(&[receipt]).await.unwrap();
+            upload.complete(&[receipt], PutMode::Overwrite).await.unwrap();
         });
         assert_eq!(memory.content(&key()).unwrap(), "new");
         assert_eq!(memory.calls(Operation::Complete), calls);
+    }
+}
+
+/// The object that is in the way is the one that was completed before.
+#[test]
+fn a_lost_answer_to_a_completion_on_condition_is_found_out() {
+    for (there, outcome) in [(None, PutOutcome::Stored), (Some("other"), PutOutcome::AlreadyExists)] {
+        let memory = Memory::new();
+        memory.fail(Operation::Complete, 1, Fault::After(ErrorKind::Network));
+        memory.fail(Operation::Head, 1, Fault::Before(ErrorKind::Network));
+        if let Some(content) = there {
+            memory.set(&key(), content);
+        }
+        run(async {
+            let upload = retrying(&memory).start_upload(&key()).await.unwrap();
+            let part = Part { number: 1, offset: 0, body: Bytes::from_static(b"new") };
+            let receipt = upload.put_part(part).await.unwrap();
+            assert_eq!(upload.complete(&[receipt], PutMode::CreateOnly).await.unwrap(), outcome);
+        });
+        assert_eq!(memory.content(&key()).unwrap(), there.unwrap_or("new"));
     }
 }
 

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 
 use super::Retry;
 use super::call::{Class, Tries};
-use crate::storage::{Key, Part, PartReceipt, Result, RetryAdvice, Upload};
+use crate::storage::{Key, Part, PartReceipt, PutMode, PutOutcome, Result, RetryAdvice, Upload};
 
 /// An upload whose calls are repeated.
 pub(super) struct RetryUpload {
@@ -25,22 +25,32 @@ impl Upload for RetryUpload {
         .boxed()
     }
 
-    fn complete<'a>(&'a self, receipts: &'a [PartReceipt]) -> BoxFuture<'a, Result<()>> {
+    fn complete<'a>(
+        &'a self,
+        receipts: &'a [PartReceipt],
+        mode: PutMode,
+    ) -> BoxFuture<'a, Result<PutOutcome>> {
         async move {
             let call =
                 self.storage.call("complete", Some(&self.key), Class::Transfer).longer(COMPLETE_LONGER);
             let policy = &self.storage.policy;
             let mut tries = Tries::new(policy.transfer_budget);
             loop {
-                let Err(error) = call.once(&mut tries, self.upload.complete(receipts)).await else {
-                    return Ok(());
+                let answer = call.once(&mut tries, self.upload.complete(receipts, mode)).await;
+                // An answer may have been lost, now or before; an upload that is gone may be one that succeeded, and an
+                // object that is in the way may be this one.
+                let lost = match &answer {
+                    Ok(PutOutcome::Stored) => false,
+                    Ok(PutOutcome::AlreadyExists) => tries.failed > 0,
+                    Err(error) => tries.failed > 0 || error.retry() != RetryAdvice::Never,
                 };
-                // An answer may have been lost, now or before; an upload that is gone may be one that succeeded.
-                let lost = tries.failed > 0 || error.retry() != RetryAdvice::Never;
                 if lost && self.is_complete(receipts).await? {
-                    return Ok(());
+                    return Ok(PutOutcome::Stored);
                 }
-                tries.wait(policy, error).await?;
+                match answer {
+                    Ok(outcome) => return Ok(outcome),
+                    Err(error) => tries.wait(policy, error).await?,
+                }
             }
         }
         .boxed()

@@ -17,8 +17,8 @@ use aws_sdk_s3::error::BoxError;
 
 use super::answer::{Call, header};
 use super::config::{Addressing, Checksums, Credentials, Network, S3Config};
-use super::credentials;
-use super::region;
+use super::profile::Answering;
+use super::{credentials, region};
 use crate::storage::retry::RetryPolicy;
 use crate::storage::{ErrorKind, Location, Result};
 
@@ -71,6 +71,11 @@ async fn bucket_region(client: &Client, config: &S3Config, location: &Location) 
 /// The same client, which signs for another region.
 pub(super) fn in_region(client: &Client, region: String) -> Client {
     Client::from_conf(client.config().to_builder().region(Region::new(region)).build())
+}
+
+/// The same client, whose answers are looked at.
+pub(super) fn observed(client: &Client, answering: Answering) -> Client {
+    Client::from_conf(client.config().to_builder().interceptor(answering).build())
 }
 
 async fn client(config: &S3Config, policy: &RetryPolicy, http: &SharedHttpClient, region: String) -> Client {

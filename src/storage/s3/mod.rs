@@ -60,6 +60,7 @@ pub use self::config::{
     Addressing, AssumeRole, Chain, Checksums, CreateOnly, Credentials, Encryption, Endpoint, EtagCheck,
     Headers, InvalidEndpoint, ListVersion, Network, RegionIs, S3Config, Scheme, Tag, WebIdentity,
 };
+use self::profile::Answering;
 pub use self::profile::{PartSizes, Profile};
 use self::stored::Sent;
 use super::retry::RetryPolicy;
@@ -91,6 +92,8 @@ struct Place {
     moved: OnceCell<Client>,
     /// The service does not know ListObjectsV2.
     list_v1: AtomicBool,
+    /// The service, by its answers.
+    answering: Answering,
     /// The service refuses a condition on a put.
     refuses_conditional_put: AtomicBool,
     /// An answer has shown that the bucket exists, so a missing key is just that.
@@ -121,7 +124,8 @@ impl S3 {
             client: OnceCell::new(),
             moved: OnceCell::new(),
             list_v1: AtomicBool::new(config.list_version == ListVersion::V1),
-            refuses_conditional_put: AtomicBool::new(config.create_only == CreateOnly::Upload),
+            answering: Answering::default(),
+            refuses_conditional_put: AtomicBool::new(false),
             bucket_seen: AtomicBool::new(false),
             create_headers: ExtraHeaders(create_headers(&config, &content_headers)),
             content_headers: ExtraHeaders(content_headers),
@@ -195,7 +199,10 @@ fn checksum(config: &S3Config, bytes: &[u8]) -> Option<String> {
 
 impl Place {
     async fn client(&self) -> Result<&Client> {
-        let connect = || client::connect(&self.config, &self.location, &self.policy, &self.http);
+        let connect = async || {
+            let client = client::connect(&self.config, &self.location, &self.policy, &self.http).await?;
+            Ok(client::observed(&client, self.answering.clone()))
+        };
         match self.moved.get() {
             Some(client) => Ok(client),
             None => self.client.get_or_try_init(connect).await,
@@ -369,16 +376,25 @@ impl Place {
 impl Place {
     /// Puts an object, in the way that the mode and the service want.
     async fn store(self: &Arc<Self>, key: &Key, body: Bytes, mode: PutMode) -> Result<PutOutcome> {
-        match (mode, self.config.create_only) {
+        match (mode, self.create_only()) {
             (PutMode::Overwrite, _) | (PutMode::CreateOnly, CreateOnly::Put) => {
                 self.put(key, body, mode, Payload::over(self.config.scheme())).await
             }
-            (PutMode::CreateOnly, CreateOnly::Upload | CreateOnly::Find) => self.create_only(key, body).await,
+            (PutMode::CreateOnly, CreateOnly::Upload) => upload::create_only(self, key, body).await,
+            (PutMode::CreateOnly, CreateOnly::Find) => self.find_create_only(key, body).await,
+        }
+    }
+
+    /// How the service creates an object only when it is not there, as far as it is known by now.
+    fn create_only(&self) -> CreateOnly {
+        match (self.config.create_only, self.answering.profile()) {
+            (CreateOnly::Find, Some(profile)) => profile.create_only,
+            (known, _) => known,
         }
     }
 
     /// Creates an object unless there is one, by a put where the service may take the condition there, else by an upload.
-    async fn create_only(self: &Arc<Self>, key: &Key, body: Bytes) -> Result<PutOutcome> {
+    async fn find_create_only(self: &Arc<Self>, key: &Key, body: Bytes) -> Result<PutOutcome> {
         if !self.refuses_conditional_put.load(Ordering::Relaxed) {
             match self.put(key, body.clone(), PutMode::CreateOnly, Payload::over(self.config.scheme())).await
             {
@@ -465,7 +481,7 @@ impl Storage for S3 {
             part_bytes: config.part_bytes.clamp(MIN_PART_BYTES, MAX_PART_BYTES),
             max_parts: config.max_parts,
             delete_batch: config.delete_batch.clamp(1, delete::MAX_KEYS),
-            conditional_put: config.create_only == CreateOnly::Put,
+            conditional_put: self.place.create_only() == CreateOnly::Put,
             shares_parts: true,
         }
     }

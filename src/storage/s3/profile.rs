@@ -1,8 +1,15 @@
 //! What is known of S3 services by name: what each of them can do beyond what all understand, and how it is recognised.
 //!
-//! A service is known by the host of its endpoint, or by its answers. Only the first counts when a storage is opened,
-//! since it needs no request; `seawall storage check` looks at the answers as well and tries what is said here.
+//! A service is known by the host of its endpoint, or by its answers. The number of parts goes by the first alone, since
+//! it has to be known before any request; how an object is created goes by the answers to earlier requests as well.
+//! `seawall storage check` tries what is said here.
 //! Sources: each service's documentation of its S3 interface; Swift and versitygw are tried by the tests.
+
+use std::sync::{Arc, OnceLock};
+
+use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef;
+use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_s3::error::BoxError;
 
 use super::config::{CreateOnly, S3Config};
 
@@ -145,6 +152,36 @@ impl S3Config {
         let profile = Profile::of_host(host).unwrap_or(GENERIC);
         self.max_parts = profile.max_parts;
         self.create_only = profile.create_only;
+    }
+}
+
+/// The service that the answers are from, once one has said so.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Answering(Arc<OnceLock<Profile>>);
+
+impl Answering {
+    pub(super) fn profile(&self) -> Option<Profile> {
+        self.0.get().copied()
+    }
+}
+
+impl Intercept for Answering {
+    fn name(&self) -> &'static str {
+        "Answering"
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> std::result::Result<(), BoxError> {
+        let headers = context.response().headers();
+        if let Some(profile) = Profile::of_answer(|name| headers.get(name)) {
+            // The first one counts.
+            let _ = self.0.set(profile);
+        }
+        Ok(())
     }
 }
 

@@ -185,8 +185,12 @@ impl Upload for S3Upload {
         self.upload_part(part).boxed()
     }
 
-    fn complete<'a>(&'a self, receipts: &'a [PartReceipt]) -> BoxFuture<'a, Result<()>> {
-        self.complete_as(receipts, PutMode::Overwrite).map(|completed| completed.map(|_| ())).boxed()
+    fn complete<'a>(
+        &'a self,
+        receipts: &'a [PartReceipt],
+        mode: PutMode,
+    ) -> BoxFuture<'a, Result<PutOutcome>> {
+        self.complete_as(receipts, mode).boxed()
     }
 
     fn is_complete<'a>(&'a self, receipts: &'a [PartReceipt]) -> BoxFuture<'a, Result<bool>> {

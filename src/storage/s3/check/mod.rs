@@ -3,7 +3,7 @@
 //! What seawall sends in its work is sent by the code that sends it then, with the retries of then; what it never
 //! sends, and small pages, are requests of this file.
 
-mod answers;
+mod clock;
 mod removal;
 
 use std::collections::BTreeSet;
@@ -15,7 +15,7 @@ use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 
-use self::answers::{Seen, Witness, clock};
+use self::clock::{Skew, clock};
 use super::answer::Call;
 use super::body::Payload;
 use super::profile::{GENERIC, Profile};
@@ -53,7 +53,7 @@ pub struct S3Check {
     s3: S3,
     /// The same with retries, as everything else uses it.
     storage: SharedStorage,
-    seen: Arc<Mutex<Seen>>,
+    skew: Skew,
     /// Names of objects that may be there.
     written: Mutex<BTreeSet<&'static str>>,
 }
@@ -72,7 +72,7 @@ pub struct Recognised {
 pub enum KnownBy {
     /// The host of the endpoint, or that none is set: this profile is used.
     Host,
-    /// Its answers. The profile of any service is used, since no request is made to find out.
+    /// Its answers: how it creates objects is used after the first one, the rest is that of any service.
     Answers,
     /// Nothing: it is any service.
     Nothing,
@@ -88,8 +88,8 @@ impl S3Check {
     ) -> Result<S3Check> {
         let s3 = S3::open(config.clone(), policy)?;
         let storage = Arc::new(Retry::new(Arc::new(s3.clone()), policy));
-        let (seen, written) = Default::default();
-        Ok(S3Check { config, policy, folder, budget, s3, storage, seen, written })
+        let (skew, written) = Default::default();
+        Ok(S3Check { config, policy, folder, budget, s3, storage, skew, written })
     }
 
     /// Tries everything; once the budget is spent, what is under way fails, and nothing more is tried.
@@ -143,8 +143,7 @@ impl S3Check {
 
     fn recognised(&self) -> Recognised {
         let host = self.config.endpoint.as_ref().map(super::Endpoint::host);
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        match (Profile::of_host(host), seen.profile) {
+        match (Profile::of_host(host), self.s3.place.answering.profile()) {
             (Some(profile), _) => Recognised { profile, by: KnownBy::Host },
             (None, Some(profile)) => Recognised { profile, by: KnownBy::Answers },
             (None, None) => Recognised { profile: GENERIC, by: KnownBy::Nothing },
@@ -154,10 +153,9 @@ impl S3Check {
     /// The bucket, and the time that the service has.
     async fn place(&self) -> Vec<Row> {
         let answer = self.bucket().await;
-        let skew = self.seen.lock().unwrap_or_else(PoisonError::into_inner).skew;
         let answered =
             !matches!(answer.as_ref().map_err(Error::kind), Err(ErrorKind::Network | ErrorKind::Timeout));
-        let clock = match skew {
+        let clock = match self.skew.seconds() {
             Some(skew) => clock(skew),
             None if answered => Row::new(Ability::Clock, Verdict::Unknown, "the answer has no Date"),
             None => Row::not_tried(Ability::Clock),
@@ -175,7 +173,7 @@ impl S3Check {
             let client = async { place.client().await };
             let client = self.in_time(call, client).await?;
             let request = client.head_bucket().bucket(&self.config.bucket);
-            let request = request.customize().interceptor(Witness(self.seen.clone()));
+            let request = request.customize().interceptor(self.skew.clone());
             let missing = |error: &SdkError<_>| super::status(error) == Some(404);
             let answer = self.in_time(call, async { Ok(request.send().await) }).await;
             let error = match answer {

@@ -1,4 +1,4 @@
-//! What the headers of an answer show: the service's clock, and what service it is.
+//! The service's clock, by the header of an answer.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,27 +9,23 @@ use aws_sdk_s3::error::BoxError;
 use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 
 use crate::storage::check::{Ability, Row, Verdict};
-use crate::storage::s3::Profile;
 
 /// The services of S3 refuse a signature that is older or newer.
 const MAX_SKEW: Duration = Duration::from_secs(15 * 60);
 
-/// What the headers of an answer have shown.
-#[derive(Debug, Default)]
-pub(super) struct Seen {
-    /// The service's clock minus ours, in seconds.
-    pub(super) skew: Option<i64>,
-    /// The service, if its answers name it.
-    pub(super) profile: Option<Profile>,
+/// The service's clock minus ours in seconds, by the last answer that had a date.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Skew(Arc<Mutex<Option<i64>>>);
+
+impl Skew {
+    pub(super) fn seconds(&self) -> Option<i64> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-/// Notes the headers of an answer.
-#[derive(Debug)]
-pub(super) struct Witness(pub(super) Arc<Mutex<Seen>>);
-
-impl Intercept for Witness {
+impl Intercept for Skew {
     fn name(&self) -> &'static str {
-        "Witness"
+        "Skew"
     }
 
     fn read_before_deserialization(
@@ -38,12 +34,11 @@ impl Intercept for Witness {
         _components: &RuntimeComponents,
         _config: &mut ConfigBag,
     ) -> std::result::Result<(), BoxError> {
-        let headers = context.response().headers();
-        let date =
-            headers.get("date").and_then(|text| DateTime::from_str(text, DateTimeFormat::HttpDate).ok());
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.skew = date.map(|date| date.secs() - jiff::Timestamp::now().as_second());
-        seen.profile = Profile::of_answer(|name| headers.get(name));
+        let date = context.response().headers().get("date");
+        if let Some(date) = date.and_then(|text| DateTime::from_str(text, DateTimeFormat::HttpDate).ok()) {
+            let skew = date.secs() - jiff::Timestamp::now().as_second();
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(skew);
+        }
         Ok(())
     }
 }
