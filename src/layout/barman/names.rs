@@ -17,6 +17,7 @@ use std::fmt;
 
 use crate::codec::{self, Method};
 use crate::layout::keys::{key, prefix, with_extension};
+use crate::layout::new_backup::CLAIM;
 use crate::pg::{Oid, SegmentName, TimelineId, WalFileName};
 use crate::storage::{Key, Prefix};
 
@@ -49,6 +50,11 @@ pub fn backup_of_prefix(prefix: &Prefix) -> Option<BackupId> {
 /// The description of a backup, whose presence makes it exist.
 pub fn backup_info_key(backup: BackupId) -> Key {
     key(format!("{BACKUPS}{backup}/{INFO}"))
+}
+
+/// The object that says whose backup this is while it is being taken: seawall's own.
+pub fn claim_key(backup: BackupId) -> Key {
+    key(format!("{BACKUPS}{backup}/{CLAIM}"))
 }
 
 /// Where a backup is said to be kept.

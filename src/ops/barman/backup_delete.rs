@@ -187,16 +187,34 @@ async fn tars(ctx: &Context, id: BackupId) -> Result<Vec<Key>, Error> {
     Ok(tars.into_iter().map(|(_, key)| key).collect())
 }
 
-/// Its tars, its WAL, its `backup.info`; what is left undone is in `removal`.
+/// Its tars, what a killed process has left of it, its WAL, its `backup.info`; what is left undone is in `removal`.
 async fn delete_all_of(ctx: &Context, backup: &BackupRemoval, removal: &mut Removal) -> Result<(), Error> {
     let wal: Vec<Key> = backup.wal.keys().cloned().collect();
-    for keys in [&backup.tars, &wal, &vec![backup.info.clone()]] {
-        removal.delete(ctx, keys).await?;
-        if !removal.is_complete() {
-            break;
+    removal.delete(ctx, &backup.tars).await?;
+    if removal.is_complete() {
+        delete_unfinished(ctx, backup.id).await;
+    }
+    for keys in [&wal, &vec![backup.info.clone()]] {
+        if removal.is_complete() {
+            removal.delete(ctx, keys).await?;
         }
     }
     Ok(())
+}
+
+/// Removes what is no tar of a backup, and would be found by nobody once the backup is gone: the uploads that were never
+/// finished, and the claim. barman leaves the uploads too, so where they cannot be looked for, or not be ended, that is no failure.
+async fn delete_unfinished(ctx: &Context, id: BackupId) {
+    let storage = ctx.storage.as_ref();
+    let ended = async {
+        for upload in storage::list_unfinished(storage, &names::backup_prefix(id)).await? {
+            storage.remove_unfinished(&upload).await?;
+        }
+        storage.delete(&[names::claim_key(id)]).await.map(drop)
+    };
+    if let Err(error) = ended.await {
+        tracing::info!("what was left unfinished of backup {id} is not removed: {error}");
+    }
 }
 
 /// Lets the `backup.info` say that the backup is being deleted; what it said before. Keys that may delete and not write are

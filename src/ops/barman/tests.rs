@@ -14,7 +14,7 @@ use crate::ops::{self, Context, Error};
 use crate::pg::{Lsn, TimelineId};
 use crate::retention::barman::{Refusal, RetentionPolicy};
 use crate::storage::memory::{Fault, Memory, Operation};
-use crate::storage::{ErrorKind, Key};
+use crate::storage::{self, ErrorKind, Key, Prefix, Storage};
 
 fn context(memory: &Memory) -> Context {
     ops::context(memory, &Barman { partials: Partials::Ignore })
@@ -157,6 +157,18 @@ async fn an_interrupted_deletion_is_finished_by_the_next_one() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn what_a_killed_backup_has_left_goes_with_it() {
+    let memory = repository();
+    let tar = names::backup_prefix(id(1)).key("data_0002.tar.gz").unwrap();
+    drop(memory.start_upload(&tar).await.unwrap());
+    memory.set(&names::claim_key(id(1)), "");
+    let options = delete(backup(1), Mode::Confirmed);
+    backup_delete::run(&context(&memory), &annotations(&memory), options).await.unwrap();
+    assert!(storage::list_unfinished(&memory, &Prefix::root()).await.unwrap().is_empty());
+    assert_eq!(memory.content(&names::claim_key(id(1))), None);
 }
 
 #[tokio::test]
