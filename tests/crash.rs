@@ -414,6 +414,10 @@ fn files_are_synced_before_the_end() {
     ] {
         let line: Vec<String> = line.into_iter().map(str::to_owned).collect();
         durable::holds(&require!(kill::traced(&scratch, &tool, &line)), &path);
+        // Found by a call that comes again, it may be of one that was killed before it had synced anything.
+        if path.starts_with(place.join("new")) {
+            durable::still_holds(&require!(kill::traced(&scratch, &tool, &line)), &path);
+        }
     }
 }
 

@@ -96,6 +96,12 @@ pub trait Storage: Send + Sync + fmt::Debug {
         .boxed()
     }
 
+    /// Makes durable what was found: whoever wrote an object may have been killed before it was, and only a successful write
+    /// says that it is. Nothing where what can be seen is durable, as on S3.
+    fn settle<'a>(&'a self, _key: &'a Key) -> BoxFuture<'a, Result<()>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// Deletes objects in batches. A missing object counts as deleted. The report names every key that could not be
     /// deleted; `Err` means that nothing is known of any key.
     fn delete<'a>(&'a self, keys: &'a [Key]) -> BoxFuture<'a, Result<DeleteReport>>;

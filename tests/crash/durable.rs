@@ -54,6 +54,16 @@ fn calls(trace: &str) -> Vec<Call> {
     calls
 }
 
+/// The file at `path`, which the traced command has found, cannot be lost any more.
+pub fn still_holds(trace: &str, path: &Path) {
+    let calls = calls(trace);
+    let mut synced = path.ancestors().take(3).map(|path| path.to_str().unwrap());
+    assert!(
+        synced.all(|path| calls.iter().any(|call| call.is_sync_of(path))),
+        "{path:?} is not synced\n{trace}"
+    );
+}
+
 /// The file at `path`, which the traced command has stored, cannot be lost any more.
 pub fn holds(trace: &str, path: &Path) {
     let text = path.to_str().unwrap();

@@ -339,6 +339,7 @@ impl<'a> Pusher<'a> {
             self.check_owner(claimant).await?;
             return Err(Error::AlreadyArchived { file: file.name.clone(), key });
         }
+        self.ctx.storage.settle(&key).await?;
         tracing::info!(file = file.name, "already archived with equal content, skipping");
         Ok(true)
     }

@@ -154,6 +154,11 @@ impl Storage for Directory {
         blocking(move || place.list_page(&prefix, depth, from)).boxed()
     }
 
+    fn settle<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<()>> {
+        let (place, key) = (self.place.clone(), key.clone());
+        blocking(move || place.settle(&key)).boxed()
+    }
+
     fn delete<'a>(&'a self, keys: &'a [Key]) -> BoxFuture<'a, Result<DeleteReport>> {
         let (place, keys) = (self.place.clone(), keys.to_vec());
         blocking(move || place.delete(&keys)).boxed()
@@ -260,6 +265,19 @@ impl Place {
             Err(error) if is_missing(&error) => self.check_root(step).map(|()| None),
             Err(error) => Err(self.failed(step, &path, &error)),
         }
+    }
+
+    /// Syncs a file and all directories from it up to the root.
+    fn settle(&self, key: &Key) -> Result<()> {
+        let step = Step { action: "sync", key: Some(key) };
+        let path = self.checked_path(step, key)?;
+        let sync = || {
+            File::open(&path)?.sync_all()?;
+            let directories =
+                path.ancestors().skip(1).take_while(|directory| directory.starts_with(&self.root));
+            directories.into_iter().try_for_each(sync_directory)
+        };
+        sync().map_err(|error| self.failed(step, &path, &error))
     }
 
     fn open(&self, key: &Key, from: u64, if_match: Option<&ETag>) -> Result<Option<(ObjectMeta, File)>> {

@@ -160,6 +160,10 @@ impl Storage for Retry {
         .boxed()
     }
 
+    fn settle<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<()>> {
+        async move { self.call("sync", Some(key), Class::Ask).run(|| self.inner.settle(key)).await }.boxed()
+    }
+
     fn lock<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<Lock>>> {
         async move { self.call("head", Some(key), Class::Ask).run(|| self.inner.lock(key)).await }.boxed()
     }
