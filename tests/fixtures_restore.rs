@@ -14,6 +14,7 @@ use seawall::codec::{Cipher, Compression};
 use seawall::layout::barman::{Barman, Partials, RecoveryEnd, RecoveryTarget, names};
 use seawall::ops::backup_fetch::{self, MovedTablespace, Plan, SyncFiles};
 use seawall::ops::segment_check::SegmentCheck;
+use seawall::ops::wal_fetch::Recovery;
 use seawall::ops::{Context, wal_fetch};
 use seawall::progress::Progress;
 use seawall::storage::fs::Directory;
@@ -309,7 +310,8 @@ async fn fetches_all_wal(ctx: &Context, to: &Path) {
     let listing = storage::list_all(ctx.storage.as_ref(), &names::wal_prefix(), Depth::All).await.unwrap();
     for object in listing.objects {
         let (file, _) = names::parse_wal_key(&object.key).unwrap();
-        let options = wal_fetch::Options { check: SegmentCheck::Verify, prefetch: None };
+        let options =
+            wal_fetch::Options { check: SegmentCheck::Verify, prefetch: None, recovery: Recovery::AsksAgain };
         let file = file.to_string();
         wal_fetch::run(ctx, &file, &to.join(&file), options).await.unwrap();
     }

@@ -205,6 +205,38 @@ fn of_a_standby_that_goes_on_asking() {
     assert_eq!(standby.sql("SELECT pg_is_in_recovery()"), "t");
 }
 
+/// Until the next restartpoint a standby's backups have one name, and what the killed one has left is in the way of no other.
+#[test]
+fn after_a_standbys_backup_was_killed() {
+    let site = require!(Site::new());
+    let mut source = primary(&site, &[]);
+    source.push_backup(&site.seawall);
+    let mut standby = streaming_standby(&site, &source);
+    add(&source, 100);
+    source.switch_wal();
+    source.sql("CHECKPOINT");
+    let lsn = source.sql("SELECT pg_current_wal_flush_lsn()");
+    standby.wait_until(&format!("SELECT pg_last_wal_replay_lsn() >= '{lsn}'"), "t");
+    standby.sql("CHECKPOINT");
+
+    let uploads =
+        |site: &Site| site.bucket.keys().iter().filter(|key| key.contains("tar_partitions")).count();
+    let before = uploads(&site);
+    let mut killed = standby
+        .start_slow_backup(&site.seawall.clone().with("WALG_TAR_SIZE_THRESHOLD", "1000000"), 4_000_000);
+    wait_for("a tar of the backup that is killed", || uploads(&site) > before);
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+
+    let again = standby.push_backup(&site.seawall);
+    assert!(again.stderr.contains("a backup-push that was killed"), "{again}");
+    let expected = ledger(&source);
+    source.stop();
+    standby.stop();
+    let mut restored = site.restore("restored");
+    recover_to(&expected, &mut restored, &site);
+}
+
 /// A replica is promoted by `recovery.signal` and the old primary follows by `standby.signal`, with nothing but the
 /// archive between them.
 #[test]
@@ -622,7 +654,7 @@ fn of_a_standby_outlives_a_failure_of_the_storage() {
 fn exit_codes_of_wal_fetch() {
     let scratch = Scratch::new();
     let data = scratch.dir("data");
-    let (_bucket, reachable) = repository(&scratch);
+    let (bucket, reachable) = repository(&scratch);
     let gone = reachable.clone().with("WALG_FILE_PREFIX", "/nonexistent/archive");
     let fetch = |tool: &Tool| {
         let mut command =
@@ -638,6 +670,9 @@ fn exit_codes_of_wal_fetch() {
     signal("recovery.signal");
     fetch(&gone).fails(126).stderr_has("hint:");
     fetch(&gone.clone().with("SEAWALL_RECOVERY_EXIT_126", "false")).fails(1);
+    // As at the place of a file system that is not mounted.
+    fetch(&reachable).fails(126).stderr_has("nothing is stored in");
+    bucket.put(&scratch, "wal_005/000000010000000000000002.lz4", b"");
     fetch(&reachable).fails(74);
     signal("standby.signal");
     fetch(&gone).fails(1);

@@ -3,6 +3,7 @@
 use indicatif::MultiProgress;
 use secrecy::ExposeSecret;
 
+use crate::ops::wal_fetch::Recovery;
 use crate::ops::{
     backup_fetch, backup_list, backup_mark, backup_push, backup_show, delete, storage_check, wal_fetch,
     wal_prefetch, wal_push, wal_show, wal_verify,
@@ -12,7 +13,7 @@ use crate::settings::{Environment, Section, Settings, Sources, keys, user_home};
 
 use super::arguments::Invocation;
 use super::backup_output::{self, ListFormat};
-use super::exit::{Codes, Recovery};
+use super::exit::Codes;
 use super::session::{self, Content, Program, Session, Threads};
 use super::walg::{Arguments, Command, ConfigCommand, RateLimits, StorageCommand};
 use super::{Error, barman, log, printer, reference, show, storage_output, wal_output};

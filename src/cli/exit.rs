@@ -7,10 +7,10 @@
 //! barman-cloud's codes are those of `barman/clients/cloud_cli.py`; CloudNativePG asks again after 2 and 4, and takes 1 of
 //! wal-restore for the end of WAL. A code above 4 would be final for it, so there is no 126 here.
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use crate::catalog;
+use crate::ops::wal_fetch::Recovery;
 use crate::ops::{self, Class};
 use crate::storage::ErrorKind;
 
@@ -54,26 +54,6 @@ const GENERAL: u8 = 4;
 
 /// barman-cloud-backup as a hook script: barman must not call again (`EXIT_ABORT_STOP`).
 const HOOK_STOP: u8 = 63;
-
-/// The recovery that asks for a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Recovery {
-    /// It takes a failure for the end of WAL and ends, losing what comes after.
-    Ends,
-    /// It asks again (a standby), or there is none.
-    AsksAgain,
-}
-
-impl Recovery {
-    /// What recovery `directory`, the working directory of restore_command, is in.
-    pub fn of(directory: &Path) -> Recovery {
-        let has = |name: &str| directory.join(name).exists();
-        match has("PG_VERSION") && has("recovery.signal") && !has("standby.signal") {
-            true => Recovery::Ends,
-            false => Recovery::AsksAgain,
-        }
-    }
-}
 
 /// The exit code of a failure.
 pub fn code(error: &Error, codes: Codes) -> ExitCode {

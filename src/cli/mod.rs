@@ -31,7 +31,8 @@ use indicatif::MultiProgress;
 
 use crate::ops::Class;
 
-use self::exit::{Codes, Recovery};
+use self::exit::Codes;
+use crate::ops::wal_fetch::Recovery;
 
 pub use error::Error;
 

@@ -4,7 +4,8 @@
 //!    for a while.
 //! 2. Otherwise the archive is asked. The bytes go to a temporary file beside the destination, are checked, synced and
 //!    renamed: at the destination there is a whole, valid file or none.
-//! 3. [`Error::NotArchived`] is said only after the storage positively answered that the file is in no form there.
+//! 3. [`Error::NotArchived`] is said only after the storage positively answered that the file is in no form there; to a
+//!    recovery that would end, not of an archive without anything.
 //!
 //! An object may hold far more than its size tells: nothing larger than such a file can be is written.
 //!
@@ -24,7 +25,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::durable::{self, DurableFile};
 use crate::pg::{SegmentName, SystemIdentifier, WalFileName, WalSegmentSize};
 use crate::read_full::read_full;
-use crate::storage::Key;
+use crate::storage::{Depth, Key, Prefix};
 
 use super::prefetch_dir::PrefetchDir;
 use super::segment_check::{SegmentCheck, check_segment, check_segment_file, cluster_of_wal_file};
@@ -40,6 +41,26 @@ const PREFETCH_PATIENCE: Duration = Duration::from_secs(10);
 /// Permissions of a fetched file: PostgreSQL's for its own.
 const FILE_MODE: u32 = 0o600;
 
+/// The recovery that asks for a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recovery {
+    /// It takes a failure for the end of WAL and ends, losing what comes after.
+    Ends,
+    /// It asks again (a standby), or there is none.
+    AsksAgain,
+}
+
+impl Recovery {
+    /// The one whose restore_command has this working directory.
+    pub fn of(directory: &Path) -> Recovery {
+        let has = |name: &str| directory.join(name).exists();
+        match has("PG_VERSION") && has("recovery.signal") && !has("standby.signal") {
+            true => Recovery::Ends,
+            false => Recovery::AsksAgain,
+        }
+    }
+}
+
 /// How `wal-fetch` works.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -47,6 +68,8 @@ pub struct Options {
     pub check: SegmentCheck,
     /// Fetching ahead; `None` switches it off.
     pub prefetch: Option<Prefetch>,
+    /// Who asks.
+    pub recovery: Recovery,
 }
 
 /// How the segments after the requested one are fetched.
@@ -97,7 +120,20 @@ pub async fn run(ctx: &Context, name: &str, destination: &Path, options: Options
         (Err(Error::NotArchived { .. }), Some(directory)) => directory.clean(),
         _ => {}
     }
+    if matches!(fetched, Err(Error::NotArchived { .. })) && options.recovery == Recovery::Ends {
+        check_not_empty(ctx).await?;
+    }
     fetched
+}
+
+/// Refuses to call a file missing where nothing is stored at all: the place of a file system that is not mounted, or
+/// another one than was meant. Recovery would end there.
+async fn check_not_empty(ctx: &Context) -> Result<(), Error> {
+    let page = ctx.storage.list_page(&Prefix::root(), Depth::Children, None).await?;
+    match page.objects.is_empty() && page.prefixes.is_empty() && page.next.is_none() {
+        true => Err(Error::EmptyArchive { location: ctx.storage.location().clone() }),
+        false => Ok(()),
+    }
 }
 
 impl Prefetch {

@@ -13,6 +13,7 @@ use crate::layout::barman::{Barman, Partials};
 use crate::ops::archive_check::{self, Archive, Count};
 use crate::ops::ownership::TakeOver;
 use crate::ops::segment_check::SegmentCheck;
+use crate::ops::wal_fetch::Recovery;
 use crate::ops::wal_push::{ChangedBlocks, Overwrite, ReadMarks, ReadyFiles, WalMetadata};
 use crate::ops::{wal_fetch, wal_prefetch, wal_push};
 use crate::pg::{WalFileName, WalSegmentSize};
@@ -74,7 +75,7 @@ pub fn restore(session: &Session) -> Result<(), cli::Error> {
         command: ahead.command,
         secrets: Vec::new(),
     });
-    let options = wal_fetch::Options { check: SegmentCheck::Verify, prefetch };
+    let options = wal_fetch::Options { check: SegmentCheck::Verify, prefetch, recovery: Recovery::AsksAgain };
     let destination = PathBuf::from(session.line.positional(3).unwrap_or_default());
     let context = session.context(layout(session), Compression::None, Objects::default())?;
     session::run(context, Threads::One, async |context| {

@@ -1,7 +1,7 @@
 //! The commands that PostgreSQL calls: `wal-push`, `wal-fetch`, and `wal-prefetch`, which wal-fetch starts.
 
 use std::num::NonZero;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use clap::{Args, ValueHint};
@@ -10,6 +10,7 @@ use crate::cli::Error;
 use crate::cli::session::Program;
 use crate::ops::ownership::TakeOver;
 use crate::ops::segment_check::SegmentCheck;
+use crate::ops::wal_fetch::Recovery;
 use crate::ops::wal_push::{ChangedBlocks, Overwrite, ReadMarks, ReadyFiles, WalMetadata};
 use crate::ops::{wal_fetch, wal_prefetch, wal_push};
 use crate::pg::{SegmentName, WalSegmentSize};
@@ -101,7 +102,11 @@ impl WalFetchArgs {
             command.push("wal-prefetch".into());
             wal_fetch::Prefetch { parent: settings.path(&keys::PREFETCH_DIR), command, secrets }
         };
-        Ok(wal_fetch::Options { check: segment_check(settings)?, prefetch: fetches_ahead.then(prefetch) })
+        Ok(wal_fetch::Options {
+            check: segment_check(settings)?,
+            prefetch: fetches_ahead.then(prefetch),
+            recovery: Recovery::of(Path::new(".")),
+        })
     }
 }
 

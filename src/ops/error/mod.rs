@@ -108,6 +108,12 @@ pub enum Error {
         /// Where.
         location: storage::Location,
     },
+    /// The archive has nothing at all.
+    #[error("nothing is stored in {location}, neither WAL nor backups")]
+    EmptyArchive {
+        /// Where.
+        location: storage::Location,
+    },
     /// The session with the server.
     #[error(transparent)]
     Server(#[from] pg::session::Error),
@@ -270,6 +276,7 @@ impl Error {
             Error::MissingTar { .. } | Error::MissedBlock { .. } => Class::Integrity,
             Error::Request(request) => request.class(),
             Error::NotArchived { .. } => Class::Missing,
+            Error::EmptyArchive { .. } => Class::Storage,
             Error::NotAWalFile { .. } | Error::TargetNotEmpty { .. } | Error::NoMap { .. } => Class::Usage,
             Error::Server(_) | Error::OtherDataDirectory { .. } | Error::TimelineChanged { .. } => {
                 Class::Server
@@ -310,6 +317,9 @@ impl Error {
                 .or_else(|| cause::<Mismatch>(source).map(|_| Mismatch::HINT))
                 .or_else(|| storage_error(source).and_then(storage::Error::hint))
                 .map(str::to_owned),
+            Error::EmptyArchive { .. } => {
+                Some("is it the place that was meant, and is it mounted?".to_owned())
+            }
             Error::ForeignSegment { .. } => {
                 Some("each cluster needs a storage prefix of its own; check the storage settings".to_owned())
             }
