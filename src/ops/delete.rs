@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use crate::catalog::{self, DOCUMENTS_AT_ONCE, walg::BackupEntry};
 use crate::layout::walg::{BackupName, names};
-use crate::pg::WalSegmentSize;
+use crate::pg::{SystemIdentifier, WalSegmentSize};
 use crate::retention::{self, BackupFacts, DeletePlan, Family, GarbageScope, Order, Policy, Repository};
 use crate::storage::{self, Depth, Key, ObjectMeta, Prefix, Storage, Unfinished};
 
@@ -93,7 +93,7 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Deletion, Error> {
     let repository = Repository {
         backups: &backups,
         objects: &objects,
-        order: usable_order(options.order, &backups),
+        order: usable_order(options.order, &policy, &backups)?,
         segment_size: segment_size::of_archive(
             options.segment_size,
             backups.iter().map(|facts| (facts.name, facts.start_lsn)),
@@ -171,6 +171,7 @@ async fn describe(storage: &dyn Storage, entry: BackupEntry) -> Result<BackupFac
         is_permanent: backup.is_permanent,
         start_lsn: backup.start_lsn,
         finish_lsn: backup.finish_lsn,
+        cluster: backup.system_identifier,
         ..facts_of_name(&entry)
     })
 }
@@ -185,6 +186,7 @@ fn facts_of_name(entry: &BackupEntry) -> BackupFacts {
         is_permanent: false,
         start_lsn: None,
         finish_lsn: None,
+        cluster: None,
     }
 }
 
@@ -208,18 +210,30 @@ async fn list_objects(storage: &dyn Storage, policy: &Policy) -> Result<Vec<Obje
     Ok(objects)
 }
 
-/// The order by start times needs them all.
-fn usable_order(order: Order, backups: &[BackupFacts]) -> Order {
+/// The order by start times needs them all. It is the only one among backups of several clusters: after an upgrade timelines
+/// begin anew, and the names of the new backups may come before those of the old ones.
+fn usable_order(order: Order, policy: &Policy, backups: &[BackupFacts]) -> Result<Order, Error> {
+    let clusters: BTreeSet<SystemIdentifier> = backups.iter().filter_map(|facts| facts.cluster).collect();
+    let by_age = matches!(policy, Policy::Retain { .. } | Policy::Before { .. });
     let without = backups.iter().find(|facts| facts.start_time.is_none());
     match (order, without) {
+        (_, Some(facts)) if by_age && clusters.len() > 1 => {
+            Err(RequestError::NoOrder { without: facts.name }.into())
+        }
+        (Order::Segment, None) if by_age && clusters.len() > 1 => {
+            tracing::warn!(
+                "there are backups of several clusters: they are ordered by the time they were started"
+            );
+            Ok(Order::StartTime)
+        }
         (Order::StartTime, Some(facts)) => {
             tracing::warn!(
                 "backup {} has no metadata.json with a start time, backups are ordered by timeline and segment",
                 facts.name
             );
-            Order::Segment
+            Ok(Order::Segment)
         }
-        _ => order,
+        _ => Ok(order),
     }
 }
 
@@ -334,10 +348,13 @@ async fn folders_with_failures(
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroUsize;
+
     use super::*;
     use crate::layout::walg::WalG;
     use crate::ops::backup_mark::{self, Mark};
     use crate::ops::context;
+    use crate::retention::Counting;
     use crate::storage::memory::{Memory, Operation};
 
     const FULL: &str = "base_000000010000000000000002";
@@ -359,6 +376,39 @@ mod tests {
         let sentinels = vec![vec![names::sentinel_key(full)]];
         let plan = DeletePlan { backups: vec![full], sentinels, ..DeletePlan::default() };
         (plan, backups)
+    }
+
+    /// After an upgrade timelines begin anew: the new cluster's backup has the lower name.
+    #[tokio::test]
+    async fn backups_of_several_clusters_are_ordered_by_time() {
+        let (old, new) = ("base_000000030000000000000050", "base_000000010000000000000060");
+        let memory = Memory::new();
+        let ctx = context(&memory, &WalG);
+        store(&memory, old, r#","SystemIdentifier":1"#);
+        store(&memory, new, r#","SystemIdentifier":2"#);
+        let retain = || Options {
+            request: DeleteRequest::Policy(Policy::Retain {
+                count: NonZeroUsize::MIN,
+                counting: Counting::Full,
+                after: None,
+            }),
+            mode: Mode::Confirmed,
+            order: Order::Segment,
+            segment_size: WalSegmentSize::DEFAULT,
+        };
+        let error = run(&ctx, retain()).await.unwrap_err();
+        assert!(error.to_string().contains("several clusters"), "{error}");
+        for (name, day) in [(old, 1), (new, 2)] {
+            let time = format!("2026-11-{day:02}T00:00:00Z");
+            let metadata = serde_json::json!({
+                "start_time": time, "finish_time": time, "date_fmt": "%Y-%m-%dT%H:%M:%S.%fZ", "hostname": "h",
+                "data_dir": "/d", "pg_version": 150000, "start_lsn": 1, "finish_lsn": 2, "is_permanent": false,
+                "system_identifier": day, "uncompressed_size": 0, "compressed_size": 0, "user_data": null,
+            });
+            memory.set(&names::metadata_key(name.parse().unwrap()), metadata.to_string());
+        }
+        let deleted = run(&ctx, retain()).await.unwrap();
+        assert_eq!(deleted.plan.unwrap().backups, [old.parse().unwrap()]);
     }
 
     /// Between the plan and the deletion somebody marks a backup that goes, or takes a delta that builds on it.

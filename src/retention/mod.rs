@@ -26,7 +26,7 @@ mod tests;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::layout::walg::BackupName;
-use crate::pg::{Lsn, WalSegmentSize};
+use crate::pg::{Lsn, SystemIdentifier, WalSegmentSize};
 use crate::storage::ObjectMeta;
 
 pub use plan::{DeletePlan, Kept, KeptBackup};
@@ -56,6 +56,8 @@ pub struct BackupFacts {
     pub start_lsn: Option<Lsn>,
     /// Where the backup is consistent.
     pub finish_lsn: Option<Lsn>,
+    /// The cluster it is of; `None` where its documents do not say.
+    pub cluster: Option<SystemIdentifier>,
 }
 
 impl BackupFacts {

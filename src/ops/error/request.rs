@@ -110,6 +110,14 @@ pub enum RequestError {
         /// The delta.
         name: BackupName,
     },
+    /// Backups of several clusters, whose names say nothing of which is newer.
+    #[error(
+        "there are backups of several clusters, and `{without}` has no start time: which is the older one is not known"
+    )]
+    NoOrder {
+        /// The backup without a start time.
+        without: BackupName,
+    },
     /// A backup was deleted before it was complete.
     #[error("backup `{0}` cannot be completed: somebody deleted it meanwhile")]
     DeletedMeanwhile(Name),
@@ -241,6 +249,9 @@ impl RequestError {
             RequestError::Locked { .. } => Some(
                 "nothing of it was deleted; without --check-object-lock it is hidden, and its objects stay until the lock ends",
             ),
+            RequestError::NoOrder { .. } => {
+                Some("delete the backups of the former cluster by `delete target`")
+            }
             RequestError::MarkedMeanwhile { .. } | RequestError::NewDelta { .. } => {
                 Some("run the same command again: it plans anew")
             }
