@@ -29,6 +29,7 @@ use seawall::ops::backup_push::{
 use seawall::ops::changed_blocks::{Rules, Source};
 use seawall::ops::ownership::TakeOver;
 use seawall::ops::segment_check::SegmentCheck;
+use seawall::ops::wal_fetch::Recovery;
 use seawall::ops::wal_push::{ChangedBlocks, Overwrite, ReadMarks, ReadyFiles, WalMetadata};
 use seawall::ops::{Class, Context, Error, backup_fetch, backup_push, wal_fetch, wal_push};
 use seawall::pg::ConnInfo;
@@ -285,7 +286,11 @@ fn wal_fetch() {
         let object = encoded(&plain, compression, &Cipher::None);
         let key = names::wal_key(SEGMENT, compression.method());
         let fetch = |memory: &Memory, directory: &Path| {
-            let options = wal_fetch::Options { check: SegmentCheck::Skip, prefetch: None };
+            let options = wal_fetch::Options {
+                check: SegmentCheck::Skip,
+                prefetch: None,
+                recovery: Recovery::AsksAgain,
+            };
             let destination = directory.join("RECOVERYXLOG");
             on_one_thread(async { wal_fetch::run(&context(memory), SEGMENT, &destination, options).await })
         };
@@ -561,6 +566,26 @@ fn backup_push_whose_name_is_taken() {
     let tars = memory.keys().iter().filter(|key| key.as_str().contains("tar_partitions")).count();
     assert!(on_one_thread(catalog::walg::list(&copy_of(&memory))).unwrap().is_empty());
     assert!(tars == 0 || tars > 1, "the other's tars are left alone: {tars}");
+}
+
+/// Somebody deletes everything right before the marker is written, as one who has seen no marker may.
+#[test]
+fn backup_push_that_is_deleted_meanwhile() {
+    let postgres = require!(Postgres::version(15));
+    let scratch = Scratch::new();
+    let mut cluster = Cluster::create(&scratch, &postgres, "data", &[]);
+    cluster.start();
+    let never = CancellationToken::new();
+    let clean = Memory::new();
+    push_backup(&clean, &cluster, &never).unwrap();
+    let memory = Memory::new();
+    let marker = clean.calls(Operation::Put);
+    memory.overtake(Operation::Put, marker, |memory| {
+        memory.keys().iter().filter(|key| **key != Owner::key(&WalG)).for_each(|key| memory.remove(key));
+    });
+    let error = push_backup(&memory, &cluster, &never).unwrap_err();
+    assert!(error.to_string().contains("somebody deleted it meanwhile"), "{error}");
+    assert_eq!(memory.keys(), [Owner::key(&WalG)]);
 }
 
 /// A delta is taken, or nothing: a parent that cannot be read is no reason for a full backup.

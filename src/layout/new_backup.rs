@@ -17,6 +17,9 @@ use crate::storage::{Key, Prefix};
 use super::Name;
 use super::walg::{DocumentError, FilesMetadata};
 
+/// The object in a backup's folder that says, while the backup is being taken, whose it is: seawall's own.
+pub(super) const CLAIM: &str = "seawall_running.json";
+
 /// How a backup is packed into tars, and what makes it exist.
 pub trait NewBackup: fmt::Debug + Send + Sync {
     /// Its name.
@@ -30,7 +33,7 @@ pub trait NewBackup: fmt::Debug + Send + Sync {
 
     /// The object that says, while the backup is being taken, whose it is. wal-g and barman-cloud pass over it.
     fn claim(&self) -> Key {
-        super::keys::key(format!("{}seawall_running.json", self.folder()))
+        super::keys::key(format!("{}{CLAIM}", self.folder()))
     }
 
     /// Whether a marker with this content says that the backup is complete.

@@ -235,6 +235,15 @@ impl Session {
         self.get(action, &row, 0)
     }
 
+    /// When the server was started, in its own words: with the directory of its data and the host what tells it from all
+    /// others, and from itself before a restart.
+    pub async fn server_start(&self) -> Result<String, Error> {
+        let action = "ask when the server was started";
+        let sql = "SELECT extract(epoch FROM pg_postmaster_start_time())::text";
+        let row = self.soon(action, self.row(action, sql, &[])).await?;
+        self.get(action, &row, 0)
+    }
+
     /// Starts a backup. It lasts until [`Session::stop_backup`] or the session's end.
     pub async fn start_backup(&self, label: &str, checkpoint: Checkpoint) -> Result<StartedBackup, Error> {
         let action = "start backup";

@@ -20,8 +20,18 @@ pub(super) struct Folder {
     /// `metadata.json`, if it is there.
     pub(super) metadata: Vec<Key>,
     finished: bool,
+    /// Whether somebody says that the backup is being taken. Its `metadata.json` is then there since a moment: the sentinel
+    /// comes next.
+    claimed: bool,
     /// Whether nothing was written to it for [`UNFINISHED_AGE`].
     is_old: bool,
+}
+
+impl Folder {
+    /// Whether it has what only a complete backup has, or one that is about to be.
+    fn was_finished(&self) -> bool {
+        !self.metadata.is_empty() && !self.claimed
+    }
 }
 
 impl Folders {
@@ -39,6 +49,7 @@ impl Folders {
                 is_old: true,
                 ..Folder::default()
             });
+            folder.claimed |= object.key == names::claim_key(name);
             folder.is_old &= repository.now.duration_since(object.modified) > UNFINISHED_AGE;
             let list =
                 if object.key == names::metadata_key(name) { &mut folder.metadata } else { &mut folder.data };
@@ -55,9 +66,7 @@ impl Folders {
     /// Whether a folder without a sentinel is known not to be a running backup: it was finished once, or nobody has
     /// written to it for long.
     pub(super) fn is_dead(&self, name: BackupName) -> bool {
-        self.0
-            .get(&name)
-            .is_some_and(|folder| !folder.finished && (folder.is_old || !folder.metadata.is_empty()))
+        self.0.get(&name).is_some_and(|folder| !folder.finished && (folder.is_old || folder.was_finished()))
     }
 
     /// `gone` with the dead folders of deltas that built on one of them: what an interrupted deletion left behind.
@@ -83,9 +92,10 @@ impl Folders {
     pub(super) fn running(&self) -> impl Iterator<Item = BackupName> {
         self.0
             .iter()
-            .filter(|(_, folder)| !folder.finished && !folder.is_old && folder.metadata.is_empty())
+            .filter(|(_, folder)| !folder.finished && !folder.is_old && !folder.was_finished())
             .map(|(name, _)| *name)
     }
+
     /// The deltas that may be being taken right now and build on a backup whose name begins with `segment`. More is
     /// not known of them: their sentinel names the parent, and is written last.
     pub(super) fn running_on(&self, segment: SegmentName) -> impl Iterator<Item = BackupName> {

@@ -53,6 +53,7 @@ impl Archive {
             is_permanent: false,
             start_lsn: start,
             finish_lsn: start.and_then(|lsn| lsn.checked_add(200)),
+            cluster: None,
         });
         self.objects.push(object(names::sentinel_key(name).as_str(), minutes_ago(minutes)));
         self.folder(name, minutes, true);
@@ -247,6 +248,10 @@ fn a_backup_that_may_be_running_is_left_alone() {
     let young = BackupName::full(segment(1, 3));
     let dead = BackupName::full(segment(1, 2));
     let half_deleted = BackupName::full(segment(1, 4));
+    // All is there but for the sentinel, which comes next.
+    let committed = BackupName::full(segment(1, 6));
+    archive.folder(committed, 30, true);
+    archive.objects.push(object(names::claim_key(committed).as_str(), minutes_ago(30)));
     archive.folder(young, 30, false);
     archive.folder(dead, 60 * 25, false);
     archive.folder(half_deleted, 30, true);
@@ -257,7 +262,7 @@ fn a_backup_that_may_be_running_is_left_alone() {
         let plan = archive.plan(&policy, Order::Segment).unwrap().unwrap();
         let folders: BTreeSet<_> = plan.objects().filter_map(names::backup_of_object).collect();
         assert_eq!(folders, BTreeSet::from([dead, half_deleted]), "{policy:?}");
-        assert_eq!(plan.running, [young]);
+        assert_eq!(plan.running, [young, committed]);
         assert_eq!(wal_numbers(&plan), [1, 2], "{policy:?}");
     }
 }

@@ -5,6 +5,7 @@
 //! answering at all.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -79,6 +80,20 @@ struct State {
     next_upload: u64,
     calls: BTreeMap<Operation, u32>,
     faults: Vec<Scheduled>,
+    overtakers: Vec<Overtaker>,
+}
+
+/// What somebody else does right before a call.
+struct Overtaker {
+    operation: Operation,
+    call: u32,
+    act: Box<dyn FnOnce(&Memory) + Send>,
+}
+
+impl fmt::Debug for Overtaker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "before {:?} {}", self.operation, self.call)
+    }
 }
 
 #[derive(Debug)]
@@ -122,6 +137,11 @@ impl Memory {
         self.state().faults.push(Scheduled { operation, call, fault });
     }
 
+    /// Lets somebody else `act` right before the `call`th call of `operation`, past all faults.
+    pub fn overtake(&self, operation: Operation, call: u32, act: impl FnOnce(&Memory) + Send + 'static) {
+        self.state().overtakers.push(Overtaker { operation, call, act: Box::new(act) });
+    }
+
     /// How often `operation` was called.
     pub fn calls(&self, operation: Operation) -> u32 {
         self.state().calls.get(&operation).copied().unwrap_or(0)
@@ -151,8 +171,26 @@ impl Memory {
         }
     }
 
+    /// Removes an object, past all faults.
+    pub fn remove(&self, key: &Key) {
+        self.state().objects.remove(key);
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a call of `operation`; the fault that is scheduled for it.
+    fn begin(&self, operation: Operation) -> Option<Fault> {
+        let (fault, overtakers) = {
+            let mut state = self.state();
+            let fault = state.fault(operation);
+            let call = state.calls.get(&operation).copied().unwrap_or(0);
+            let is_due = |other: &mut Overtaker| other.operation == operation && other.call == call;
+            (fault, state.overtakers.extract_if(.., is_due).collect::<Vec<_>>())
+        };
+        overtakers.into_iter().for_each(|overtaker| (overtaker.act)(self));
+        fault
     }
 
     /// Runs `effect` as one call of `operation`, with the fault that is scheduled for it.
@@ -162,7 +200,7 @@ impl Memory {
         key: Option<&Key>,
         effect: impl FnOnce(&mut State) -> Result<T>,
     ) -> Result<T> {
-        let fault = self.state().fault(operation);
+        let fault = self.begin(operation);
         self.run(operation, key, fault, effect).await
     }
 
@@ -262,7 +300,7 @@ impl Storage for Memory {
 
     fn head<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<ObjectMeta>>> {
         async move {
-            let fault = self.state().fault(Operation::Head);
+            let fault = self.begin(Operation::Head);
             let find = |state: &mut State| Ok(state.objects.get(key).map(|object| object.meta(key)));
             let meta = self.run(Operation::Head, Some(key), fault, find).await?;
             Ok(meta.filter(|_| fault != Some(Fault::TooEarly)))
@@ -277,7 +315,7 @@ impl Storage for Memory {
         if_match: Option<&'a ETag>,
     ) -> BoxFuture<'a, Result<Option<Body>>> {
         async move {
-            let fault = self.state().fault(Operation::Get);
+            let fault = self.begin(Operation::Get);
             let (cut, fault) = match fault {
                 Some(Fault::CutBody(bytes)) => (Some(bytes), None),
                 other => (None, other),

@@ -4,7 +4,7 @@
 //! basebackups_005/<backup>_backup_stop_sentinel.json   a backup exists if and only if this exists
 //! basebackups_005/<backup>/metadata.json
 //! basebackups_005/<backup>/files_metadata.json
-//! basebackups_005/<backup>/checksums.json                seawall's own
+//! basebackups_005/<backup>/checksums.json, seawall_running.json      seawall's own
 //! basebackups_005/<backup>/tar_partitions/part_001.tar.<ext>, pg_control.tar.<ext>, backup_label.tar.<ext>
 //! wal_005/<segment, history, backup history or partial file>.<ext>
 //! wal_005/<first segment of 16>_delta.<ext>
@@ -15,6 +15,7 @@
 
 use crate::codec::{self, Method};
 use crate::layout::keys::{key, prefix, with_extension};
+use crate::layout::new_backup::CLAIM;
 use crate::pg::{SegmentName, WalFileName};
 use crate::storage::{Key, Prefix};
 
@@ -69,6 +70,11 @@ pub fn backup_prefix(backup: BackupName) -> Prefix {
 /// The small description of a backup; `backup-mark` rewrites it.
 pub fn metadata_key(backup: BackupName) -> Key {
     key(format!("{BACKUPS}{backup}/metadata.json"))
+}
+
+/// The object that says whose backup this is while it is being taken: seawall's own.
+pub fn claim_key(backup: BackupName) -> Key {
+    key(format!("{BACKUPS}{backup}/{CLAIM}"))
 }
 
 /// The list of a backup's files.

@@ -6,15 +6,23 @@
 //! service ignores the condition of that put, the last one has the name, and the others give up before they write the
 //! marker.
 //!
+//! What a killed backup has left is cleared away by the next one of its name on the same server, which knows by the lock that it
+//! holds there, and by the process, that nobody writes to it any more. Elsewhere nobody can know; `delete garbage` removes it
+//! when it is a day old.
+//!
 //! wal-g and barman-cloud pass over the object.
+
+use std::path::Path;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use serde::Deserialize;
 
 use crate::layout::NewBackup;
 use crate::layout::new_backup::Beginning;
 use crate::ops::{Context, Error};
-use crate::storage::{self, Key, PutOutcome};
+use crate::pg::session::Session;
+use crate::storage::{self, Depth, Key, PutOutcome};
 
 /// The name of a backup that is ours.
 pub(super) struct Claim {
@@ -22,17 +30,55 @@ pub(super) struct Claim {
     content: Bytes,
 }
 
+/// Who takes a backup, as its claim says it.
+#[derive(Debug, Deserialize)]
+struct Claimer {
+    hostname: String,
+    pid: u32,
+    /// The server's data directory and when it was started. Earlier versions did not say it.
+    #[serde(default)]
+    server: Option<(String, String)>,
+}
+
+impl Claimer {
+    async fn this_one(session: &Session, beginning: &Beginning) -> Result<Claimer, Error> {
+        Ok(Claimer {
+            hostname: beginning.hostname.clone(),
+            pid: std::process::id(),
+            server: Some((beginning.data_dir.display().to_string(), session.server_start().await?)),
+        })
+    }
+
+    /// Whether it was of the same server, on the same machine, and its process is gone.
+    fn is_gone_from(&self, now: &Claimer) -> bool {
+        self.server.is_some()
+            && (&self.hostname, &self.server) == (&now.hostname, &now.server)
+            && !Path::new("/proc").join(self.pid.to_string()).exists()
+    }
+}
+
 impl Claim {
-    /// Claims the name; `None` when it is another's.
+    /// Claims the name of the backup that `session` has begun, whose folder has to be empty, or of a killed one; `None` when
+    /// it is another's.
     pub async fn make(
         ctx: &Context,
+        session: &Session,
         backup: &dyn NewBackup,
         beginning: &Beginning,
     ) -> Result<Option<Claim>, Error> {
+        let claimer = Claimer::this_one(session, beginning).await?;
+        // A killed backup can have left tars under this name, which a restore would take for ours; and two hosts can have
+        // chosen one name.
+        let listing = storage::list_all(ctx.storage.as_ref(), &backup.folder(), Depth::All).await?;
+        let found: Vec<Key> = listing.objects.into_iter().map(|object| object.key).collect();
+        if !found.is_empty() && !clear_away(ctx, backup, &claimer, &found).await? {
+            return Ok(None);
+        }
         let content = serde_json::json!({
-            "hostname": beginning.hostname,
-            "pid": std::process::id(),
+            "hostname": claimer.hostname,
+            "pid": claimer.pid,
             "since": Timestamp::now(),
+            "server": claimer.server,
         });
         let claim = Claim { key: backup.claim(), content: content.to_string().into() };
         let put = storage::put_new(ctx.storage.as_ref(), &claim.key, claim.content.clone()).await;
@@ -62,5 +108,25 @@ impl Claim {
             // It goes with the backup.
             tracing::debug!("could not remove {}", self.key);
         }
+    }
+}
+
+/// Removes what a killed backup of this server has left under the name; whether it was one.
+async fn clear_away(
+    ctx: &Context,
+    backup: &dyn NewBackup,
+    claimer: &Claimer,
+    found: &[Key],
+) -> Result<bool, Error> {
+    let storage = ctx.storage.as_ref();
+    let Some((_, former)) = storage::get_bytes(storage, &backup.claim()).await? else { return Ok(false) };
+    let former: Option<Claimer> = serde_json::from_slice(&former).ok();
+    if !former.is_some_and(|former| former.is_gone_from(claimer)) {
+        return Ok(false);
+    }
+    tracing::warn!("removing what a backup-push that was killed has left of {}", backup.name());
+    match storage.delete(found).await?.failed.into_iter().next() {
+        None => Ok(true),
+        Some((_, error)) => Err(error.into()),
     }
 }

@@ -54,7 +54,6 @@ use crate::pg::data_dir::WalkRules;
 use crate::pg::relations::{self, DatabaseRelations};
 use crate::pg::session::{ServerIdentity, Session, StartedBackup, StoppedBackup};
 use crate::pg::{ControlFile, Lsn, SegmentName};
-use crate::storage::{self, Depth};
 
 use super::backup_mark::{self, Mark};
 use super::changed_blocks::Cluster;
@@ -124,14 +123,7 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Name, Error> {
     if ctx.until_cancelled(ctx.storage.head(&backup.marker())).await?.is_some() {
         return Err(RequestError::BackupExists(name, named_by).into());
     }
-    // A killed backup can have left tars under this name, which a restore would take for ours; and two hosts can have
-    // chosen one name.
-    let folder = backup.folder();
-    let other = ctx.until_cancelled(storage::list_all(ctx.storage.as_ref(), &folder, Depth::All)).await?;
-    if !other.objects.is_empty() {
-        return Err(RequestError::BackupRunning(name, named_by).into());
-    }
-    let claim = ctx.until_cancelled(Claim::make(ctx, backup.as_ref(), &beginning)).await?;
+    let claim = ctx.until_cancelled(Claim::make(ctx, &session, backup.as_ref(), &beginning)).await?;
     let Some(claim) = claim else { return Err(RequestError::BackupRunning(name, named_by).into()) };
     tracing::info!("Started backup with name {name} at LSN {}", beginning.started.lsn);
 
@@ -150,6 +142,7 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Name, Error> {
     }
     let (documents, stop) = taken?;
     leftovers::commit(ctx, taker.backup.as_ref(), Some(&claim), documents).await?;
+    taker.check_is_left(&claim).await?;
     claim.release(ctx).await;
     tracing::info!("Wrote backup with name {name}");
     taker.check_parent_is_left().await?;
@@ -343,13 +336,35 @@ impl Taker<'_> {
                 return Ok(());
             }
         }
-        let report = storage.delete(&[self.backup.marker()]).await?;
-        if let Some((_, error)) = report.failed.into_iter().next() {
-            return Err(error.into());
-        }
+        self.delete_marker().await?;
         let error = RequestError::ParentGone { parent }.into();
         remove_leftovers(self.ctx, self.backup.as_ref(), None, &error).await;
         Err(error)
+    }
+
+    /// A deletion that has seen the backup before its marker was there may have taken its tars, and the claim with them.
+    async fn check_is_left(&self, claim: &Claim) -> Result<(), Error> {
+        match claim.holds(self.ctx).await {
+            Ok(true) => Ok(()),
+            // What is left of the data is not looked for: the name may be another's by now.
+            Ok(false) => {
+                self.delete_marker().await?;
+                Err(RequestError::DeletedMeanwhile(self.backup.name()).into())
+            }
+            // It was there a moment ago.
+            Err(error) => {
+                tracing::warn!("could not look whether somebody deleted the backup meanwhile: {error}");
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes back a backup that exists and cannot be restored.
+    async fn delete_marker(&self) -> Result<(), Error> {
+        match self.ctx.storage.delete(&[self.backup.marker()]).await?.failed.into_iter().next() {
+            None => Ok(()),
+            Some((_, error)) => Err(error.into()),
+        }
     }
 
     /// A backup that is listed while it is taken can be deleted like any other, and its tars are gone then.
