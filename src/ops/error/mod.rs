@@ -152,12 +152,6 @@ pub enum Error {
     /// A backup lacks something that its restore needs.
     #[error(transparent)]
     Incomplete(#[from] Incomplete),
-    /// A tar of a backup is gone.
-    #[error("the backup is incomplete: `{key}` is missing")]
-    MissingTar {
-        /// The tar.
-        key: Key,
-    },
     /// It is not confirmed that a backup can be restored.
     #[error(transparent)]
     Unconfirmed(#[from] Unconfirmed),
@@ -272,8 +266,8 @@ impl Error {
             Error::Segment { .. }
             | Error::ForeignSegment { .. }
             | Error::AlreadyArchived { .. }
-            | Error::Incomplete(_) => Class::Integrity,
-            Error::MissingTar { .. } | Error::MissedBlock { .. } => Class::Integrity,
+            | Error::Incomplete(_)
+            | Error::MissedBlock { .. } => Class::Integrity,
             Error::Request(request) => request.class(),
             Error::NotArchived { .. } => Class::Missing,
             Error::EmptyArchive { .. } => Class::Storage,

@@ -141,20 +141,6 @@ pub enum RequestError {
         /// What is wrong.
         source: ParseError,
     },
-    /// A delta cannot be restored without the list of its files.
-    #[error("backup `{0}` is a delta and has no usable files_metadata.json, so it cannot be restored")]
-    DeltaWithoutFiles(BackupName),
-    /// A delta builds on a file that its parent does not have.
-    #[error("the chain of deltas is broken: backup `{backup}` does not describe the file `{file}`")]
-    BrokenChain {
-        /// The parent.
-        backup: BackupName,
-        /// The file.
-        file: String,
-    },
-    /// A backup lacks the tar without which it is none.
-    #[error("backup `{0}` is incomplete: it has no pg_control tar")]
-    NoControlTar(BackupName),
     /// A backup that was named as the parent of a delta cannot be one.
     #[error("backup `{name}` cannot be the parent of a delta: {unfit}")]
     Parent {
@@ -163,17 +149,6 @@ pub enum RequestError {
         /// Why not.
         unfit: Box<Unfit>,
     },
-    /// None of a backup's tars holds a file that its list of files names.
-    #[error("backup `{backup}` is incomplete: none of its tars holds the file `{file}`")]
-    MissingFile {
-        /// The backup.
-        backup: BackupName,
-        /// The file.
-        file: String,
-    },
-    /// A backup lacks the label that says where its recovery begins.
-    #[error("backup `{0}` is incomplete: it has no backup_label")]
-    NoLabel(BackupName),
     /// Where a link of a backup would be made is not below the data directory, since another one leads elsewhere.
     #[error("the backup has the link `{}` behind the link `{}`, which leads elsewhere", link.display(), other.display())]
     LinkBehindLink {
@@ -209,27 +184,13 @@ pub enum RequestError {
     /// A backup that is made of snapshots of volumes.
     #[error("backup `{0}` is made of snapshots of volumes, there are no tars to restore")]
     Snapshots(Name),
-    /// The backup ended before the point it should cover.
-    #[error("WAL up to {needed} is needed, but the server says {reached}")]
-    Behind {
-        /// What is needed.
-        needed: Lsn,
-        /// What there is.
-        reached: Lsn,
-    },
 }
 
 impl RequestError {
     /// Its class: the request is wrong, or what was asked for is not whole.
     pub(super) fn class(&self) -> Class {
         match self {
-            RequestError::BrokenChain { .. }
-            | RequestError::DeltaWithoutFiles(_)
-            | RequestError::NoControlTar(_)
-            | RequestError::NoLabel(_)
-            | RequestError::NoWalToCopy { .. }
-            | RequestError::LinkBehindLink { .. }
-            | RequestError::MissingFile { .. } => Class::Integrity,
+            RequestError::NoWalToCopy { .. } | RequestError::LinkBehindLink { .. } => Class::Integrity,
             _ => Class::Usage,
         }
     }
