@@ -7,7 +7,7 @@
 //! | written by WAL-E | `base_<segment>_<offset, 8 hexadecimal digits>` |
 //!
 //! The parent is named by the first segment of its own name only, so a chain is followed by the sentinels, not by
-//! names. Source: wal-g `utility.go`, reference section 1.
+//! names. Source: wal-g `utility.go`, `backup_push_handler.go`.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,7 +1,7 @@
 //! The two small documents of a backup: the sentinel, whose presence makes the backup exist, and `metadata.json`.
 //!
 //! Both are compact JSON, never compressed or encrypted. [`Sentinel`] and [`Metadata`] mirror wal-g's fields, order
-//! and omissions exactly (reference sections 2.1 and 2.2); [`Backup`] is what the rest of seawall works with.
+//! and omissions exactly (`backup_sentinel_dto.go`); [`Backup`] is what the rest of seawall works with.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -497,7 +497,7 @@ impl From<TablespaceSpec> for Map<String, Value> {
 mod tests {
     use super::*;
 
-    /// Written by wal-g 3.0.9 (reference section 2.1).
+    /// Written by wal-g 3.0.9.
     const FULL: &str = r#"{"LSN":33554472,"PgVersion":150018,"FinishLSN":33554688,"SystemIdentifier":7710447379479478537,"UncompressedSize":25943524,"CompressedSize":6048837,"DataCatalogSize":26058091,"Spec":{"16384":{"loc":"/ts1","link":"pg_tblspc/16384"},"base_prefix":"/pgdata","tablespaces":["16384"]},"ChkpNum":null,"Version":2,"StartTime":"2026-11-21T02:34:08.520752Z","FinishTime":"2026-11-21T02:34:09.905374Z","DateFmt":"%Y-%m-%dT%H:%M:%S.%fZ","Hostname":"pg1","DataDir":"/pgdata","IsPermanent":false}"#;
     const DELTA: &str = r#"{"LSN":67108904,"DeltaLSN":33554472,"DeltaFrom":"base_000000010000000000000002","DeltaFullName":"base_000000010000000000000002","DeltaCount":1,"PgVersion":150018,"FinishLSN":67109120,"SystemIdentifier":7710447379479478537,"UncompressedSize":264202,"CompressedSize":48767,"DataCatalogSize":26253519,"UserData":{"a":1},"ChkpNum":null,"Version":2,"StartTime":"2026-11-21T02:34:11.032152Z","FinishTime":"2026-11-21T02:34:12.15562Z","DateFmt":"%Y-%m-%dT%H:%M:%S.%fZ","Hostname":"pg1","DataDir":"/pgdata","IsPermanent":true}"#;
     const METADATA: &str = r#"{"start_time":"2026-11-21T02:34:11.032152Z","finish_time":"2026-11-21T02:34:12.15562Z","date_fmt":"%Y-%m-%dT%H:%M:%S.%fZ","hostname":"pg1","data_dir":"/pgdata","pg_version":150018,"start_lsn":67108904,"finish_lsn":67109120,"is_permanent":true,"system_identifier":7710447379479478537,"uncompressed_size":264202,"compressed_size":48767,"user_data":{"a":1}}"#;

@@ -1,8 +1,8 @@
 //! `files_metadata.json`: every file of a backup, and which tar it is in.
 //!
 //! Compact JSON, neither compressed nor encrypted; empty maps are left out. A file's name is exactly its tar
-//! member's (`/base/1/1259` for backups of a local directory, `base/1/1259` for remote ones). Source: reference
-//! section 2.3, wal-g `files_metadata_dto.go`.
+//! member's (`/base/1/1259` for backups of a local directory, `base/1/1259` for remote ones). Source: wal-g
+//! `backup_sentinel_dto.go`.
 
 use std::collections::BTreeMap;
 

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! `<ext>` tells the compression and is left out, with its dot, for `none`; encryption leaves no trace in a name.
-//! Source: reference section 1.
+//! Source: wal-g `utility.go`, `bundle.go`, `wal_delta_util.go`; our own are in `docs/repository-format.md`.
 
 use crate::codec::{self, Method};
 use crate::layout::keys::{key, prefix, with_extension};
@@ -140,7 +140,7 @@ impl TarContent {
     /// Reads the name of an object in `tar_partitions/`, whatever its extension.
     ///
     /// Besides its own `part_*`, wal-g writes `copy_*.tar` and names ending in `pg_control.tar` or `backup_label.tar`
-    /// (reference section 7.1, step 3).
+    /// (wal-g `tars_to_extract_provider.go`).
     pub fn of(name: &str) -> TarContent {
         let stem = name.rsplit_once(".tar").map_or(name, |(stem, _)| stem);
         match stem {

@@ -1,7 +1,7 @@
 //! The parent of a delta backup: which backup it builds on, if any.
 //!
 //! wal-g's rules, in wal-g's order, lead to a full backup: too many deltas in a row, a parent without start LSN,
-//! without `metadata.json`, permanent when the new backup is not, without a list of files (reference section 6.1).
+//! without `metadata.json`, permanent when the new backup is not, without a list of files (wal-g `delta_backup_configurator.go`).
 //! Beyond these, a delta is useless when its parent is no earlier state of this very cluster: another cluster, a
 //! timeline that the server's does not come from, a backup that ended after the new one began; when data checksums were
 //! switched on or off meanwhile; or when the parent's own chain is broken. A parent that was chosen by itself then gives

@@ -83,7 +83,7 @@ async fn store(job: &Arc<Job>, tar: Tar, files: Vec<(Entry, Vec<u8>)>) -> Result
     .await?
 }
 
-/// As wal-g and barman write them: nobody's, of no time (wal-g reference section 5.1, step 12).
+/// As wal-g and barman write them: nobody's, of no time (wal-g `bundle.go`, `UploadLabelFiles`).
 fn label_entry(label: &LabelFile) -> Entry {
     Entry {
         name: label.name.to_owned(),
