@@ -147,13 +147,14 @@ pub fn described(hidden: &[clap::Arg]) -> Vec<clap::Command> {
 
 /// What the messages of the storage call by the names of wal-g's settings, in the words of this dialect. A longer name
 /// stands before those that it contains.
-const WORDS: [(&str, &str); 14] = [
+const WORDS: [(&str, &str); 15] = [
     ("AWS_CA_BUNDLE or WALG_S3_CA_CERT_FILE", "AWS_CA_BUNDLE"),
     ("WALG_S3_CA_CERT_FILE or AWS_CA_BUNDLE", "AWS_CA_BUNDLE"),
     ("AWS_S3_FORCE_PATH_STYLE", "--addressing-style path"),
     ("AWS_ENDPOINT", "--endpoint-url"),
     ("AWS_REGION", "AWS_DEFAULT_REGION"),
     ("WALG_S3_MAX_PART_SIZE", "--min-chunk-size"),
+    ("WALG_S3_SSE_KMS_ID", "--sse-kms-key-id"),
     ("WALG_S3_PREFIX", "the URL"),
     ("WALG_FILE_PREFIX", "the URL"),
     (

@@ -9,6 +9,7 @@
 //! | region | `AWS_DEFAULT_REGION` (never `AWS_REGION`, which is the cluster's and not the bucket's), the profile; else the endpoint's at AWS, us-east-1 at any other, else what the bucket says; and in place of all of them what a refusal of the service names |
 //! | certificates | `AWS_CA_BUNDLE`, `REQUESTS_CA_BUNDLE`, besides the system's |
 //! | checksums | `AWS_REQUEST_CHECKSUM_CALCULATION`, `AWS_RESPONSE_CHECKSUM_VALIDATION`; `when_required` unless set, for services that know none |
+//! | ETags | `SEAWALL_S3_CHECK_ETAG`, ours, as in wal-g's dialect |
 //! | attempts | `AWS_MAX_ATTEMPTS`; they wait as in boto's mode `standard`, whatever `AWS_RETRY_MODE` says |
 //!
 //! Source: botocore's `configprovider.py`, `credentials.py` and `args.py`.
@@ -19,10 +20,12 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use crate::settings::Environment;
-use crate::settings::value::without_credentials;
+use crate::settings::keys;
+use crate::settings::value::{parse_bool, without_credentials};
 use crate::storage::retry::RetryPolicy;
 use crate::storage::s3::{
-    Addressing, Chain, Checksums, Credentials, Encryption, Endpoint, RegionIs, S3Config, Tag, WebIdentity,
+    Addressing, Chain, Checksums, Credentials, Encryption, Endpoint, EtagCheck, RegionIs, S3Config, Tag,
+    WebIdentity,
 };
 use crate::storage::{Prefix, StorageConfig};
 
@@ -138,6 +141,7 @@ pub fn repository(
     config.ca_bundle = bundle.map(PathBuf::from);
     config.request_checksums = checksums(environment, "AWS_REQUEST_CHECKSUM_CALCULATION")?;
     config.response_checksums = checksums(environment, "AWS_RESPONSE_CHECKSUM_VALIDATION")?;
+    config.etag_check = etag_check(environment)?;
     config.tags = objects.tags;
     config.encryption = objects.encryption;
     if let Some(bytes) = objects.part_bytes {
@@ -312,6 +316,17 @@ fn checksums(environment: &Environment, name: &'static str) -> Result<Checksums,
         None | Some("when_required") => Ok(Checksums::WhenRequired),
         Some("when_supported") => Ok(Checksums::WhenSupported),
         Some(other) => Err(bad_variable(name, other, "when_required or when_supported")),
+    }
+}
+
+/// What an ETag is compared with: a variable of ours, by the name and with the default of the setting in wal-g's dialect.
+fn etag_check(environment: &Environment) -> Result<EtagCheck, cli::Error> {
+    let key = &keys::S3_CHECK_ETAG;
+    let text = environment.text(key.name())?.or(key.default).unwrap_or_default();
+    match parse_bool(text) {
+        Ok(true) => Ok(EtagCheck::Md5),
+        Ok(false) => Ok(EtagCheck::Off),
+        Err(_) => Err(bad_variable(key.name(), text, "true or false")),
     }
 }
 
@@ -520,6 +535,14 @@ mod tests {
         assert!(config.encryption.is_none() && config.storage_class.is_none());
         assert_eq!(s3("s3://b srv", [("AWS_REGION", "us-west-2")]).region, None);
         assert!(resolved("s3://b srv", [("AWS_REQUEST_CHECKSUM_CALCULATION", "never")]).is_err());
+    }
+
+    #[test]
+    fn etags_are_compared_unless_told_otherwise() {
+        let check = |value| s3("s3://b srv", [("SEAWALL_S3_CHECK_ETAG", value)]).etag_check;
+        assert_eq!(s3("s3://b srv", []).etag_check, EtagCheck::Md5);
+        assert_eq!((check("true"), check("false")), (EtagCheck::Md5, EtagCheck::Off));
+        assert!(resolved("s3://b srv", [("SEAWALL_S3_CHECK_ETAG", "no")]).is_err());
     }
 
     #[test]

@@ -185,6 +185,64 @@ fn messages_name_what_the_caller_can_set() {
     );
 }
 
+/// Messages of the lower layers as they are written, below these directories: without comments and tests, strings that
+/// go on in the next line joined.
+fn messages(directories: &[&str]) -> String {
+    let mut text = String::new();
+    let mut left: Vec<_> =
+        directories.iter().map(|name| Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(name)).collect();
+    while let Some(directory) = left.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                left.push(path);
+            } else if !path.ends_with("tests.rs") {
+                let source = std::fs::read_to_string(&path).unwrap();
+                let source = source.split("#[cfg(test)]").next().unwrap_or_default();
+                let lines = source.lines().map(str::trim).filter(|line| !line.starts_with("//"));
+                for line in lines {
+                    match line.strip_suffix('\\') {
+                        Some(half) => text.push_str(half),
+                        None => text.extend([line, "\n"]),
+                    }
+                }
+            }
+        }
+    }
+    text
+}
+
+#[test]
+fn what_is_translated_is_said_somewhere() {
+    let said = messages(&["storage", "ops", "codec"]);
+    for (theirs, _) in WORDS {
+        assert!(said.contains(theirs), "nothing says {theirs:?} any more");
+    }
+}
+
+#[test]
+fn settings_of_wal_g_are_not_named_to_the_caller_of_barman() {
+    // Ours that count here too, and wal-g's of what barman-cloud does not have: deltas, storage classes, user data.
+    let known = [
+        "SEAWALL_BACKUP_WAL_TIMEOUT",
+        "SEAWALL_S3_CHECK_ETAG",
+        "SEAWALL_TAKE_OVER_FROM",
+        "SEAWALL_DELTA_SOURCES",
+        "WALG_FORCE_WAL_DELTA",
+        "WALG_S3_STORAGE_CLASS",
+        "WALG_FETCH_TARGET_USER_DATA",
+    ];
+    let said = WORDS
+        .iter()
+        .fold(messages(&["storage", "ops"]), |text, (theirs, ours)| text.replace(theirs, ours));
+    let words = said.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'));
+    let named: std::collections::BTreeSet<&str> =
+        words.filter(|word| word.starts_with("WALG_") || word.starts_with("SEAWALL_")).collect();
+    let unknown: Vec<_> = named.iter().filter(|name| !known.contains(name)).collect();
+    assert!(unknown.is_empty(), "{unknown:?} need an entry in WORDS");
+    assert_eq!(named.len(), known.len(), "not all are named any more: {named:?}");
+}
+
 #[test]
 fn a_key_is_not_asked_for_where_none_can_be_set() {
     use crate::codec::{Error as CodecError, Format, Method};
