@@ -1,14 +1,14 @@
-//! seawall archives PostgreSQL WAL, takes base backups and restores them, in wal-g's repository layout.
+//! seawall archives PostgreSQL WAL, takes base backups and restores them, in wal-g's repository layout or in barman-cloud's.
 //!
 //! The layers, top to bottom; a lower one never names a higher one (`docs/architecture.md` has the picture):
 //!
 //! | module | what it knows |
 //! |---|---|
-//! | [`cli`] | command line, environment, printing, exit codes |
+//! | [`cli`] | command lines of both dialects, environment, printing, exit codes |
 //! | [`settings`] | the table of settings and where each value came from |
 //! | [`ops`] | the stories: wal-push, wal-fetch, backup-push, backup-fetch, delete … |
 //! | [`catalog`], [`retention`] | the backups of a repository; which of them a policy removes |
-//! | [`layout`] | names and documents of wal-g's repository; pure |
+//! | [`layout`] | names and documents of a repository, wal-g's and barman's; pure |
 //! | [`pipeline`] | codec threads on one side, objects on the other, one pool of buffers between |
 //! | [`storage`] | objects by key: S3, a directory, memory |
 //! | [`codec`], [`tarball`] | bytes to bytes: compression, encryption, tar |

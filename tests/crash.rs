@@ -75,7 +75,7 @@ fn path_text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// A data directory with five segments of 1 MiB that wait to be archived.
+/// A data directory with so many segments of 1 MiB, which wait to be archived; their names.
 fn unarchived(scratch: &Scratch, segments: u32) -> Result<(PathBuf, Vec<String>), support::Missing> {
     let postgres = Postgres::version(15)?;
     let mut cluster = Cluster::create(scratch, &postgres, "source", &["--wal-segsize=1"]);

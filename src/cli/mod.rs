@@ -1,6 +1,7 @@
 //! The command line: what was typed becomes settings, one operation, output and an exit code.
 //!
-//! Only here are the environment and the arguments read, standard output written, and the process ended.
+//! Only here are the arguments read, standard output written, and the process ended. The environment is asked for here,
+//! too, but for what clients of S3 have always read there by themselves (`docs/architecture.md`).
 
 mod arguments;
 pub mod backup_output;

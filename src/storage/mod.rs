@@ -32,7 +32,7 @@ use s3::{S3, S3Config};
 /// What every storage operation returns.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// A place that keeps objects. Object safe; shared as `Arc<dyn Storage>` and wrapped (`Retry`, `Faulty`).
+/// A place that keeps objects. Object safe; shared as `Arc<dyn Storage>` and wrapped by [`Retry`].
 pub trait Storage: Send + Sync + fmt::Debug {
     /// Where this is, for messages; never carries a secret.
     fn location(&self) -> &Location;
