@@ -7,7 +7,7 @@ pub fn run(bytes: &[u8]) {
     if let Ok(history) = TimelineHistory::parse(timeline, bytes) {
         assert_eq!(history.timeline(), timeline);
         for entry in history.entries() {
-            assert!(history.is_ancestor(entry.timeline));
+            assert_eq!(history.switch_point(entry.timeline), Some(entry.switch_lsn));
         }
     }
 }

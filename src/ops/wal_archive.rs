@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 
 use crate::layout::walg::names;
-use crate::pg::{SegmentName, SegmentNumber, TimelineHistory, TimelineId, WalFileName, WalSegmentSize};
+use crate::pg::{SegmentNumber, TimelineHistory, TimelineId, WalFileName, WalSegmentSize};
 use crate::storage::{self, Depth, Key};
 
 use super::{Context, Error, archived};
@@ -82,11 +82,6 @@ pub(super) async fn history(ctx: &Context, timeline: TimelineId) -> Result<Optio
     let history = TimelineHistory::parse(timeline, &content)
         .map_err(|error| Error::content(&key)(io::Error::new(io::ErrorKind::InvalidData, error)))?;
     Ok(Some(history))
-}
-
-/// The name of a segment that was found in this archive, or lies between two that were.
-pub(super) fn name(timeline: TimelineId, number: SegmentNumber, size: WalSegmentSize) -> Option<SegmentName> {
-    SegmentName::new(timeline, number, size)
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ impl Gap {
     /// Each of them, newest first.
     pub fn segments(&self) -> impl Iterator<Item = SegmentName> {
         let Gap { timeline, numbers, size } = self.clone();
-        numbers.rev().filter_map(move |number| wal_archive::name(timeline, SegmentNumber::new(number), size))
+        numbers.rev().filter_map(move |number| SegmentName::new(timeline, SegmentNumber::new(number), size))
     }
 }
 
@@ -94,7 +94,7 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Vec<ShownTimeline>, 
     let mut shown = Vec::new();
     for (timeline, numbers) in &archive.segments {
         let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else { continue };
-        let named = |number| wal_archive::name(*timeline, number, size);
+        let named = |number| SegmentName::new(*timeline, number, size);
         let (Some(first_name), Some(last_name)) = (named(*first), named(*last)) else { continue };
         let history = wal_archive::history(ctx, *timeline).await?;
         let parent = history.as_ref().and_then(|history| history.parent());

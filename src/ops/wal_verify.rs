@@ -289,7 +289,7 @@ impl Scan<'_> {
                 _ => {}
             }
             number = SegmentNumber::new(newest.as_u64() - (count - 1));
-            let named = |number| wal_archive::name(timeline, number, segment_size);
+            let named = |number| SegmentName::new(timeline, number, segment_size);
             let (Some(first), Some(name)) = (named(number), named(newest)) else { continue };
             match sequences.last_mut() {
                 Some(last) if last.state == state && last.first.timeline() == timeline => {

@@ -217,13 +217,6 @@ impl Session {
         self.parsed(action, &row, 0)
     }
 
-    /// Ends the current segment, so that it is archived; returns where it ended. Fails on a standby.
-    pub async fn switch_wal(&self) -> Result<Lsn, Error> {
-        let action = "switch WAL segment";
-        let row = self.soon(action, self.row(action, "SELECT pg_switch_wal()::text", &[])).await?;
-        self.parsed(action, &row, 0)
-    }
-
     /// Takes the right to write the backup that starts in `segment`; `false` while another session has it. Kept until
     /// the session's end.
     ///
@@ -277,7 +270,7 @@ impl Session {
         // A server that does not even cancel the statement is lost.
         let limit =
             self.patience.filter(|_| milliseconds > 0).map(|patience| patience.max(BUSY) + statement_timeout);
-        let stopped = self.in_time(action, limit, self.stop(true)).await?;
+        let stopped = self.in_time(action, limit, self.stop(WalArchived::Waited)).await?;
         self.execute(action, "SET statement_timeout = 0").await?;
         Ok(stopped)
     }
@@ -285,16 +278,16 @@ impl Session {
     /// Ends the backup and waits for nothing: the WAL it needs may not be archived yet.
     pub async fn stop_backup_at_once(&self) -> Result<StoppedBackup, Error> {
         let limit = self.patience.map(|patience| patience.max(SLOW));
-        self.in_time("stop backup", limit, self.stop(false)).await
+        self.in_time("stop backup", limit, self.stop(WalArchived::NotWaited)).await
     }
 
-    async fn stop(&self, wait_for_archive: bool) -> Result<StoppedBackup, Error> {
+    async fn stop(&self, archived: WalArchived) -> Result<StoppedBackup, Error> {
         let action = "stop backup";
         let sql = match self.version.major() {
             15.. => "SELECT lsn::text, labelfile, spcmapfile FROM pg_backup_stop($1)",
             _ => "SELECT lsn::text, labelfile, spcmapfile FROM pg_stop_backup(false, $1)",
         };
-        let row = self.row(action, sql, &[&wait_for_archive]).await?;
+        let row = self.row(action, sql, &[&(archived == WalArchived::Waited)]).await?;
         Ok(StoppedBackup {
             lsn: self.parsed(action, &row, 0)?,
             label: self.get(action, &row, 1)?,
@@ -507,6 +500,15 @@ pub enum Checkpoint {
     Immediate,
     /// Spread over time, as the server's own checkpoints are (`checkpoint_completion_target`).
     Spread,
+}
+
+/// Whether the end of a backup waits for its WAL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WalArchived {
+    /// Until the server has archived it, if it archives at all.
+    Waited,
+    /// It may not be archived yet.
+    NotWaited,
 }
 
 /// What the server says when a backup starts.

@@ -122,11 +122,6 @@ impl TimelineHistory {
         self.entries.last()
     }
 
-    /// Whether WAL of `timeline` up to its switch point is part of this history; true for the timeline itself.
-    pub fn is_ancestor(&self, timeline: TimelineId) -> bool {
-        timeline == self.timeline || self.switch_point(timeline).is_some()
-    }
-
     /// The first address that no longer belongs to the ancestor `timeline`; `None` if it is no ancestor or the
     /// newest timeline itself, which has no end.
     pub fn switch_point(&self, timeline: TimelineId) -> Option<Lsn> {
@@ -208,14 +203,9 @@ mod tests {
     #[test]
     fn answers_questions() {
         let history = TimelineHistory::parse(tli(5), THREE).unwrap();
-        for (timeline, ancestor, switch) in [
-            (1, true, Some("0/3000060")),
-            (2, true, Some("0/40000A0")),
-            (3, false, None),
-            (5, true, None),
-            (6, false, None),
-        ] {
-            assert_eq!(history.is_ancestor(tli(timeline)), ancestor, "{timeline}");
+        for (timeline, switch) in
+            [(1, Some("0/3000060")), (2, Some("0/40000A0")), (3, None), (5, None), (6, None)]
+        {
             assert_eq!(history.switch_point(tli(timeline)), switch.map(lsn), "{timeline}");
         }
         for (at, holder) in

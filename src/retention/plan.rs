@@ -74,11 +74,6 @@ impl DeletePlan {
     pub fn objects(&self) -> impl Iterator<Item = &Key> {
         self.sentinels.iter().flatten().chain(&self.data).chain(&self.metadata).chain(&self.wal)
     }
-
-    /// Whether nothing goes.
-    pub fn is_empty(&self) -> bool {
-        self.objects().next().is_none()
-    }
 }
 
 /// The objects that `choice` removes.

@@ -134,10 +134,6 @@ impl Gate {
     pub fn open(&self) {
         self.open_for(u32::MAX);
     }
-
-    pub fn shut(&self) {
-        self.open_for(0);
-    }
 }
 
 /// Finds the requests in what a client sends over one connection.

@@ -25,11 +25,6 @@ impl Tool {
         Self::linked(scratch, Path::new(&built), "seawall").without_wal()
     }
 
-    /// seawall, called by wal-g's name.
-    pub fn seawall_as_walg(scratch: &Scratch) -> Self {
-        Self::linked(scratch, Path::new(env!("CARGO_BIN_EXE_seawall")), "wal-g").without_wal()
-    }
-
     /// Most tests of backups have servers that archive nothing, so it is not asked whether the WAL is in the archive.
     fn without_wal(self) -> Self {
         self.with("SEAWALL_BACKUP_WAL_TIMEOUT", "0")
