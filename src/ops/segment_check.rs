@@ -7,7 +7,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::pg::{SegmentHeader, SegmentName, SystemIdentifier};
+use crate::pg::{SegmentHeader, SegmentName, SystemIdentifier, WalFileName};
+use crate::storage::Key;
 
 use super::{Error, control_file};
 
@@ -18,6 +19,38 @@ pub enum SegmentCheck {
     Verify,
     /// Anything is stored and fetched, as wal-g does.
     Skip,
+}
+
+/// How a fetched file is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FetchCheck {
+    /// It is not.
+    Skip,
+    /// A segment has to be what it is called, and of the cluster that asks for it, where that is known.
+    Verify {
+        /// That cluster.
+        cluster: Option<SystemIdentifier>,
+    },
+}
+
+impl SegmentCheck {
+    /// What PostgreSQL means by a file's name: `None` for one that it means nothing by, where names are not checked. Such a
+    /// name has to be one that an object can have.
+    pub fn wal_file(self, name: &str) -> Result<Option<WalFileName>, Error> {
+        let file: Option<WalFileName> = name.parse().ok();
+        if file.is_none() && (self == SegmentCheck::Verify || Key::parse(name).is_err()) {
+            return Err(Error::NotAWalFile { name: name.to_owned() });
+        }
+        Ok(file)
+    }
+
+    /// How a file that is fetched to `destination` is checked.
+    pub fn of_fetch(self, destination: &Path) -> FetchCheck {
+        match self {
+            SegmentCheck::Verify => FetchCheck::Verify { cluster: cluster_of_wal_file(destination) },
+            SegmentCheck::Skip => FetchCheck::Skip,
+        }
+    }
 }
 
 /// Checks that `file` is the segment `name`; returns its header.

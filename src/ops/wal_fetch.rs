@@ -23,12 +23,12 @@ use std::time::{Duration, Instant};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::durable::{self, DurableFile};
-use crate::pg::{SegmentName, SystemIdentifier, WalFileName, WalSegmentSize};
+use crate::pg::{SegmentName, WalFileName, WalSegmentSize};
 use crate::read_full::read_full;
-use crate::storage::{Depth, Key, Prefix};
+use crate::storage::{Depth, Prefix};
 
 use super::prefetch_dir::PrefetchDir;
-use super::segment_check::{SegmentCheck, check_segment, check_segment_file, cluster_of_wal_file};
+use super::segment_check::{FetchCheck, SegmentCheck, check_segment, check_segment_file};
 use super::wal_archive::MAX_HISTORY_BYTES;
 use super::{Context, Error, archived, ownership};
 
@@ -87,21 +87,14 @@ pub struct Prefetch {
 ///
 /// [`Error::NotArchived`] when the archive has no such file; nothing is left behind then, nor on any other error.
 pub async fn run(ctx: &Context, name: &str, destination: &Path, options: Options) -> Result<(), Error> {
-    let file: Option<WalFileName> = name.parse().ok();
-    if file.is_none() && (options.check == SegmentCheck::Verify || Key::parse(name).is_err()) {
-        return Err(Error::NotAWalFile { name: name.to_owned() });
-    }
+    let segment = options.check.wal_file(name)?.and_then(WalFileName::segment);
     durable::remove_leftovers(durable::parent(destination), durable::LEFTOVER_AGE);
-    let segment = file.and_then(WalFileName::segment);
     let prefetch = options.prefetch.as_ref().filter(|prefetch| prefetch.is_wanted(name, destination));
     let location = ctx.storage.location();
     let directory =
         prefetch.map(|prefetch| PrefetchDir::of(destination, prefetch.parent.as_deref(), location));
 
-    let check = match options.check {
-        SegmentCheck::Verify => Some(cluster_of_wal_file(destination)),
-        SegmentCheck::Skip => None,
-    };
+    let check = options.check.of_fetch(destination);
     let fetched = match (segment, &directory) {
         (Some(segment), Some(directory))
             if take_prefetched(directory, segment, destination, check).await? =>
@@ -149,14 +142,14 @@ async fn take_prefetched(
     directory: &PrefetchDir,
     segment: SegmentName,
     destination: &Path,
-    check: Option<Option<SystemIdentifier>>,
+    check: FetchCheck,
 ) -> Result<bool, Error> {
     wait_for_prefetcher(directory, segment).await;
     if !directory.has(segment) {
         return Ok(false);
     }
     let ready = directory.ready(segment);
-    if let Some(cluster) = check
+    if let FetchCheck::Verify { cluster } = check
         && let Err(error) = check_segment_file(&ready, segment, cluster)
     {
         tracing::warn!(segment = %segment, "ignoring a prefetched file: {error}");
@@ -182,7 +175,7 @@ async fn wait_for_prefetcher(directory: &PrefetchDir, segment: SegmentName) {
     }
 }
 
-/// Fetches an archived file; with `check` a segment is checked, against the cluster if that is known.
+/// Fetches an archived file and checks it.
 ///
 /// Durable on return; at the destination there is the whole file or nothing.
 pub(super) async fn fetch(
@@ -190,7 +183,7 @@ pub(super) async fn fetch(
     name: &str,
     destination: &Path,
     segment: Option<SegmentName>,
-    check: Option<Option<SystemIdentifier>>,
+    check: FetchCheck,
 ) -> Result<(), Error> {
     let Some(archived) = archived::open(ctx, name).await? else {
         return Err(Error::NotArchived { file: name.to_owned(), location: ctx.storage.location().clone() });
@@ -203,12 +196,16 @@ pub(super) async fn fetch(
         .read(ctx, move |content| Ok(copy(content, &mut temporary, limit)?.map(|bytes| (bytes, temporary))))
         .await?;
     let (bytes, temporary) = written.map_err(Error::file("write", destination))?;
-    if let (Some(segment), Some(cluster)) = (segment, check) {
-        check_segment(temporary.file(), segment, cluster)?;
-    }
-    // A segment was held against the cluster; a history file does not say whose it is.
-    if let (None, Some(Some(cluster))) = (segment, check) {
-        ownership::warn_of_another(ctx, &format!("the data directory that asks for `{name}`"), cluster).await;
+    match (segment, check) {
+        (Some(segment), FetchCheck::Verify { cluster }) => {
+            check_segment(temporary.file(), segment, cluster)?;
+        }
+        // A history file does not say whose it is.
+        (None, FetchCheck::Verify { cluster: Some(cluster) }) => {
+            let asks = format!("the data directory that asks for `{name}`");
+            ownership::warn_of_another(ctx, &asks, cluster).await;
+        }
+        _ => {}
     }
     temporary.commit()?;
     tracing::info!(file = name, %key, bytes, took = ?started.elapsed(), "restored");

@@ -11,7 +11,7 @@ use futures_util::{StreamExt, stream};
 use crate::pg::{SegmentName, WalSegmentSize};
 
 use super::prefetch_dir::PrefetchDir;
-use super::segment_check::{SegmentCheck, check_segment_file, cluster_of_wal_file};
+use super::segment_check::{SegmentCheck, check_segment_file};
 use super::{Context, Error, wal_fetch};
 
 /// How `wal-prefetch` works.
@@ -76,10 +76,7 @@ async fn prefetch(
     destination: &Path,
     check: SegmentCheck,
 ) -> Result<(), Error> {
-    let check = match check {
-        SegmentCheck::Verify => Some(cluster_of_wal_file(destination)),
-        SegmentCheck::Skip => None,
-    };
+    let check = check.of_fetch(destination);
     let running = Running(directory.running(segment));
     File::create(&running.0).map_err(Error::file("create", &running.0))?;
     let ready = directory.ready(segment);

@@ -33,7 +33,6 @@ use crate::codec::Method;
 use crate::durable;
 use crate::pg::{SystemIdentifier, TimelineId, WalFileName};
 use crate::pipeline::{Existing, ObjectWriter, PartPool, UploadSettings, run_blocking};
-use crate::storage::Key;
 
 use super::base_backups::{self, WalAlone};
 use super::encode::encode;
@@ -179,10 +178,7 @@ struct WalFile {
 impl WalFile {
     fn at(path: &Path, check: SegmentCheck) -> Result<WalFile, Error> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let kind: Option<WalFileName> = name.parse().ok();
-        if kind.is_none() && (check == SegmentCheck::Verify || Key::parse(&name).is_err()) {
-            return Err(Error::NotAWalFile { name });
-        }
+        let kind = check.wal_file(&name)?;
         Ok(WalFile { path: path.to_owned(), name, kind })
     }
 
