@@ -12,6 +12,7 @@
 //! wal-g, digits of either case are read.
 
 use std::fmt;
+use std::iter;
 use std::str::FromStr;
 
 use super::lsn::parse_hex32;
@@ -107,6 +108,19 @@ impl SegmentName {
     pub fn containing(timeline: TimelineId, lsn: Lsn, size: WalSegmentSize) -> SegmentName {
         #[expect(clippy::expect_used, reason = "an LSN divided by the segment size is always in range")]
         SegmentName::new(timeline, lsn.segment(size), size).expect("every LSN lies in a segment")
+    }
+
+    /// The name of the segment on `timeline` in which WAL ends that ends at `end`: nothing of the next one, where it ends
+    /// with a segment.
+    pub fn ending_at(timeline: TimelineId, end: Lsn, size: WalSegmentSize) -> SegmentName {
+        SegmentName::containing(timeline, end.checked_sub(1).unwrap_or(end), size)
+    }
+
+    /// The segments of its timeline that hold the WAL from its beginning to `end`, in order.
+    pub fn until(self, end: Lsn, size: WalSegmentSize) -> impl Iterator<Item = SegmentName> {
+        let last = SegmentName::ending_at(self.timeline, end, size);
+        iter::successors(Some(self), move |segment| segment.next(size))
+            .take_while(move |segment| *segment <= last)
     }
 
     /// The timeline.
@@ -260,6 +274,18 @@ mod tests {
         assert_eq!(name("00000001FFFFFFFF000000FF").next(size), None);
         assert_eq!(name("000000010000000000000100").next(size), None);
         assert_eq!(last_of_log.on_timeline(TimelineId::FIRST), name("0000000100000000000000FF"));
+    }
+
+    #[test]
+    fn segments_up_to_the_last_byte() {
+        let until = |first: &str, end| name(first).until(Lsn::new(end), mebibytes(16)).collect::<Vec<_>>();
+        let two = "000000010000000000000002";
+        assert_eq!(until(two, 0x200_0130), [name(two)]);
+        assert_eq!(until(two, 0x300_0000), [name(two)], "nothing of the next one");
+        assert_eq!(until(two, 0x200_0000), [], "it ends before");
+        let over_a_log = until("0000000A00000000000000FE", 0x1_0100_0001);
+        let names = ["0000000A00000000000000FE", "0000000A00000000000000FF", "0000000A0000000100000000"];
+        assert_eq!((&over_a_log[..3], over_a_log.len()), (&names.map(name)[..], 4));
     }
 
     #[test]

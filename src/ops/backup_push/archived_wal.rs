@@ -6,7 +6,6 @@
 //! and the WAL of a standby's backup comes from its primary.
 
 use std::collections::BTreeSet;
-use std::iter;
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use crate::layout::new_backup::Beginning;
 use crate::ops::archived;
 use crate::ops::{Context, Error};
 use crate::pg::session::Session;
-use crate::pg::{Lsn, SegmentName, WalFileName, WalSegmentSize};
+use crate::pg::{Lsn, SegmentName, WalFileName};
 use crate::storage::{self, Depth, Prefix};
 
 use super::unconfirmed::{Archiver, MissingWal, Unconfirmed};
@@ -55,7 +54,7 @@ pub(super) async fn archiver_is_done(
     if Archiver::of(beginning) != Archiver::Elsewhere {
         return Ok(());
     }
-    let needed = needed(beginning.segment, stop, beginning.server.segment_size);
+    let needed = needed(beginning, stop);
     let Some(&last) = needed.last() else { return Ok(()) };
     let (mut archived, mut moved) = (None, Instant::now());
     let (mut pause, mut reported) = (PAUSES.0, Instant::now());
@@ -102,7 +101,7 @@ pub(super) async fn wait(
 ) -> Result<(), Error> {
     let archiver = Archiver::of(beginning);
     let limit = if archiver == Archiver::Primary { limit } else { limit.min(PRIMARY) };
-    let needed = needed(beginning.segment, stop, beginning.server.segment_size);
+    let needed = needed(beginning, stop);
     match come(ctx, &needed, limit).await? {
         None => Ok(()),
         Some(missing) => {
@@ -142,12 +141,9 @@ async fn rest(ctx: &Context, pause: Duration) -> Result<(), Error> {
     ctx.until_cancelled(wait).await
 }
 
-/// All segments that replay reads, from the `first` on until it has come to `stop`.
-fn needed(first: SegmentName, stop: Lsn, size: WalSegmentSize) -> BTreeSet<SegmentName> {
-    let last_byte = stop.checked_sub(1).unwrap_or(stop);
-    let last = SegmentName::containing(first.timeline(), last_byte, size);
-    let segments = iter::successors(Some(first), |segment| segment.next(size));
-    segments.take_while(|segment| *segment <= last).collect()
+/// All segments that replay reads, from the beginning of the backup until it has come to `stop`.
+fn needed(beginning: &Beginning, stop: Lsn) -> BTreeSet<SegmentName> {
+    beginning.segment.until(stop, beginning.server.segment_size).collect()
 }
 
 /// Those that the archive does not have in any form; `None` when it has all.
@@ -184,26 +180,13 @@ mod tests {
     use crate::layout::barman::{Barman, Partials};
     use crate::layout::walg::WalG;
     use crate::ops::context;
+    use crate::pg::WalSegmentSize;
     use crate::storage::memory::{Fault, Memory, Operation};
     use crate::storage::{ErrorKind, Key};
 
-    fn segment(name: &str) -> SegmentName {
-        name.parse().unwrap()
-    }
-
     fn from(first: &str, stop: u64) -> BTreeSet<SegmentName> {
-        needed(segment(first), Lsn::new(stop), WalSegmentSize::DEFAULT)
-    }
-
-    #[test]
-    fn a_backup_needs_the_segments_from_its_start_to_its_last_byte() {
-        let two = "000000010000000000000002";
-        assert_eq!(from(two, 0x200_0130), BTreeSet::from([segment(two)]));
-        assert_eq!(from(two, 0x300_0000), BTreeSet::from([segment(two)]), "nothing of the next one");
-        let over_a_log: Vec<_> = from("0000000A00000000000000FE", 0x1_0100_0001).into_iter().collect();
-        let names = ["0000000A00000000000000FE", "0000000A00000000000000FF", "0000000A0000000100000000"];
-        assert_eq!(over_a_log[..3], names.map(segment));
-        assert_eq!(over_a_log.len(), 4);
+        let first: SegmentName = first.parse().unwrap();
+        first.until(Lsn::new(stop), WalSegmentSize::DEFAULT).collect()
     }
 
     #[tokio::test]

@@ -186,10 +186,8 @@ fn check_verification(verify: VerifyPages, server: &ServerIdentity) -> VerifyPag
 /// On a primary the server names the segment of its start LSN; a standby's is that of the byte before, on the
 /// timeline of the control file (wal-g `timeline.go`, `getWalFilename`).
 fn start_segment(started: &StartedBackup, server: &ServerIdentity) -> SegmentName {
-    started.segment.unwrap_or_else(|| {
-        let before = started.lsn.checked_sub(1).unwrap_or(started.lsn);
-        SegmentName::containing(server.timeline, before, server.segment_size)
-    })
+    let ending = || SegmentName::ending_at(server.timeline, started.lsn, server.segment_size);
+    started.segment.unwrap_or_else(ending)
 }
 
 /// A backup being taken.

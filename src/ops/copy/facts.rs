@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::iter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -157,11 +156,8 @@ impl Facts {
 
     /// The first of the segments from its start to its end that is not `archived`.
     pub fn missing_wal(&self, archived: &BTreeSet<WalFileName>) -> Option<SegmentName> {
-        let last_byte = self.finish_lsn.checked_sub(1).unwrap_or(self.finish_lsn);
-        let last = SegmentName::containing(self.begin_wal.timeline(), last_byte, self.segment_size);
-        iter::successors(Some(self.begin_wal), |segment| segment.next(self.segment_size))
-            .take_while(|segment| *segment <= last)
-            .find(|segment| !archived.contains(&WalFileName::Segment(*segment)))
+        let mut needed = self.begin_wal.until(self.finish_lsn, self.segment_size);
+        needed.find(|segment| !archived.contains(&WalFileName::Segment(*segment)))
     }
 
     /// Plans its restore, with its tablespaces beside each other in `places`.
