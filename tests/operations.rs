@@ -24,7 +24,7 @@ use seawall::layout::Owner;
 use seawall::layout::walg::{WalG, names};
 use seawall::ops::backup_choice::BackupChoice;
 use seawall::ops::backup_push::{
-    DeltaOptions, Format, Origin, ParentRules, VerifyDelta, WalGFormat, WalWitness, WithoutMap,
+    DeltaOptions, Format, Origin, Packing, ParentRules, VerifyDelta, WalGFormat, WalWitness, WithoutMap,
 };
 use seawall::ops::changed_blocks::{Rules, Source};
 use seawall::ops::ownership::TakeOver;
@@ -452,11 +452,7 @@ fn push(
         take_over: TakeOver::NEVER,
         checkpoint: Checkpoint::Immediate,
         verify: backup_push::VerifyPages::No,
-        tar_bytes: 8 << 20,
-        workers: 2,
-        uploads: 2,
-        disk_rate: None,
-        network_rate: None,
+        packing: Packing { tar_bytes: 8 << 20, workers: 2, uploads: 2, disk_rate: None, network_rate: None },
         stop_timeout: Duration::from_secs(60),
         wal_timeout: Duration::ZERO,
         wal_witness: WalWitness::Archive,

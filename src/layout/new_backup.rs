@@ -39,6 +39,9 @@ pub trait NewBackup: fmt::Debug + Send + Sync {
     /// Whether a marker with this content says that the backup is complete.
     fn is_complete(&self, marker: &[u8]) -> bool;
 
+    /// Whether a list of its files is one of its documents.
+    fn lists_files(&self) -> bool;
+
     /// The group of tars that what lies in a tablespace goes to, or in the data directory itself.
     fn group(&self, tablespace: Option<Oid>) -> Group;
 

@@ -12,7 +12,7 @@ use crate::cli::session;
 use crate::codec::{Compression, Method};
 use crate::layout::barman::{BackupTime, RecoveryEnd};
 use crate::ops::backup_fetch::{self, MovedTablespace, Plan, SyncFiles};
-use crate::ops::backup_push::{self, Format, VerifyPages, WalWitness};
+use crate::ops::backup_push::{self, Format, Packing, VerifyPages, WalWitness};
 use crate::ops::barman::backup_show;
 use crate::ops::barman::recovery_target::{self, TargetTimeline};
 use crate::pg::ConnInfo;
@@ -85,11 +85,13 @@ pub fn backup(session: &Session) -> Result<(), cli::Error> {
             false => Checkpoint::Spread,
         },
         verify: VerifyPages::No,
-        tar_bytes: tar_bytes.min(MOST_ARCHIVE_BYTES),
-        workers: tars_at_once(uploads),
-        uploads,
-        disk_rate: None,
-        network_rate,
+        packing: Packing {
+            tar_bytes: tar_bytes.min(MOST_ARCHIVE_BYTES),
+            workers: tars_at_once(uploads),
+            uploads,
+            disk_rate: None,
+            network_rate,
+        },
         stop_timeout: Duration::ZERO,
         wal_timeout: wal_timeout(session)?,
         wal_witness: WalWitness::Archiver,

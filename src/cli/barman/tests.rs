@@ -232,9 +232,8 @@ fn settings_of_wal_g_are_not_named_to_the_caller_of_barman() {
         "WALG_S3_STORAGE_CLASS",
         "WALG_FETCH_TARGET_USER_DATA",
     ];
-    let said = WORDS
-        .iter()
-        .fold(messages(&["storage", "ops"]), |text, (theirs, ours)| text.replace(theirs, ours));
+    let said =
+        WORDS.iter().fold(messages(&["storage", "ops"]), |text, (theirs, ours)| text.replace(theirs, ours));
     let words = said.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'));
     let named: std::collections::BTreeSet<&str> =
         words.filter(|word| word.starts_with("WALG_") || word.starts_with("SEAWALL_")).collect();

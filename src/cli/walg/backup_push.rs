@@ -7,8 +7,8 @@ use clap::{Args, ValueHint};
 use crate::cli::Error;
 use crate::ops::backup_choice::BackupChoice;
 use crate::ops::backup_push::{
-    DeltaOptions, Format, Options, Origin, ParentRules, VerifyDelta, VerifyPages, WalGFormat, WalWitness,
-    WithoutMap,
+    DeltaOptions, Format, Options, Origin, Packing, ParentRules, VerifyDelta, VerifyPages, WalGFormat,
+    WalWitness, WithoutMap,
 };
 use crate::ops::changed_blocks::{Rules, Source};
 use crate::pg::ConnInfo;
@@ -114,11 +114,13 @@ impl BackupPushArgs {
             take_over: take_over(settings)?,
             checkpoint: Checkpoint::Immediate,
             verify: self.verification(settings)?,
-            tar_bytes: settings.bytes(&keys::TAR_SIZE_THRESHOLD)?.unwrap_or(u64::MAX),
-            workers,
-            uploads: count(settings, &keys::UPLOAD_CONCURRENCY)?,
-            disk_rate: limits.of(settings, &keys::DISK_RATE_LIMIT)?,
-            network_rate: limits.of(settings, &keys::NETWORK_RATE_LIMIT)?,
+            packing: Packing {
+                tar_bytes: settings.bytes(&keys::TAR_SIZE_THRESHOLD)?.unwrap_or(u64::MAX),
+                workers,
+                uploads: count(settings, &keys::UPLOAD_CONCURRENCY)?,
+                disk_rate: limits.of(settings, &keys::DISK_RATE_LIMIT)?,
+                network_rate: limits.of(settings, &keys::NETWORK_RATE_LIMIT)?,
+            },
             stop_timeout: settings.duration(&keys::STOP_BACKUP_TIMEOUT)?.unwrap_or_default(),
             wal_timeout: settings.duration(&keys::BACKUP_WAL_TIMEOUT)?.unwrap_or_default(),
             wal_witness: WalWitness::Archive,

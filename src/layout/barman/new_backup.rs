@@ -90,6 +90,10 @@ impl Taking for NewBackup {
         BackupInfo::says_done(marker)
     }
 
+    fn lists_files(&self) -> bool {
+        false
+    }
+
     fn group(&self, tablespace: Option<Oid>) -> Group {
         tablespace.map_or(Group::Cluster, Group::Tablespace)
     }

@@ -31,6 +31,8 @@ pub struct NewBackup {
     pub is_permanent: bool,
     /// What the user attaches.
     pub user_data: Option<Value>,
+    /// Whether the list of its files is stored.
+    pub with_files_metadata: bool,
 }
 
 impl Taking for NewBackup {
@@ -48,6 +50,10 @@ impl Taking for NewBackup {
 
     fn is_complete(&self, _: &[u8]) -> bool {
         true
+    }
+
+    fn lists_files(&self) -> bool {
+        self.with_files_metadata
     }
 
     fn group(&self, _: Option<Oid>) -> Group {

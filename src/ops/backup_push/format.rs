@@ -44,15 +44,7 @@ impl Format {
         }
     }
 
-    /// Whether the backup has a list of its files.
-    pub(super) fn lists_files(&self) -> bool {
-        match self {
-            Format::WalG(format) => format.with_files_metadata,
-            Format::Barman { .. } => false,
-        }
-    }
-
-    /// Whether that list has databases and relations.
+    /// Whether the list of its files has databases and relations.
     pub(super) fn lists_relations(&self) -> bool {
         match self {
             Format::WalG(format) => format.with_relations,
@@ -94,8 +86,14 @@ impl Format {
                     let named_by = self.named_by(&beginning.started);
                     return Err(RequestError::BackupRunning(Name::from(name), named_by).into());
                 }
-                let (is_permanent, user_data) = (format.is_permanent, format.user_data.clone());
-                Ok(Arc::new(walg::NewBackup { name, delta, beginning, is_permanent, user_data }))
+                Ok(Arc::new(walg::NewBackup {
+                    name,
+                    delta,
+                    beginning,
+                    is_permanent: format.is_permanent,
+                    user_data: format.user_data.clone(),
+                    with_files_metadata: format.with_files_metadata,
+                }))
             }
             Format::Barman { name } => {
                 let (zone, settings) = (TimeZone::system(), session.server_settings().await?);

@@ -25,8 +25,6 @@ pub(super) struct Job {
     pub walk: Mutex<Walk>,
     /// The backup, which says how it is packed.
     pub backup: Arc<dyn NewBackup>,
-    /// Whether the files and the members of each tar are listed.
-    pub lists_files: bool,
     /// Tars begun in each group.
     pub tars: Mutex<BTreeMap<Group, u32>>,
     pub started_at: Lsn,

@@ -214,12 +214,11 @@ impl Taker<'_> {
             self.ctx.until_cancelled(async { opened.await.map_err(|failed| failed.error) }).await?;
         }
         let stop = self.ctx.cancel.child_token();
-        let packing = self.options.packing();
+        let packing = self.options.packing;
         let work = Work {
             data_dir: &self.beginning.data_dir,
             beginning: self.beginning,
             backup: &self.backup,
-            lists_files: self.options.format.lists_files(),
             verify,
             delta,
         };
@@ -233,7 +232,7 @@ impl Taker<'_> {
         tails::store_labels(&job, &stopped, &mut packed).await?;
         self.check_timeline().await?;
 
-        let files = match self.options.format.lists_files() {
+        let files = match self.backup.lists_files() {
             true => Some(self.files_metadata(&mut packed).await?),
             false => None,
         };

@@ -29,16 +29,8 @@ pub struct Options {
     pub checkpoint: Checkpoint,
     /// Whether page checksums are verified while reading.
     pub verify: VerifyPages,
-    /// A tar is closed once it holds more data than this many bytes.
-    pub tar_bytes: u64,
-    /// Threads that read, compress and encrypt.
-    pub workers: usize,
-    /// Requests to the storage at once.
-    pub uploads: usize,
-    /// Bytes per second read from disk.
-    pub disk_rate: Option<u64>,
-    /// Bytes per second sent to the storage.
-    pub network_rate: Option<u64>,
+    /// How the data are packed.
+    pub packing: Packing,
     /// How long the end of the backup may take on the server; zero means without limit.
     pub stop_timeout: Duration,
     /// How long to wait for the WAL that the backup needs without any of it being archived; zero leaves the wait to the
@@ -59,19 +51,6 @@ pub enum WalWitness {
     Archiver,
     /// The archive itself, after the archiver.
     Archive,
-}
-
-impl Options {
-    /// How the data are packed.
-    pub(super) fn packing(&self) -> Packing {
-        Packing {
-            tar_bytes: self.tar_bytes,
-            workers: self.workers,
-            uploads: self.uploads,
-            disk_rate: self.disk_rate,
-            network_rate: self.network_rate,
-        }
-    }
 }
 
 /// How the data of a cluster are packed and sent.

@@ -93,7 +93,7 @@ impl Worker<'_> {
         let earlier = self.wait_for_sent();
         self.sent = Some(sent);
         earlier?;
-        if job.lists_files {
+        if job.backup.lists_files() {
             self.packed.tar_file_sets.insert(tar, members);
         }
         Ok(next)
@@ -156,7 +156,7 @@ impl Worker<'_> {
             }
         };
         self.packed.data_bytes += size;
-        if self.job.lists_files {
+        if self.job.backup.lists_files() {
             members.push(entry.name.clone());
             self.packed.files.insert(entry.name, description);
         }

@@ -42,9 +42,8 @@ impl StoppedCluster {
         ctx: &Context,
         backup: Arc<dyn NewBackup>,
         packing: Packing,
-        lists_files: bool,
     ) -> Result<(), Error> {
-        match self.pack(ctx, &backup, packing, lists_files).await {
+        match self.pack(ctx, &backup, packing).await {
             Ok(documents) => leftovers::commit(ctx, backup.as_ref(), None, documents).await,
             Err(error) => {
                 remove_leftovers(ctx, backup.as_ref(), None, &error).await;
@@ -59,7 +58,6 @@ impl StoppedCluster {
         ctx: &Context,
         backup: &Arc<dyn NewBackup>,
         packing: Packing,
-        lists_files: bool,
     ) -> Result<Vec<Document>, Error> {
         let control = control_file::read(&self.place)?.parsed;
         let directory = control.tablespace_directory(self.beginning.server.version);
@@ -67,19 +65,12 @@ impl StoppedCluster {
         let survey = Survey::of(&self.place, rules)?;
         let stop = ctx.cancel.child_token();
         let verify = VerifyPages::No;
-        let work = Work {
-            data_dir: &self.place,
-            beginning: &self.beginning,
-            backup,
-            lists_files,
-            verify,
-            delta: None,
-        };
+        let work = Work { data_dir: &self.place, beginning: &self.beginning, backup, verify, delta: None };
         let job = work.job(ctx, packing, &survey, &stop)?;
         let mut packed = copy_data(ctx, &job, packing.workers, &stop, future::pending()).await?;
         tails::store_control(&job, &self.place, &mut packed).await?;
         tails::store_labels(&job, &self.stopped, &mut packed).await?;
-        let files = lists_files.then(|| FilesMetadata {
+        let files = backup.lists_files().then(|| FilesMetadata {
             files: std::mem::take(&mut packed.files),
             tar_file_sets: std::mem::take(&mut packed.tar_file_sets),
             databases_by_names: Default::default(),

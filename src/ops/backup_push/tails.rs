@@ -59,7 +59,7 @@ pub(super) async fn store_labels(
     }
     packed.data_bytes += files.iter().map(|(_, content)| content.len() as u64).sum::<u64>();
     let tar = Tar::Labels(job.number_tar(Group::Cluster));
-    if job.lists_files {
+    if job.backup.lists_files() {
         let members = files.iter().map(|(entry, _)| entry.name.clone()).collect();
         let key = job.backup.tar_key(tar, job.compression.method());
         packed.tar_file_sets.insert(key.file_name().to_owned(), members);

@@ -26,8 +26,6 @@ pub(super) struct Work<'a> {
     pub data_dir: &'a Path,
     pub beginning: &'a Beginning,
     pub backup: &'a Arc<dyn NewBackup>,
-    /// Whether the files and the members of each tar are listed.
-    pub lists_files: bool,
     pub verify: VerifyPages,
     /// What a delta goes by; `None` for a full backup.
     pub delta: Option<Delta>,
@@ -52,7 +50,6 @@ impl Work<'_> {
             runtime: tokio::runtime::Handle::current(),
             walk: Mutex::new(walk(self.data_dir, &survey.rules)?),
             backup: Arc::clone(self.backup),
-            lists_files: self.lists_files,
             tars: Mutex::default(),
             started_at: self.beginning.started.lsn,
             block_size: self.beginning.server.block_size,

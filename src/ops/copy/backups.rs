@@ -101,8 +101,7 @@ async fn copy_one(
     let cluster = facts.cluster(scratch.path().join("data"))?;
     let backup = facts.copy(&cluster);
     remove_remains(to, backup.as_ref()).await?;
-    let lists_files = matches!(facts.source, Source::Barman { .. });
-    cluster.store(to, Arc::clone(&backup), options.packing, lists_files).await?;
+    cluster.store(to, Arc::clone(&backup), options.packing).await?;
     if let (Source::WalG(_), true) = (&facts.source, facts.is_kept) {
         annotations.put(facts.id(), Keep::Full).await?;
     }

@@ -272,6 +272,7 @@ impl Facts {
                 beginning,
                 is_permanent: self.is_kept,
                 user_data: None,
+                with_files_metadata: true,
             }),
         }
     }
