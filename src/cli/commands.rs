@@ -16,7 +16,7 @@ use super::backup_output::{self, ListFormat};
 use super::exit::Codes;
 use super::session::{self, Content, Program, Session, Threads};
 use super::walg::{Arguments, Command, ConfigCommand, RateLimits, StorageCommand};
-use super::{Error, barman, log, printer, reference, show, storage_output, wal_output};
+use super::{Error, barman, log, printer, process, reference, show, storage_output, wal_output};
 
 /// Settings that concern every command which uses the storage.
 const STORAGE: [Section; 3] = [Section::Storage, Section::S3, Section::Program];
@@ -87,8 +87,7 @@ pub fn run(invocation: Invocation, set_codes: impl FnOnce(Codes)) -> Result<(), 
             })
         }
         Command::WalPrefetch(arguments) => {
-            // A signal to PostgreSQL's process group must not leave half a segment; it fails when it leads one already.
-            let _ = rustix::process::setsid();
+            process::detach();
             let options = arguments.options(&session.settings)?;
             session.run(Threads::One, Content::Coded, async |context| {
                 wal_prefetch::run(&context, arguments.segment, &arguments.destination, options).await
@@ -209,8 +208,7 @@ pub fn run(invocation: Invocation, set_codes: impl FnOnce(Codes)) -> Result<(), 
 /// How to start this program with the same settings. A variable of the same name as a flag counts as much where the flag
 /// is not given.
 fn program(invocation: &Invocation) -> Program {
-    let path = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
-    let mut program = Program { command: vec![path.into_os_string()], secrets: Vec::new() };
+    let mut program = Program { command: vec![process::own_path()], secrets: Vec::new() };
     if let Some(config) = &invocation.arguments.config {
         program.command.extend(["--config".into(), config.into()]);
     }

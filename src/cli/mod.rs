@@ -12,6 +12,7 @@ mod exit;
 mod last_error;
 mod log;
 pub mod printer;
+mod process;
 pub mod progress;
 pub mod reference;
 mod session;

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::future::Future;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use indicatif::MultiProgress;
@@ -13,6 +14,7 @@ use crate::layout::walg::WalG;
 use crate::ops::{self, Context};
 use crate::progress::Progress;
 use crate::settings::{Section, Settings};
+use crate::storage::StorageConfig;
 use crate::{codec, pg, storage};
 
 use super::progress::Display;
@@ -119,6 +121,16 @@ impl Session {
         let storage = storage::open(storage, settings.retry_policy()?).map_err(ops::Error::from)?;
         let (cancel, progress) = (CancellationToken::new(), Progress::new());
         Ok(Context { storage, layout: &WalG, compression, cipher, cancel, progress })
+    }
+}
+
+/// The directory that holds the repository, if one does, resolved: it may lie in the data directory, and must not back up
+/// itself.
+pub fn archive_directory(storage: &StorageConfig) -> Option<PathBuf> {
+    match storage {
+        // One that does not exist is told by the storage, in its own words.
+        StorageConfig::Directory { path, .. } => path.canonicalize().ok(),
+        StorageConfig::S3(_) => None,
     }
 }
 

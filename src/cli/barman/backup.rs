@@ -8,6 +8,7 @@ use indicatif::MultiProgress;
 use jiff::tz::TimeZone;
 
 use crate::cli;
+use crate::cli::process::cores;
 use crate::cli::session;
 use crate::codec::{Compression, Method};
 use crate::layout::barman::{BackupTime, RecoveryEnd};
@@ -29,7 +30,7 @@ use super::flags::{
 use super::grammar::Flag;
 use super::objects::{encryption, tags};
 use super::place::Objects;
-use super::wal::{cores, hook, take_over};
+use super::wal::{hook, take_over};
 use super::{Error, WHOLE_FILES, catalogue, values};
 
 /// `--max-archive-size` where nothing is said.

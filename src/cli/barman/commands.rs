@@ -7,7 +7,7 @@ use indicatif::MultiProgress;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::barman::Annotations;
-use crate::cli::{self, log, printer, session};
+use crate::cli::{self, log, printer, process, session};
 use crate::codec::{Cipher, Compression};
 use crate::layout::Layout;
 use crate::ops::Context;
@@ -86,8 +86,7 @@ impl Session {
 
     /// How to start this program for the same server with the same flags: all but its further arguments.
     pub fn again(&self, command: Command) -> Vec<OsString> {
-        let program = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
-        let mut words = vec![program.into_os_string(), "barman-cloud".into(), command.name().into()];
+        let mut words = vec![process::own_path(), "barman-cloud".into(), command.name().into()];
         words.extend(self.line.flag_words().map(OsString::from));
         words.push("--".into());
         words.extend((0..2).filter_map(|place| self.line.positional(place)).map(OsString::from));
@@ -145,11 +144,7 @@ impl Session {
 
     /// The directory that holds the repository, if one does.
     pub fn directory(&self) -> Result<Option<PathBuf>, cli::Error> {
-        Ok(match self.repository(Objects::default())?.storage {
-            // One that does not exist is told by the storage, in its own words.
-            StorageConfig::Directory { path, .. } => path.canonicalize().ok(),
-            StorageConfig::S3(_) => None,
-        })
+        Ok(session::archive_directory(&self.repository(Objects::default())?.storage))
     }
 
     fn repository(&self, objects: Objects) -> Result<Repository, cli::Error> {

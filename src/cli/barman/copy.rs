@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use indicatif::MultiProgress;
 
+use crate::cli::process::cores;
 use crate::cli::session::{self, Content, Program};
 use crate::cli::{self, printer};
 use crate::ops::Context;
@@ -17,7 +18,6 @@ use super::backup::compression;
 use super::commands::Session;
 use super::flags::{COPY_BACKUP, FROM_WALG, JOBS, ONLY_WAL, SCRATCH, TO_WALG};
 use super::place::Objects;
-use super::wal::cores;
 use super::{WHOLE_FILES, values};
 
 /// Tars and archived files on their way at once, unless `--jobs` says otherwise.

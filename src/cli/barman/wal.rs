@@ -2,11 +2,10 @@
 //! `check-wal-archive`.
 
 use std::ffi::OsString;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use crate::cli;
+use crate::cli::process::{self, cores};
 use crate::cli::session::{self, Threads};
 use crate::codec::{BarmanLevel, Compression, Method};
 use crate::layout::barman::{Barman, Partials};
@@ -116,8 +115,7 @@ pub fn prefetch(session: &Session) -> Result<(), cli::Error> {
     let name = session.line.positional(2).unwrap_or_default();
     let file = wal_name(name, Path::new(name))?;
     let (Some(segment), Some(ahead)) = (file.segment(), segments_ahead(session)?) else { return Ok(()) };
-    // A signal to PostgreSQL's process group must not leave half a segment; it fails when it leads one already.
-    let _ = rustix::process::setsid();
+    process::detach();
     let options = wal_prefetch::Options {
         segments: ahead.segments,
         check: SegmentCheck::Verify,
@@ -138,11 +136,6 @@ fn layout(session: &Session) -> &'static Barman {
         true => WHOLE_FILES,
         false => &Barman { partials: Partials::Accept },
     }
-}
-
-/// The processors this process may use.
-pub fn cores() -> NonZeroUsize {
-    thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
 /// The file of the command line, or that of barman when we are its hook script.

@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use clap::{Args, ValueHint};
 
 use crate::cli::Error;
+use crate::cli::process::cores;
 use crate::layout::walg::TablespaceSpec;
 use crate::ops;
 use crate::ops::backup_choice::BackupChoice;
 use crate::ops::backup_fetch::{Options, SyncFiles};
 use crate::settings::{Settings, keys};
 
-use super::wal::{cores, count};
+use super::wal::count;
 use super::{RateLimits, StorageArgs, user_data};
 
 /// Arguments of `backup-fetch`.
@@ -62,8 +63,8 @@ impl BackupFetchArgs {
         }
         Ok(Options {
             target: self.directory.clone(),
-            concurrency: count(settings, &keys::DOWNLOAD_CONCURRENCY)?.min(2 * cores()),
-            cores: cores(),
+            concurrency: count(settings, &keys::DOWNLOAD_CONCURRENCY)?.min(2 * cores().get()),
+            cores: cores().get(),
             network_rate: limits.of(settings, &keys::NETWORK_RATE_LIMIT)?,
             sync: match settings.bool(&keys::TAR_DISABLE_FSYNC)? {
                 true => SyncFiles::No,

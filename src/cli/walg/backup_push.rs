@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueHint};
 
 use crate::cli::Error;
+use crate::cli::process::cores;
+use crate::cli::session::archive_directory;
 use crate::ops::backup_choice::BackupChoice;
 use crate::ops::backup_push::{
     DeltaOptions, Format, Options, Origin, Packing, ParentRules, VerifyDelta, VerifyPages, WalGFormat,
@@ -14,9 +16,8 @@ use crate::ops::changed_blocks::{Rules, Source};
 use crate::pg::ConnInfo;
 use crate::pg::session::Checkpoint;
 use crate::settings::{Settings, keys};
-use crate::storage::StorageConfig;
 
-use super::wal::{cores, count, take_over};
+use super::wal::{count, take_over};
 use super::{RateLimits, StorageArgs, user_data};
 
 /// Arguments of `backup-push`.
@@ -99,7 +100,7 @@ impl BackupPushArgs {
         };
         let workers = match settings.text(&keys::UPLOAD_DISK_CONCURRENCY) {
             Some(_) => count(settings, &keys::UPLOAD_DISK_CONCURRENCY)?,
-            None => cores(),
+            None => cores().get(),
         };
         Ok(Options {
             data_dir: Some(data_dir.to_owned()),
@@ -125,7 +126,7 @@ impl BackupPushArgs {
             wal_timeout: settings.duration(&keys::BACKUP_WAL_TIMEOUT)?.unwrap_or_default(),
             wal_witness: WalWitness::Archive,
             alive_check: settings.duration(&keys::ALIVE_CHECK_INTERVAL)?.unwrap_or_default(),
-            exclude: archive_directory(settings)?.into_iter().collect(),
+            exclude: archive_directory(&settings.storage_config()?).into_iter().collect(),
         })
     }
 
@@ -228,13 +229,4 @@ fn sources(text: &str) -> Result<Vec<Source>, String> {
 
 fn usage(text: &str) -> Error {
     Error::Usage(clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, format!("{text}\n")))
-}
-
-/// The directory that holds the repository, which may lie in the data directory and must not back up itself.
-fn archive_directory(settings: &Settings) -> Result<Option<PathBuf>, Error> {
-    Ok(match settings.storage_config()? {
-        // A directory that does not exist is told by the storage, in its own words.
-        StorageConfig::Directory { path, .. } => path.canonicalize().ok(),
-        StorageConfig::S3(_) => None,
-    })
 }

@@ -2,11 +2,11 @@
 
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use clap::{Args, ValueHint};
 
 use crate::cli::Error;
+use crate::cli::process::cores;
 use crate::cli::session::Program;
 use crate::ops::ownership::TakeOver;
 use crate::ops::segment_check::SegmentCheck;
@@ -85,7 +85,7 @@ impl WalPushArgs {
                 true => ChangedBlocks::Record,
                 false => ChangedBlocks::Forget,
             },
-            cores: cores(),
+            cores: cores().get(),
         })
     }
 }
@@ -119,7 +119,7 @@ impl WalPrefetchArgs {
             check: segment_check(settings)?,
             parent: settings.path(&keys::PREFETCH_DIR),
             segment_size: segment_size(settings)?,
-            concurrency: segments.min(2 * cores()),
+            concurrency: segments.min(2 * cores().get()),
         })
     }
 }
@@ -139,11 +139,6 @@ pub fn count(settings: &Settings, key: &settings::Key) -> Result<usize, settings
         text.parse::<NonZero<usize>>().map_err(|_| "expected a whole number, 1 or more".to_owned())
     };
     Ok(settings.parsed(key, parse)?.map_or(1, NonZero::get))
-}
-
-/// The processors this process may use.
-pub fn cores() -> usize {
-    thread::available_parallelism().map_or(1, NonZero::get)
 }
 
 /// `SEAWALL_TAKE_OVER_FROM`.
