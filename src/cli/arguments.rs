@@ -200,7 +200,7 @@ fn arguments_of(command: &clap::Command) -> Vec<&Arg> {
 mod tests {
     use secrecy::ExposeSecret;
 
-    use super::super::walg::{Command, ConfigCommand};
+    use super::super::walg::{Command, ConfigCommand, Configured};
     use super::*;
 
     fn parsed(line: &str) -> Result<Invocation, clap::Error> {
@@ -222,7 +222,9 @@ mod tests {
             "/usr/bin/wal-g config show --json --walg-file-prefix=/y --walg-file-prefix=/x",
         ] {
             let invocation = parsed(line).unwrap();
-            let Command::Config(ConfigCommand::Show(show)) = &invocation.arguments.command else {
+            let Command::Configured(Configured::Config(ConfigCommand::Show(show))) =
+                &invocation.arguments.command
+            else {
                 panic!("{line}")
             };
             assert!(show.json, "{line}");
@@ -292,12 +294,17 @@ mod tests {
             ("-f=true --permanent=true --permanent=false --permanent=true", true, true),
         ] {
             let arguments = parsed(&format!("seawall backup-push /data {flags}")).unwrap().arguments;
-            let Command::BackupPush(push) = arguments.command else { panic!("{flags}") };
+            let Command::Configured(Configured::BackupPush(push)) = arguments.command else {
+                panic!("{flags}")
+            };
             assert_eq!((push.permanent, push.full), (permanent, full), "{flags}");
         }
         let delete = |flags: &str| {
             let line = format!("seawall delete retain 1 {flags}");
-            let Command::Delete(delete) = parsed(&line).unwrap().arguments.command else { panic!("{line}") };
+            let Command::Configured(Configured::Delete(delete)) = parsed(&line).unwrap().arguments.command
+            else {
+                panic!("{line}")
+            };
             delete.confirm
         };
         assert!(delete("--confirm") && delete("--confirm=false --confirm"));

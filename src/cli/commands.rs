@@ -3,11 +3,10 @@
 use indicatif::MultiProgress;
 use secrecy::ExposeSecret;
 
+use crate::ops;
+use crate::ops::backup_list::BackupList;
 use crate::ops::wal_fetch::Recovery;
-use crate::ops::{
-    backup_fetch, backup_list, backup_mark, backup_push, backup_show, delete, storage_check, wal_fetch,
-    wal_prefetch, wal_push, wal_show, wal_verify,
-};
+use crate::ops::wal_verify::CheckStatus;
 use crate::settings::keys::Visibility;
 use crate::settings::{Environment, Section, Settings, Sources, keys, user_home};
 
@@ -15,7 +14,11 @@ use super::arguments::Invocation;
 use super::backup_output::{self, ListFormat};
 use super::exit::Codes;
 use super::session::{self, Content, Program, Session, Threads};
-use super::walg::{Arguments, Command, ConfigCommand, RateLimits, StorageCommand};
+use super::walg::{
+    Arguments, BackupFetchArgs, BackupListArgs, BackupMarkArgs, BackupPushArgs, BackupShowArgs, Command,
+    ConfigCommand, Configured, DeleteArgs, Local, RateLimits, StorageCheckArgs, StorageCommand, WalFetchArgs,
+    WalPrefetchArgs, WalPushArgs, WalShowArgs, WalVerifyArgs,
+};
 use super::{Error, barman, log, printer, process, reference, show, storage_output, wal_output};
 
 /// Settings that concern every command which uses the storage.
@@ -47,17 +50,12 @@ const RESTORE: [Section; 5] =
 
 /// Runs a command. `set_codes` is told when its exit codes are other than the command line made believe.
 pub fn run(invocation: Invocation, set_codes: impl FnOnce(Codes)) -> Result<(), Error> {
-    // These need no settings, so that a broken configuration file does not stand in their way.
-    match &invocation.arguments.command {
-        Command::Flags => return printer::print(&reference::flags()),
-        Command::Completion(completion) => return printer::print(&reference::completion(completion.shell)),
-        Command::Man => return printer::print(&reference::manual()?),
-        Command::InstallLinks(arguments) => return barman::links::install(&arguments.directory),
-        _ => {}
-    }
     let program = program(&invocation);
     let Arguments { config, command, turbo, .. } = invocation.arguments;
-    let limits = if turbo { RateLimits::Ignore } else { RateLimits::Respect };
+    let command = match command {
+        Command::Local(command) => return local(command),
+        Command::Configured(command) => command,
+    };
     let environment = Environment::of_process();
     let sources = Sources { flags: invocation.settings, environment, config, user_home: user_home() };
     let settings = Settings::load(sources)?;
@@ -65,143 +63,181 @@ pub fn run(invocation: Invocation, set_codes: impl FnOnce(Codes)) -> Result<(), 
     log::start(log::LogConfig::from_settings(&settings)?, bars.clone());
     if !settings.bool(&keys::RECOVERY_EXIT_126)? {
         set_codes(match command {
-            Command::WalFetch(_) => Codes::WalFetch { recovery: Recovery::AsksAgain },
+            Configured::WalFetch(_) => Codes::WalFetch { recovery: Recovery::AsksAgain },
             _ => Codes::Plain,
         });
     }
     let session = Session { settings, bars, program };
+    if let Some(sections) = sections(&command) {
+        session.warn(sections);
+    }
+    let limits = if turbo { RateLimits::Ignore } else { RateLimits::Respect };
     match command {
-        Command::WalPush(arguments) => {
-            session.warn(&WAL);
-            let options = arguments.options(&session.settings)?;
-            session.run(Threads::One, Content::Coded, async |context| {
-                wal_push::run(&context, &arguments.file, options).await
-            })?;
-            Ok(())
-        }
-        Command::WalFetch(arguments) => {
-            session.warn(&WAL);
-            let options = arguments.options(&session.settings, session.program.clone())?;
-            session.run(Threads::One, Content::Coded, async |context| {
-                wal_fetch::run(&context, &arguments.name, &arguments.destination, options).await
-            })
-        }
-        Command::WalPrefetch(arguments) => {
-            process::detach();
-            let options = arguments.options(&session.settings)?;
-            session.run(Threads::One, Content::Coded, async |context| {
-                wal_prefetch::run(&context, arguments.segment, &arguments.destination, options).await
-            })
-        }
-        Command::BackupPush(arguments) => {
-            session.warn(&BACKUP);
-            let options = arguments.options(&session.settings, limits)?;
-            session.run_shown("backup-push", Content::Coded, async |context| {
-                backup_push::run(&context, options).await
-            })?;
-            Ok(())
-        }
-        Command::BackupFetch(arguments) => {
-            session.warn(&RESTORE);
-            let options = arguments.options(&session.settings, limits)?;
-            let choice = arguments.choice(&session.settings)?;
-            let restore_spec = arguments.restore_spec()?;
-            session.run_shown("backup-fetch", Content::Coded, async |context| {
-                let plan = backup_fetch::Plan::walg(&context, &choice, restore_spec.as_ref()).await?;
-                backup_fetch::run(&context, plan, options).await
-            })
-        }
-        Command::WalShow(arguments) => {
-            session.warn(&STORAGE);
-            let options = arguments.options(&session.settings)?;
-            let timelines = session
-                .run(Threads::One, Content::Coded, async |context| wal_show::run(&context, options).await)?;
-            printer::print(&match arguments.detailed_json {
-                true => wal_output::show_json(&timelines)?,
-                false => wal_output::show_table(&timelines, options.backups),
-            })
-        }
-        Command::WalVerify(arguments) => {
-            session.warn(&STORAGE);
-            let place = match arguments.place()? {
-                Some(place) => place,
-                None => session.server_place()?,
-            };
-            let options = arguments.options(&session.settings, place)?;
-            let verification = session.run(Threads::One, Content::Coded, async |context| {
-                wal_verify::run(&context, options).await
-            })?;
-            printer::print(&match arguments.json {
-                true => wal_output::verify_json(&verification)?,
-                false => wal_output::verify_text(&verification),
-            })?;
-            match verification.status() {
-                wal_verify::CheckStatus::Failure => Err(Error::VerificationFailed),
-                wal_verify::CheckStatus::Ok | wal_verify::CheckStatus::Warning => Ok(()),
-            }
-        }
-        Command::BackupList(arguments) => {
-            session.warn(&STORAGE);
-            let options = arguments.options();
-            let list = session.run(Threads::One, Content::Plain, async |context| {
-                backup_list::run(&context, options).await
-            })?;
-            let format = arguments.format.format();
-            tell_of_missing_backups(&list, format);
-            printer::print(&match arguments.tree {
-                true => backup_output::tree(&list.backups),
-                false => backup_output::list(&list.backups, options.detail, format)?,
-            })
-        }
-        Command::BackupShow(arguments) => {
-            session.warn(&STORAGE);
-            let options = arguments.options()?;
-            let shown = session.run(Threads::One, Content::Plain, async |context| {
-                backup_show::run(&context, options).await
-            })?;
-            printer::print(&backup_output::show(&shown, arguments.format.format())?)
-        }
-        Command::BackupMark(arguments) => {
-            session.warn(&STORAGE);
-            let options = arguments.options()?;
-            session.run(Threads::One, Content::Plain, async |context| {
-                backup_mark::run(&context, options).await
-            })?;
-            Ok(())
-        }
-        Command::Delete(arguments) => {
-            session.warn(&STORAGE);
-            let options = arguments.options(&session.settings)?;
-            let deletion = session
-                .run_shown("delete", Content::Plain, async |context| delete::run(&context, options).await)?;
-            match deletion.removal.failed.len() {
-                0 => Ok(()),
-                failed => Err(Error::NotDeleted(failed)),
-            }
-        }
-        Command::Storage(StorageCommand::Check(arguments)) => {
-            session.warn(&STORAGE);
-            let (config, policy) = (session.settings.storage_config()?, session.settings.retry_policy()?);
-            let context = session.context(Content::Plain)?;
-            let location = context.storage.location().clone();
-            let findings = session::run(context, Threads::Two, async |context| {
-                Box::pin(storage_check::run(&context, config, policy)).await
-            })?;
-            printer::print(&match arguments.json {
-                true => storage_output::check_json(&location, &findings)?,
-                false => storage_output::check_table(&location, &findings),
-            })?;
-            match findings.all_needed_works() {
-                true => Ok(()),
-                false => Err(Error::StorageUnfit),
-            }
-        }
-        Command::Config(ConfigCommand::Show(arguments)) => {
-            session.warn(&[]);
+        Configured::WalPush(arguments) => wal_push(&session, &arguments),
+        Configured::WalFetch(arguments) => wal_fetch(&session, &arguments),
+        Configured::WalPrefetch(arguments) => wal_prefetch(&session, &arguments),
+        Configured::WalShow(arguments) => wal_show(&session, &arguments),
+        Configured::WalVerify(arguments) => wal_verify(&session, &arguments),
+        Configured::BackupPush(arguments) => backup_push(&session, &arguments, limits),
+        Configured::BackupFetch(arguments) => backup_fetch(&session, &arguments, limits),
+        Configured::BackupList(arguments) => backup_list(&session, &arguments),
+        Configured::BackupShow(arguments) => backup_show(&session, &arguments),
+        Configured::BackupMark(arguments) => backup_mark(&session, &arguments),
+        Configured::Delete(arguments) => delete(&session, &arguments),
+        Configured::Storage(StorageCommand::Check(arguments)) => storage_check(&session, &arguments),
+        Configured::Config(ConfigCommand::Show(arguments)) => {
             let format = if arguments.json { show::Format::Json } else { show::Format::Text };
             show::run(&session.settings, format)
         }
-        Command::Flags | Command::Completion(_) | Command::Man | Command::InstallLinks(_) => Ok(()),
+    }
+}
+
+fn local(command: Local) -> Result<(), Error> {
+    match command {
+        Local::Flags => printer::print(&reference::flags()),
+        Local::Completion(completion) => printer::print(&reference::completion(completion.shell)),
+        Local::Man => printer::print(&reference::manual()?),
+        Local::InstallLinks(arguments) => barman::links::install(&arguments.directory),
+    }
+}
+
+/// The settings that concern a command; `None` where nobody reads a warning.
+fn sections(command: &Configured) -> Option<&'static [Section]> {
+    match command {
+        Configured::WalPush(_) | Configured::WalFetch(_) => Some(&WAL),
+        Configured::WalPrefetch(_) => None,
+        Configured::BackupPush(_) => Some(&BACKUP),
+        Configured::BackupFetch(_) => Some(&RESTORE),
+        Configured::WalShow(_)
+        | Configured::WalVerify(_)
+        | Configured::BackupList(_)
+        | Configured::BackupShow(_)
+        | Configured::BackupMark(_)
+        | Configured::Delete(_)
+        | Configured::Storage(_) => Some(&STORAGE),
+        Configured::Config(_) => Some(&[]),
+    }
+}
+
+fn wal_push(session: &Session, arguments: &WalPushArgs) -> Result<(), Error> {
+    let options = arguments.options(&session.settings)?;
+    session.run(Threads::One, Content::Coded, async |context| {
+        ops::wal_push::run(&context, &arguments.file, options).await
+    })?;
+    Ok(())
+}
+
+fn wal_fetch(session: &Session, arguments: &WalFetchArgs) -> Result<(), Error> {
+    let options = arguments.options(&session.settings, session.program.clone())?;
+    session.run(Threads::One, Content::Coded, async |context| {
+        ops::wal_fetch::run(&context, &arguments.name, &arguments.destination, options).await
+    })
+}
+
+fn wal_prefetch(session: &Session, arguments: &WalPrefetchArgs) -> Result<(), Error> {
+    process::detach();
+    let options = arguments.options(&session.settings)?;
+    session.run(Threads::One, Content::Coded, async |context| {
+        ops::wal_prefetch::run(&context, arguments.segment, &arguments.destination, options).await
+    })
+}
+
+fn wal_show(session: &Session, arguments: &WalShowArgs) -> Result<(), Error> {
+    let options = arguments.options(&session.settings)?;
+    let timelines = session
+        .run(Threads::One, Content::Coded, async |context| ops::wal_show::run(&context, options).await)?;
+    printer::print(&match arguments.detailed_json {
+        true => wal_output::show_json(&timelines)?,
+        false => wal_output::show_table(&timelines, options.backups),
+    })
+}
+
+fn wal_verify(session: &Session, arguments: &WalVerifyArgs) -> Result<(), Error> {
+    let place = match arguments.place()? {
+        Some(place) => place,
+        None => session.server_place()?,
+    };
+    let options = arguments.options(&session.settings, place)?;
+    let verification = session
+        .run(Threads::One, Content::Coded, async |context| ops::wal_verify::run(&context, options).await)?;
+    printer::print(&match arguments.json {
+        true => wal_output::verify_json(&verification)?,
+        false => wal_output::verify_text(&verification),
+    })?;
+    match verification.status() {
+        CheckStatus::Failure => Err(Error::VerificationFailed),
+        CheckStatus::Ok | CheckStatus::Warning => Ok(()),
+    }
+}
+
+fn backup_push(session: &Session, arguments: &BackupPushArgs, limits: RateLimits) -> Result<(), Error> {
+    let options = arguments.options(&session.settings, limits)?;
+    session.run_shown("backup-push", Content::Coded, async |context| {
+        ops::backup_push::run(&context, options).await
+    })?;
+    Ok(())
+}
+
+fn backup_fetch(session: &Session, arguments: &BackupFetchArgs, limits: RateLimits) -> Result<(), Error> {
+    let options = arguments.options(&session.settings, limits)?;
+    let choice = arguments.choice(&session.settings)?;
+    let restore_spec = arguments.restore_spec()?;
+    session.run_shown("backup-fetch", Content::Coded, async |context| {
+        let plan = ops::backup_fetch::Plan::walg(&context, &choice, restore_spec.as_ref()).await?;
+        ops::backup_fetch::run(&context, plan, options).await
+    })
+}
+
+fn backup_list(session: &Session, arguments: &BackupListArgs) -> Result<(), Error> {
+    let options = arguments.options();
+    let list = session
+        .run(Threads::One, Content::Plain, async |context| ops::backup_list::run(&context, options).await)?;
+    let format = arguments.format.format();
+    tell_of_missing_backups(&list, format);
+    printer::print(&match arguments.tree {
+        true => backup_output::tree(&list.backups),
+        false => backup_output::list(&list.backups, options.detail, format)?,
+    })
+}
+
+fn backup_show(session: &Session, arguments: &BackupShowArgs) -> Result<(), Error> {
+    let options = arguments.options()?;
+    let shown = session
+        .run(Threads::One, Content::Plain, async |context| ops::backup_show::run(&context, options).await)?;
+    printer::print(&backup_output::show(&shown, arguments.format.format())?)
+}
+
+fn backup_mark(session: &Session, arguments: &BackupMarkArgs) -> Result<(), Error> {
+    let options = arguments.options()?;
+    session
+        .run(Threads::One, Content::Plain, async |context| ops::backup_mark::run(&context, options).await)?;
+    Ok(())
+}
+
+fn delete(session: &Session, arguments: &DeleteArgs) -> Result<(), Error> {
+    let options = arguments.options(&session.settings)?;
+    let deletion = session
+        .run_shown("delete", Content::Plain, async |context| ops::delete::run(&context, options).await)?;
+    match deletion.removal.failed.len() {
+        0 => Ok(()),
+        failed => Err(Error::NotDeleted(failed)),
+    }
+}
+
+fn storage_check(session: &Session, arguments: &StorageCheckArgs) -> Result<(), Error> {
+    let (config, policy) = (session.settings.storage_config()?, session.settings.retry_policy()?);
+    let context = session.context(Content::Plain)?;
+    let location = context.storage.location().clone();
+    let findings = session::run(context, Threads::Two, async |context| {
+        Box::pin(ops::storage_check::run(&context, config, policy)).await
+    })?;
+    printer::print(&match arguments.json {
+        true => storage_output::check_json(&location, &findings)?,
+        false => storage_output::check_table(&location, &findings),
+    })?;
+    match findings.all_needed_works() {
+        true => Ok(()),
+        false => Err(Error::StorageUnfit),
     }
 }
 
@@ -223,7 +259,7 @@ fn program(invocation: &Invocation) -> Program {
 }
 
 /// No backups is a success with an empty list; it is said on stderr, and louder when there is WAL.
-fn tell_of_missing_backups(list: &backup_list::BackupList, format: ListFormat) {
+fn tell_of_missing_backups(list: &BackupList, format: ListFormat) {
     if !list.backups.is_empty() {
         return;
     }

@@ -201,7 +201,7 @@ fn wrong(rule: &str, words: &[String], expected: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Arguments, Command};
+    use super::super::{Arguments, Command, Configured};
     use super::*;
     use crate::cli::arguments;
 
@@ -209,7 +209,7 @@ mod tests {
         let line = format!("wal-g delete {line}");
         let arguments: Arguments = arguments::parse(line.split(' ').map(Into::into))?.arguments;
         match arguments.command {
-            Command::Delete(delete) => delete.rule.request(),
+            Command::Configured(Configured::Delete(delete)) => delete.rule.request(),
             other => panic!("{other:?}"),
         }
     }

@@ -57,6 +57,17 @@ pub struct Arguments {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// By the settings.
+    #[command(flatten)]
+    Configured(Configured),
+    /// Without any.
+    #[command(flatten)]
+    Local(Local),
+}
+
+/// What is done by the settings.
+#[derive(Debug, Subcommand)]
+pub enum Configured {
     /// Archive a WAL file (archive_command)
     WalPush(WalPushArgs),
     /// Fetch an archived WAL file (restore_command)
@@ -83,11 +94,16 @@ pub enum Command {
     /// Try the configured storage
     #[command(subcommand)]
     Storage(StorageCommand),
-    /// Link this program under the names of barman-cloud
-    InstallLinks(InstallLinksArgs),
     /// Show the settings
     #[command(subcommand)]
     Config(ConfigCommand),
+}
+
+/// What needs no settings, so that a broken configuration file does not stand in its way.
+#[derive(Debug, Subcommand)]
+pub enum Local {
+    /// Link this program under the names of barman-cloud
+    InstallLinks(InstallLinksArgs),
     /// List the setting flags
     Flags,
     /// Print a completion script
