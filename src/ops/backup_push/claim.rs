@@ -20,6 +20,7 @@ use serde::Deserialize;
 
 use crate::layout::NewBackup;
 use crate::layout::new_backup::Beginning;
+use crate::ops::error::{NamedBy, RequestError};
 use crate::ops::{Context, Error};
 use crate::pg::session::Session;
 use crate::storage::{self, Depth, Key, PutOutcome};
@@ -58,9 +59,24 @@ impl Claimer {
 }
 
 impl Claim {
-    /// Claims the name of the backup that `session` has begun, whose folder has to be empty, or of a killed one; `None` when
-    /// it is another's.
-    pub async fn make(
+    /// Claims the name of the backup that `session` has begun, if there is no backup of this name yet and nobody takes one.
+    pub async fn take(
+        ctx: &Context,
+        session: &Session,
+        backup: &dyn NewBackup,
+        beginning: &Beginning,
+        named_by: NamedBy,
+    ) -> Result<Claim, Error> {
+        let storage = ctx.storage.as_ref();
+        if ctx.until_cancelled(storage.head(&backup.marker())).await?.is_some() {
+            return Err(RequestError::BackupExists(backup.name(), named_by).into());
+        }
+        let claim = ctx.until_cancelled(Claim::create(ctx, session, backup, beginning)).await?;
+        claim.ok_or_else(|| RequestError::BackupRunning(backup.name(), named_by).into())
+    }
+
+    /// Creates the object in a folder that is empty, or of a killed backup; `None` when the name is another's.
+    async fn create(
         ctx: &Context,
         session: &Session,
         backup: &dyn NewBackup,

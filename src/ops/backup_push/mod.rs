@@ -120,11 +120,7 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Name, Error> {
     let backup = ctx.until_cancelled(backup).await?;
     let name = backup.name();
     let named_by = options.format.named_by(&beginning.started);
-    if ctx.until_cancelled(ctx.storage.head(&backup.marker())).await?.is_some() {
-        return Err(RequestError::BackupExists(name, named_by).into());
-    }
-    let claim = ctx.until_cancelled(Claim::make(ctx, &session, backup.as_ref(), &beginning)).await?;
-    let Some(claim) = claim else { return Err(RequestError::BackupRunning(name, named_by).into()) };
+    let claim = Claim::take(ctx, &session, backup.as_ref(), &beginning, named_by).await?;
     tracing::info!("Started backup with name {name} at LSN {}", beginning.started.lsn);
 
     let taker = Taker { ctx, options: &options, session: &session, beginning: &beginning, backup, origin };
