@@ -106,7 +106,7 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Deletion, Error> {
         Some(plan) => {
             tell(plan);
             if options.mode == Mode::Confirmed {
-                // What is to go whatever it is may also have changed.
+                // Where everything goes, marked or not, it does not matter what has changed meanwhile.
                 let backups = (!reads_nothing(&policy)).then_some(&backups[..]);
                 execute(ctx, plan, backups, &mut removal).await?;
             }
