@@ -17,7 +17,7 @@ use seawall::layout::barman::{BackupId, BackupInfo, BackupTime, Barman as Layout
 use seawall::ops::Context;
 use seawall::ops::barman::backup_delete::{self, DeleteRequest, Locks, Options};
 use seawall::ops::barman::{backup_keep, backup_list, backup_show};
-use seawall::ops::delete::Mode;
+use seawall::ops::removal::Mode;
 use seawall::pg::{Lsn, SegmentName, TimelineId, WalFileName};
 use seawall::progress::Progress;
 use seawall::storage::memory::Memory;

@@ -17,7 +17,7 @@ use crate::storage::{self, Depth, Key, ObjectMeta, Prefix, Storage, Unfinished};
 
 use super::backup_choice::{BackupChoice, choose};
 use super::error::RequestError;
-use super::removal::Removal;
+use super::removal::{Mode, Removal};
 use super::{Context, Error, segment_size, unfinished};
 
 /// What wal-g writes below the root besides backups and WAL: copies made by `catchup-push`, and the probe of its
@@ -50,15 +50,6 @@ pub enum DeleteRequest {
         /// What goes with it.
         family: Family,
     },
-}
-
-/// Whether to delete or to tell what would be deleted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Tell.
-    DryRun,
-    /// Delete.
-    Confirmed,
 }
 
 /// What was done.

@@ -4,6 +4,15 @@ use crate::storage::{self, Key};
 
 use super::{Context, Error};
 
+/// Whether to delete or to tell what would be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Tell.
+    DryRun,
+    /// Delete.
+    Confirmed,
+}
+
 /// Objects that were deleted, and those that were not.
 #[derive(Debug, Default)]
 pub struct Removal {

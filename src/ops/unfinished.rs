@@ -7,8 +7,7 @@ use crate::layout::walg::names;
 use crate::retention::{GarbageScope, UNFINISHED_AGE};
 use crate::storage::{self, ErrorKind, Storage, Unfinished};
 
-use super::delete::Mode;
-use super::removal::Removal;
+use super::removal::{Mode, Removal};
 use super::{Context, Error};
 
 /// Those in the folders of `scope` to which nothing was written for [`UNFINISHED_AGE`].

@@ -10,7 +10,7 @@ use crate::ops::barman::backup_delete::{self, DeleteRequest, Locks};
 use crate::ops::barman::backup_keep::{self, Action};
 use crate::ops::barman::backup_list::{self, BackupList};
 use crate::ops::barman::backup_show;
-use crate::ops::delete::Mode;
+use crate::ops::removal::Mode;
 use crate::retention::barman::RetentionPolicy;
 
 use super::commands::Session;

@@ -8,7 +8,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use crate::cli::Error;
 use crate::layout::walg::names::SENTINEL_SUFFIX;
 use crate::ops::backup_choice::BackupChoice;
-use crate::ops::delete::{DeleteRequest, Mode, Options};
+use crate::ops::delete::{DeleteRequest, Options};
+use crate::ops::removal::Mode;
 use crate::retention::{Counting, Family, GarbageScope, Order, Point, Policy};
 use crate::settings::Settings;
 

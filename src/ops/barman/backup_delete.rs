@@ -11,9 +11,8 @@ use jiff::Timestamp;
 
 use crate::catalog::barman::{self as catalog, Annotations, BackupEntry};
 use crate::layout::barman::{BackupId, Status, names};
-use crate::ops::delete::Mode;
 use crate::ops::error::RequestError;
-use crate::ops::removal::Removal;
+use crate::ops::removal::{Mode, Removal};
 use crate::ops::{Context, Error};
 use crate::retention::barman::{
     self as retention, ArchivedObject, BackupFacts, RUNNING_AGE, Refusal, Request, RetentionPolicy,
