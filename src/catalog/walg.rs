@@ -207,12 +207,20 @@ pub async fn chain(storage: &dyn Storage, name: BackupName) -> Result<Vec<Backup
 }
 
 /// The sizes and hashes of a backup's objects; `None` when they were not recorded.
-pub async fn checksums(storage: &dyn Storage, name: BackupName) -> Result<Option<Checksums>, Error> {
-    let key = names::checksums_key(name);
-    match storage::get_bytes(storage, &key).await? {
-        Some((_, json)) => Ok(Some(Checksums::from_json(&json).map_err(at(&key))?)),
-        None => Ok(None),
+///
+/// Nor are they when they are of another backup: wal-g, which does not know the document, may have taken one under the same
+/// name since (of a standby that has come no further).
+pub async fn checksums(storage: &dyn Storage, backup: &Backup) -> Result<Option<Checksums>, Error> {
+    let key = names::checksums_key(backup.name);
+    let Some((_, json)) = storage::get_bytes(storage, &key).await? else { return Ok(None) };
+    let checksums = Checksums::from_json(&json).map_err(at(&key))?;
+    if !checksums.are_of(backup) {
+        tracing::warn!(
+            "`{key}` is of a backup that was replaced by another one of this name; it is not used"
+        );
+        return Ok(None);
     }
+    Ok(Some(checksums))
 }
 
 /// The list of a backup's files, checked against what was recorded of it. [`Error::MissingDocument`] when there is none.

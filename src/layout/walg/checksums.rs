@@ -53,8 +53,7 @@ impl Checksums {
         tars.filter_map(|(name, checksum)| Some((name?, checksum)))
     }
 
-    /// Whether they are of this backup, by the bytes of its tars: wal-g, which does not know the document, may have taken
-    /// another backup under the same name since (of a standby that has come no further).
+    /// Whether they are of this backup, by the bytes of its tars.
     pub fn are_of(&self, backup: &Backup) -> bool {
         let stored: u64 = self.tars().map(|(_, checksum)| checksum.size).sum();
         backup.compressed_size <= 0 || u64::try_from(backup.compressed_size) == Ok(stored)

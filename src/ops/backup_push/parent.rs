@@ -181,7 +181,7 @@ pub(super) async fn choose(
             return refuse(name, asked_for, unfit);
         }
     };
-    let files = match read_files(ctx, fit.backup.name).await? {
+    let files = match read_files(ctx, &fit.backup).await? {
         Ok(files) => files,
         Err(unfit) => return refuse(fit.backup.name, asked_for, unfit),
     };
@@ -330,12 +330,12 @@ fn lies_on(history: &TimelineHistory, timeline: TimelineId, start: Lsn, finish: 
 
 async fn read_files(
     ctx: &Context,
-    name: BackupName,
+    backup: &Backup,
 ) -> Result<Result<HashMap<String, Timestamp>, Unfit>, Error> {
     let storage = ctx.storage.as_ref();
     let list = async {
-        let checksums = catalog::walg::checksums(storage, name).await?;
-        catalog::walg::files_metadata(storage, name, checksums.as_ref()).await
+        let checksums = catalog::walg::checksums(storage, backup).await?;
+        catalog::walg::files_metadata(storage, backup.name, checksums.as_ref()).await
     };
     let files = match list.await {
         Ok(metadata) => metadata.files,
@@ -386,6 +386,12 @@ async fn history(ctx: &Context, data_dir: &Path, timeline: TimelineId) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checksum::Checksum;
+    use crate::codec::Method;
+    use crate::layout::walg::names::TarName;
+    use crate::layout::walg::{Checksums, WalG, names};
+    use crate::ops::context;
+    use crate::storage::memory::Memory;
 
     const CLUSTER: SystemIdentifier = SystemIdentifier::new(7);
 
@@ -435,6 +441,29 @@ mod tests {
             .examine(&requirements)
             .map(|fit| (fit.backup.name.to_string(), fit.count))
             .map_err(|unfit| unfit.to_string())
+    }
+
+    /// As in a restore: the record of a backup that wal-g replaced under the same name says nothing against the new one.
+    #[tokio::test]
+    async fn a_record_of_another_backup_spoils_no_list() {
+        let memory = Memory::new();
+        let ctx = context(&memory, &WalG);
+        let backup = full("base_000000030000000000000006", 0x600_0028);
+        let files = names::files_metadata_key(backup.name);
+        let list = r#"{"Files":{"/PG_VERSION":{"IsIncremented":false,"IsSkipped":false,"MTime":"2026-11-21T02:34:08Z"}}}"#;
+        memory.set(&files, list);
+        let mut record = Checksums::default();
+        record.add(backup.name, &files, Checksum::of(b"another list"));
+        record.add(
+            backup.name,
+            &names::tar_key(backup.name, TarName::Control, Method::Lz4),
+            Checksum::of(b"abc"),
+        );
+        memory.set(&names::checksums_key(backup.name), record.to_json().unwrap());
+        for (stored, is_usable) in [(3, false), (4, true)] {
+            let backup = Backup { compressed_size: stored, ..backup.clone() };
+            assert_eq!(read_files(&ctx, &backup).await.unwrap().is_ok(), is_usable, "{stored}");
+        }
     }
 
     #[test]

@@ -122,17 +122,7 @@ async fn missing_full(ctx: &Context, chain: &Ancestry, parent: BackupName) -> Re
 }
 
 async fn read_documents(ctx: &Context, backup: &Backup) -> Result<Documents, Error> {
-    let checksums = catalog::walg::checksums(ctx.storage.as_ref(), backup.name).await?;
-    let checksums = checksums.filter(|checksums| {
-        let are_its_own = checksums.are_of(backup);
-        if !are_its_own {
-            let key = names::checksums_key(backup.name);
-            tracing::warn!(
-                "`{key}` is of a backup that was replaced by another one of this name; it is not used"
-            );
-        }
-        are_its_own
-    });
+    let checksums = catalog::walg::checksums(ctx.storage.as_ref(), backup).await?;
     Ok(Documents { list: read_list(ctx, backup, checksums.as_ref()).await?, checksums })
 }
 
