@@ -10,8 +10,7 @@ use support::{Bucket, Cluster, Postgres, Scratch};
 fn cluster_lives(version: u32) {
     let postgres = require!(Postgres::version(version));
     let scratch = Scratch::new();
-    let mut cluster = Cluster::create(&scratch, &postgres, "data", &[]);
-    cluster.start();
+    let mut cluster = Cluster::running(&scratch, &postgres, "data", &[]);
     assert!(cluster.sql("SHOW server_version").starts_with(&version.to_string()));
     cluster.pgbench_init(1);
     cluster.kill();

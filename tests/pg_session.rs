@@ -153,8 +153,7 @@ fn backup_of_a_primary_18() {
 fn tablespaces_are_walked_and_mapped() {
     let postgres = require!(Postgres::version(15));
     let scratch = Scratch::new();
-    let mut cluster = Cluster::create(&scratch, &postgres, "data", &[]);
-    cluster.start();
+    let cluster = Cluster::running(&scratch, &postgres, "data", &[]);
     let target = cluster.data().with_file_name("a space\\dir");
     cluster.sql(&format!("COPY (SELECT 1) TO PROGRAM $$mkdir \"{}\"$$", target.display()));
     cluster.sql(&format!("CREATE TABLESPACE fast LOCATION $${}$$", target.display()));
@@ -190,8 +189,7 @@ fn tablespaces_are_walked_and_mapped() {
 fn backup_of_a_standby() {
     let postgres = require!(Postgres::version(15));
     let scratch = Scratch::new();
-    let mut primary = Cluster::create(&scratch, &postgres, "primary", &[]);
-    primary.start();
+    let primary = Cluster::running(&scratch, &postgres, "primary", &[]);
     let mut standby = Cluster::restored(&scratch, &postgres, "standby");
     let mut copy = primary.client("pg_basebackup");
     let status = copy.args(["-X", "stream", "-c", "fast", "-R", "-D"]).arg(standby.data()).status().unwrap();
@@ -220,8 +218,7 @@ fn backup_of_a_standby() {
 fn an_ordinary_user_learns_the_place_and_no_more() {
     let postgres = require!(Postgres::version(15));
     let scratch = Scratch::new();
-    let mut cluster = Cluster::create(&scratch, &postgres, "data", &[]);
-    cluster.start();
+    let cluster = Cluster::running(&scratch, &postgres, "data", &[]);
     cluster.sql("CREATE ROLE ordinary LOGIN");
     cluster.sql("CREATE ROLE backup LOGIN IN ROLE pg_read_all_settings");
     let functions = "FUNCTION pg_backup_start(text, boolean), pg_backup_stop(boolean)";
@@ -256,8 +253,7 @@ fn an_ordinary_user_learns_the_place_and_no_more() {
 fn a_lost_server_and_an_absent_one_are_told_apart() {
     let postgres = require!(Postgres::version(15));
     let scratch = Scratch::new();
-    let mut cluster = Cluster::create(&scratch, &postgres, "data", &[]);
-    cluster.start();
+    let mut cluster = Cluster::running(&scratch, &postgres, "data", &[]);
     let info = conninfo(&cluster.libpq_env());
     run(async {
         let session = Session::connect(&info).await.unwrap();
@@ -323,8 +319,7 @@ fn a_stop_that_takes_too_long_ends() {
 fn relations_are_listed_below_their_ancestors() {
     let postgres = require!(Postgres::version(15));
     let scratch = Scratch::new();
-    let mut cluster = Cluster::create(&scratch, &postgres, "data", &[]);
-    cluster.start();
+    let cluster = Cluster::running(&scratch, &postgres, "data", &[]);
     cluster.sql("CREATE DATABASE closed ALLOW_CONNECTIONS false");
     cluster.sql("CREATE DATABASE full_ CONNECTION LIMIT 0");
     cluster.sql("CREATE ROLE plain LOGIN");

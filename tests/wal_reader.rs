@@ -527,8 +527,7 @@ fn a_time_with_minimal_wal_is_a_gap() {
     for version in Postgres::VERSIONS {
         let postgres = require!(Postgres::version(version));
         let scratch = Scratch::new();
-        let mut cluster = Cluster::create(&scratch, &postgres, "data", &[]);
-        cluster.start();
+        let mut cluster = Cluster::running(&scratch, &postgres, "data", &[]);
         cluster.stop();
         let from = control(cluster.data()).redo_lsn;
         cluster.configure("max_wal_senders", "0");

@@ -109,9 +109,7 @@ fn quiet(command: &mut Command) -> Child {
 
 /// A started server that archives nothing, with 23 MB of data.
 pub fn server<'a>(scratch: &'a Scratch, postgres: &Postgres) -> Cluster<'a> {
-    let mut cluster = Cluster::create(scratch, postgres, "source", &[]);
-    cluster.start();
-    cluster
+    Cluster::running(scratch, postgres, "source", &[])
 }
 
 /// wal-g's way.

@@ -291,8 +291,7 @@ fn storage_check() {
 fn backups() {
     let postgres = require!(Postgres::version(15));
     let caller = Caller::new();
-    let mut cluster = Cluster::create(&caller.ground.scratch, &postgres, "source", &[]);
-    cluster.start();
+    let cluster = Cluster::running(&caller.ground.scratch, &postgres, "source", &[]);
     let libpq = cluster.libpq_env();
     let server: Vec<(&str, &str)> =
         libpq.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();

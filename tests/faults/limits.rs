@@ -50,8 +50,7 @@ fn on_r2() {
     let scratch = &ground.scratch;
     let r2 = FaultProxy::as_r2(bucket.setting("AWS_ENDPOINT"));
     let endpoint = r2.endpoint();
-    let mut cluster = Cluster::create(scratch, &postgres, "source", &[]);
-    cluster.start();
+    let cluster = Cluster::running(scratch, &postgres, "source", &[]);
     cluster.sql("SELECT pg_switch_wal()");
     // The server needs it no longer, and takes its file for another one.
     let segment = scratch.dir("wal").join(FIRST);

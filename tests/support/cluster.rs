@@ -91,6 +91,13 @@ impl<'a> Cluster<'a> {
         Self::with_data(scratch, postgres, data)
     }
 
+    /// The same, started.
+    pub fn running(scratch: &'a Scratch, postgres: &Postgres, name: &str, initdb_args: &[&str]) -> Self {
+        let mut cluster = Self::create(scratch, postgres, name, initdb_args);
+        cluster.start();
+        cluster
+    }
+
     /// A new cluster of another system identifier than any other.
     pub fn foreign(scratch: &'a Scratch, postgres: &Postgres, name: &str) -> Self {
         let data = scratch.absent(name);
