@@ -12,19 +12,17 @@ use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
 use seawall::catalog::barman::Annotations;
 use seawall::cli::barman::output;
-use seawall::codec::{Cipher, Compression, Method};
+use seawall::codec::Method;
 use seawall::layout::barman::{BackupId, BackupInfo, BackupTime, Barman as Layout, Partials, Status, names};
 use seawall::ops::Context;
 use seawall::ops::barman::backup_delete::{self, DeleteRequest, Locks, Options};
 use seawall::ops::barman::{backup_keep, backup_list, backup_show};
 use seawall::ops::removal::Mode;
 use seawall::pg::{Lsn, SegmentName, TimelineId, WalFileName};
-use seawall::progress::Progress;
 use seawall::storage::memory::Memory;
 use seawall::storage::{Key, Prefix};
 
 use support::{Barman, Bucket, Run, Scratch};
-use tokio_util::sync::CancellationToken;
 
 /// The same objects in a bucket, for barman, and in memory.
 struct Server {
@@ -67,14 +65,7 @@ impl Server {
     }
 
     fn context(&self) -> Context {
-        Context {
-            storage: Arc::new(self.memory.clone()),
-            layout: &Layout { partials: Partials::Ignore },
-            compression: Compression::None,
-            cipher: Cipher::None,
-            cancel: CancellationToken::new(),
-            progress: Progress::new(),
-        }
+        support::context(Arc::new(self.memory.clone()), &Layout { partials: Partials::Ignore })
     }
 
     fn annotations(&self) -> Annotations {

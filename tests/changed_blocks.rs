@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use seawall::codec::{Cipher, Compression};
 use seawall::layout::walg::WalG;
 use seawall::ops::Context;
 use seawall::ops::changed_blocks::{ChangedBlocks, Found, Gap, Interval, Rules, Source, find};
@@ -22,11 +21,9 @@ use seawall::pg::session::Checkpoint;
 use seawall::pg::{
     BlockMap, ConnInfo, DatabasePlace, Lsn, RelationPlace, Session, TimelineHistory, TimelineId,
 };
-use seawall::progress::Progress;
 use seawall::storage::Prefix;
 use seawall::storage::fs::Directory;
 use support::{Bucket, Cluster, Postgres, Scratch, Tool};
-use tokio_util::sync::CancellationToken;
 
 /// Longer than a summarizer that sleeps, shorter than a test that hangs.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -155,14 +152,7 @@ fn interval(from: Lsn, until: Lsn) -> Interval {
 }
 
 fn context(storage: &Path) -> Context {
-    Context {
-        storage: Arc::new(Directory::new(storage, Prefix::root())),
-        layout: &WalG,
-        compression: Compression::default(),
-        cipher: Cipher::None,
-        cancel: CancellationToken::new(),
-        progress: Progress::new(),
-    }
+    support::context(Arc::new(Directory::new(storage, Prefix::root())), &WalG)
 }
 
 /// Asks for the blocks with these sources only, of a server whose directory has another place for once.

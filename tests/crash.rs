@@ -27,31 +27,31 @@ use std::time::{Duration, SystemTime};
 
 use kill::{Scenario, Tree, all, nothing, old_or_new, place};
 use rustix::process::Signal;
-use support::{Barman, Bucket, Cluster, Gate, Postgres, Scratch, Tool};
+use support::{Barman, Bucket, Cluster, Fixture, Gate, Postgres, Scratch, Tool};
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
 
 /// A chain of two deltas on a full backup, of wal-g.
-const CHAIN: &str = "wal-g/brotli-sodium-hex";
+const CHAIN: &str = "brotli-sodium-hex";
 
 /// One full backup of wal-g, with segments of 1 MiB.
-const FULL: &str = "wal-g/zstd-sodium-base64-seg1";
+const FULL: &str = "zstd-sodium-base64-seg1";
 
 fn texts<const N: usize>(arguments: [&str; N]) -> Vec<String> {
     arguments.map(str::to_owned).into()
 }
 
-/// A template with the repository of a fixture in `storage`.
+/// A template with the repository of a fixture of wal-g in `storage`.
 fn repository(scratch: &Scratch, fixture: &str) -> PathBuf {
     let template = scratch.dir("template");
-    scratch.copy(&Path::new(FIXTURES).join(fixture).join("storage"), "template/storage");
+    scratch.copy(&Path::new(FIXTURES).join("wal-g").join(fixture).join("storage"), "template/storage");
     template
 }
 
 /// seawall with the settings of a fixture of wal-g, whose repository lies in `storage` of some place.
 fn tool(scratch: &Scratch, fixture: &str, place: &Path) -> Tool {
-    let env = fs::read_to_string(Path::new(FIXTURES).join(fixture).join("env")).unwrap();
-    let env = env.lines().map(|line| line.split_once('=').unwrap());
+    let env = Fixture::settings_of(fixture);
+    let env = env.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     Tool::seawall(scratch).with_all(env).with("WALG_FILE_PREFIX", place.join("storage").to_str().unwrap())
 }
 

@@ -10,17 +10,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use seawall::catalog;
-use seawall::codec::{Cipher, Compression};
 use seawall::layout::barman::{Barman, Partials, RecoveryEnd, RecoveryTarget, names};
 use seawall::ops::backup_fetch::{self, MovedTablespace, Plan, SyncFiles};
 use seawall::ops::segment_check::SegmentCheck;
 use seawall::ops::wal_fetch::Recovery;
 use seawall::ops::{Context, wal_fetch};
-use seawall::progress::Progress;
 use seawall::storage::fs::Directory;
 use seawall::storage::{self, Depth, Prefix};
 use support::{Cluster, Fixture, FixtureBackup, Postgres, RestorePoint, Scratch, Tool};
-use tokio_util::sync::CancellationToken;
 
 /// What ends the recovery; both must stop at the same rows.
 #[derive(Clone, Copy)]
@@ -246,14 +243,8 @@ fn restores_what_barman_wrote(fixture: &str) {
     let postgres = require!(Postgres::version(15));
     let scratch = Scratch::new();
     let origin = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/barman-cloud").join(fixture);
-    let ctx = Context {
-        storage: Arc::new(Directory::new(origin.join("storage/pfx/srv"), Prefix::root())),
-        layout: &Barman { partials: Partials::Accept },
-        compression: Compression::None,
-        cipher: Cipher::None,
-        cancel: CancellationToken::new(),
-        progress: Progress::new(),
-    };
+    let storage = Arc::new(Directory::new(origin.join("storage/pfx/srv"), Prefix::root()));
+    let ctx = support::context(storage, &Barman { partials: Partials::Accept });
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let archive = scratch.dir("archive");
     runtime.block_on(fetches_all_wal(&ctx, &archive));

@@ -13,12 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use bytes::Bytes;
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use seawall::cli::backup_output::{self, ListFormat};
 use seawall::cli::wal_output;
-use seawall::codec::{Cipher, Compression, KeyRing, KeySource, KeyTransform};
+use seawall::codec::{Cipher, KeyRing, KeySource, KeyTransform};
 use seawall::layout::walg::{BackupName, WalG};
 use seawall::ops::Context;
 use seawall::ops::backup_choice::BackupChoice;
@@ -30,31 +27,18 @@ use seawall::ops::removal::Mode;
 use seawall::ops::wal_show::{self, BackupLookup};
 use seawall::ops::wal_verify::{self, Check, CheckStatus};
 use seawall::pg::{Lsn, TimelineId, WalSegmentSize};
-use seawall::progress::Progress;
 use seawall::retention::{Counting, Family, GarbageScope, Order, Point, Policy};
 use seawall::storage::fs::Directory;
 use seawall::storage::memory::{Fault, Memory, Operation};
-use seawall::storage::{
-    Body, DeleteReport, Depth, ETag, Error, ErrorKind, Key, Limits, ListPage, Location, ObjectMeta,
-    PageToken, Prefix, PutMode, PutOutcome, SharedStorage, Storage, Unfinished, UnfinishedPage, Upload,
-    list_unfinished,
-};
+use seawall::storage::{ErrorKind, Key, Limits, Prefix, SharedStorage, Storage, list_unfinished};
 use serde_json::{Value, json};
-use support::{Bucket, Gate, Scratch, Tool};
-use tokio_util::sync::CancellationToken;
+use support::{Bucket, Fixture, Gate, Scratch, Tool, paths_below};
 
 const FIXTURES: [&str; 4] =
     ["brotli-sodium-hex", "lz4-plain-tablespace", "lzma-sodium-none-waldelta", "zstd-sodium-base64-seg1"];
 
 fn context(storage: SharedStorage) -> Context {
-    Context {
-        storage,
-        layout: &WalG,
-        compression: Compression::default(),
-        cipher: Cipher::None,
-        cancel: CancellationToken::new(),
-        progress: Progress::new(),
-    }
+    support::context(storage, &WalG)
 }
 
 fn directory(root: &Path) -> Context {
@@ -98,7 +82,7 @@ impl Listed {
                 fs::remove_file(entry.path()).unwrap();
             }
         }
-        let context = Context { cipher: cipher(&origin), ..directory(&root) };
+        let context = Context { cipher: cipher(fixture), ..directory(&root) };
         Listed { origin, context, root }
     }
 
@@ -118,11 +102,9 @@ impl Listed {
     }
 }
 
-fn cipher(origin: &Path) -> Cipher {
-    let env = fs::read_to_string(origin.join("env")).unwrap();
-    let value = |name: &str| {
-        env.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).map(str::to_owned)
-    };
+fn cipher(fixture: &str) -> Cipher {
+    let env = Fixture::settings_of(fixture);
+    let value = |name: &str| env.iter().find(|(set, _)| set == name).map(|(_, value)| value.clone());
     let Some(key) = value("WALG_LIBSODIUM_KEY") else { return Cipher::None };
     let transform = value("WALG_LIBSODIUM_KEY_TRANSFORM").unwrap_or("none".to_owned());
     let transform = KeyTransform::parse(&transform).unwrap();
@@ -675,96 +657,28 @@ fn targets_are_chosen_by_name_user_data_or_latest() {
     }
 }
 
-/// A storage that cannot delete some keys.
-#[derive(Debug)]
-struct Stubborn {
-    inner: Memory,
-    keeps: BTreeSet<Key>,
-}
-
-impl Storage for Stubborn {
-    fn location(&self) -> &Location {
-        self.inner.location()
-    }
-    fn limits(&self) -> Limits {
-        Limits { delete_batch: 2, ..self.inner.limits() }
-    }
-    fn exists(&self) -> BoxFuture<'_, Result<bool, Error>> {
-        self.inner.exists()
-    }
-    fn create(&self) -> BoxFuture<'_, Result<(), Error>> {
-        self.inner.create()
-    }
-    fn head<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<ObjectMeta>, Error>> {
-        self.inner.head(key)
-    }
-    fn get<'a>(
-        &'a self,
-        key: &'a Key,
-        from: u64,
-        if_match: Option<&'a ETag>,
-    ) -> BoxFuture<'a, Result<Option<Body>, Error>> {
-        self.inner.get(key, from, if_match)
-    }
-    fn put<'a>(
-        &'a self,
-        key: &'a Key,
-        body: Bytes,
-        mode: PutMode,
-    ) -> BoxFuture<'a, Result<PutOutcome, Error>> {
-        self.inner.put(key, body, mode)
-    }
-    fn start_upload<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Box<dyn Upload>, Error>> {
-        self.inner.start_upload(key)
-    }
-    fn list_page<'a>(
-        &'a self,
-        prefix: &'a Prefix,
-        depth: Depth,
-        from: Option<&'a PageToken>,
-    ) -> BoxFuture<'a, Result<ListPage, Error>> {
-        self.inner.list_page(prefix, depth, from)
-    }
-    fn unfinished_page<'a>(
-        &'a self,
-        prefix: &'a Prefix,
-        from: Option<&'a PageToken>,
-    ) -> BoxFuture<'a, Result<UnfinishedPage, Error>> {
-        self.inner.unfinished_page(prefix, from)
-    }
-    fn remove_unfinished<'a>(&'a self, unfinished: &'a Unfinished) -> BoxFuture<'a, Result<(), Error>> {
-        self.inner.remove_unfinished(unfinished)
-    }
-    fn delete<'a>(&'a self, keys: &'a [Key]) -> BoxFuture<'a, Result<DeleteReport, Error>> {
-        async move {
-            let (kept, gone): (Vec<Key>, Vec<Key>) =
-                keys.iter().cloned().partition(|key| self.keeps.contains(key));
-            let mut report = self.inner.delete(&gone).await?;
-            report.failed.extend(kept.into_iter().map(|key| {
-                let error = Error::new(ErrorKind::Refused, "delete", Some(&key), self.location(), "denied");
-                (key, error)
-            }));
-            Ok(report)
-        }
-        .boxed()
-    }
-}
-
 /// Whichever object stays: no listed backup has lost anything, the result names the object, and the same command
 /// finishes once it can.
 #[test]
 fn what_could_not_be_deleted_is_reported_and_finished_later() {
-    let all = two_chains().memory();
-    let context_of = |storage: Stubborn| context(Arc::new(storage));
-    let whole = Stubborn { inner: all.clone(), keeps: BTreeSet::new() };
-    block_on(delete::run(&context_of(whole), options(retain_full(1), Mode::Confirmed))).unwrap();
-    let expected = all.keys();
-
-    for kept in two_chains().memory().keys().into_iter().filter(|key| !expected.contains(key)) {
+    // More than one batch.
+    let repository = || {
         let memory = two_chains().memory();
-        let stubborn = Stubborn { inner: memory.clone(), keeps: BTreeSet::from([kept.clone()]) };
-        let done =
-            block_on(delete::run(&context_of(stubborn), options(retain_full(1), Mode::Confirmed))).unwrap();
+        let limits = Limits { delete_batch: 2, ..memory.limits() };
+        memory.with_limits(limits)
+    };
+    let delete = |memory: &Memory| {
+        let context = context(Arc::new(memory.clone()));
+        block_on(delete::run(&context, options(retain_full(1), Mode::Confirmed))).unwrap()
+    };
+    let whole = repository();
+    delete(&whole);
+    let expected = whole.keys();
+
+    for kept in repository().keys().into_iter().filter(|key| !expected.contains(key)) {
+        let memory = repository();
+        memory.keep([kept.clone()]);
+        let done = delete(&memory);
         assert_eq!(done.removal.failed.iter().map(|(key, _)| key).collect::<Vec<_>>(), [&kept]);
         let left: BTreeSet<String> = memory.keys().iter().map(ToString::to_string).collect();
         for sentinel in left.iter().filter_map(|key| key.strip_suffix("_backup_stop_sentinel.json")) {
@@ -775,10 +689,8 @@ fn what_could_not_be_deleted_is_reported_and_finished_later() {
                 );
             }
         }
-        let again = Stubborn { inner: memory.clone(), keeps: BTreeSet::new() };
-        let done =
-            block_on(delete::run(&context_of(again), options(retain_full(1), Mode::Confirmed))).unwrap();
-        assert!(done.removal.is_complete());
+        memory.keep([]);
+        assert!(delete(&memory).removal.is_complete());
         assert_eq!(memory.keys(), expected, "after {kept} had stayed");
     }
 }
@@ -956,21 +868,6 @@ fn policies(repository: &Synthetic) -> Vec<(Vec<String>, Order, DeleteRequest)> 
     policies
 }
 
-fn files_below(root: &Path) -> BTreeSet<String> {
-    let mut files = BTreeSet::new();
-    let mut folders = vec![root.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).unwrap().map(Result::unwrap) {
-            if entry.file_type().unwrap().is_dir() {
-                folders.push(entry.path());
-            } else {
-                files.insert(entry.path().strip_prefix(root).unwrap().display().to_string());
-            }
-        }
-    }
-    files
-}
-
 /// Every form of the lists, on a repository with a switch of timelines, a gap and user data.
 #[test]
 fn lists_what_walg_lists() {
@@ -1063,7 +960,7 @@ fn deletes_what_walg_deletes() {
                     // wal-g wants the oldest impermanent backup to be a full one even for garbage.
                     if walg.code == Some(0) || !is_garbage {
                         assert_eq!(walg.code, Some(0), "{case}");
-                        assert_eq!(files_below(&ours), files_below(&theirs), "{case}");
+                        assert!(paths_below(&ours).keys().eq(paths_below(&theirs).keys()), "{case}");
                     }
                 }
                 // wal-g does not see that a target is permanent, and deletes it.

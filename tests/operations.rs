@@ -34,10 +34,9 @@ use seawall::ops::wal_push::{ChangedBlocks, Overwrite, ReadMarks, ReadyFiles, Wa
 use seawall::ops::{Class, Context, Error, backup_fetch, backup_push, wal_fetch, wal_push};
 use seawall::pg::ConnInfo;
 use seawall::pg::session::Checkpoint;
-use seawall::progress::Progress;
 use seawall::storage::memory::{Fault, Memory, Operation};
 use seawall::storage::{ErrorKind, Key};
-use support::{Cluster, Fixture, Postgres, Scratch};
+use support::{Cluster, Fixture, Postgres, Scratch, files_below};
 use tokio_util::sync::CancellationToken;
 
 const SEGMENT: &str = "000000010000000000000001";
@@ -65,14 +64,7 @@ const OPERATIONS: [Operation; 8] = [
 ];
 
 fn context(memory: &Memory) -> Context {
-    Context {
-        storage: Arc::new(memory.clone()),
-        layout: &WalG,
-        compression: Compression::default(),
-        cipher: Cipher::None,
-        cancel: CancellationToken::new(),
-        progress: Progress::new(),
-    }
+    support::context(Arc::new(memory.clone()), &WalG)
 }
 
 /// As the command line runs wal-push and wal-fetch.
@@ -314,25 +306,6 @@ fn wal_fetch() {
     }
 }
 
-/// The content of every file below a directory.
-fn files_below(root: &Path) -> BTreeMap<String, Vec<u8>> {
-    let mut files = BTreeMap::new();
-    let mut directories = vec![root.to_owned()];
-    while let Some(directory) = directories.pop() {
-        for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
-            match entry.file_type().unwrap().is_dir() {
-                true => directories.push(entry.path()),
-                false => {
-                    let path = entry.path();
-                    let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
-                    files.insert(name, fs::read(path).unwrap());
-                }
-            }
-        }
-    }
-    files
-}
-
 /// The fixture of two deltas on a full backup, in memory, with its key.
 fn chain(scratch: &Scratch) -> (BTreeMap<String, Vec<u8>>, Cipher) {
     let fixture = Fixture::open(scratch, "brotli-sodium-hex");
@@ -496,8 +469,7 @@ fn assert_whole_or_nothing(memory: &Memory, case: &str) -> usize {
 fn backup_push() {
     let postgres = require!(Postgres::version(15));
     let scratch = Scratch::new();
-    let mut cluster = Cluster::create(&scratch, &postgres, "data", &[]);
-    cluster.start();
+    let cluster = Cluster::running(&scratch, &postgres, "data", &[]);
     let never = CancellationToken::new();
     let clean = Memory::new();
     push_backup(&clean, &cluster, &never).unwrap();
@@ -532,8 +504,7 @@ fn backup_push() {
 fn backup_push_whose_name_is_taken() {
     let postgres = require!(Postgres::version(15));
     let scratch = Scratch::new();
-    let mut cluster = Cluster::create(&scratch, &postgres, "data", &[]);
-    cluster.start();
+    let cluster = Cluster::running(&scratch, &postgres, "data", &[]);
     let memory = Memory::new();
     // The last look whose the name is comes right before the documents, and by then all tars are there.
     let clean = Memory::new();
@@ -589,8 +560,7 @@ fn backup_push_that_is_deleted_meanwhile() {
 fn backup_push_of_a_delta() {
     let postgres = require!(Postgres::version(15));
     let scratch = Scratch::new();
-    let mut cluster = Cluster::create(&scratch, &postgres, "data", &[]);
-    cluster.start();
+    let cluster = Cluster::running(&scratch, &postgres, "data", &[]);
     let never = CancellationToken::new();
     let options = DeltaOptions {
         parent: ParentRules { max_steps: 1, from: BackupChoice::Latest, origin: Origin::Latest },

@@ -10,17 +10,14 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use seawall::codec::{Cipher, Compression};
 use seawall::layout::Owner;
 use seawall::layout::walg::WalG;
+use seawall::ops::Error;
 use seawall::ops::ownership::TakeOver;
 use seawall::ops::segment_check::SegmentCheck;
 use seawall::ops::wal_push::{self, ChangedBlocks, Outcome, Overwrite, ReadMarks, ReadyFiles, WalMetadata};
-use seawall::ops::{Context, Error};
-use seawall::progress::Progress;
 use seawall::storage::ErrorKind;
 use seawall::storage::memory::{Fault, Memory, Operation};
-use tokio_util::sync::CancellationToken;
 
 use support::{Barman, Bucket, Cluster, Missing, Postgres, Run, Scratch, Site, Tool, repository};
 
@@ -193,14 +190,7 @@ fn push_five(memory: &Memory, cluster: u64) -> Result<Outcome, Error> {
         fs::write(pg_wal.path().join(name), segment(cluster, number)).unwrap();
         fs::write(pg_wal.path().join(format!("archive_status/{name}.ready")), "").unwrap();
     }
-    let context = Context {
-        storage: Arc::new(memory.clone()),
-        layout: &WalG,
-        compression: Compression::default(),
-        cipher: Cipher::None,
-        cancel: CancellationToken::new(),
-        progress: Progress::new(),
-    };
+    let context = support::context(Arc::new(memory.clone()), &WalG);
     let options = wal_push::Options {
         overwrite: Overwrite::PreventByName,
         concurrency: 4,
@@ -301,8 +291,7 @@ fn of_two_servers_of_one_cluster_the_first_stays() {
     let scratch = Scratch::new();
     let (bucket, seawall) = repository(&scratch);
     let leader = |name: &str| {
-        let mut cluster = Cluster::create(&scratch, &postgres, name, &[]);
-        cluster.start();
+        let mut cluster = Cluster::running(&scratch, &postgres, name, &[]);
         cluster.sql(&format!("CREATE TABLE {name} ()"));
         cluster.stop();
         cluster.append("pg_wal/00000002.history", &format!("1\t0/1800000\tfor {name}\n"));

@@ -4,7 +4,7 @@
 //! single step that may fail: before the effect, after it (the answer is lost), in the middle of a body, or never
 //! answering at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -81,6 +81,8 @@ struct State {
     calls: BTreeMap<Operation, u32>,
     faults: Vec<Scheduled>,
     overtakers: Vec<Overtaker>,
+    /// Objects that may not be deleted.
+    kept: BTreeSet<Key>,
 }
 
 /// What somebody else does right before a call.
@@ -140,6 +142,11 @@ impl Memory {
     /// Lets somebody else `act` right before the `call`th call of `operation`, past all faults.
     pub fn overtake(&self, operation: Operation, call: u32, act: impl FnOnce(&Memory) + Send + 'static) {
         self.state().overtakers.push(Overtaker { operation, call, act: Box::new(act) });
+    }
+
+    /// Refuses to delete these objects from now on, and no others.
+    pub fn keep(&self, keys: impl IntoIterator<Item = Key>) {
+        self.state().kept = keys.into_iter().collect();
     }
 
     /// How often `operation` was called.
@@ -370,10 +377,16 @@ impl Storage for Memory {
 
     fn delete<'a>(&'a self, keys: &'a [Key]) -> BoxFuture<'a, Result<DeleteReport>> {
         self.call(Operation::Delete, keys.first(), move |state| {
+            let mut report = DeleteReport::default();
             for key in keys {
-                state.objects.remove(key);
+                if state.kept.contains(key) {
+                    let error = Error::new(ErrorKind::Refused, "delete", Some(key), &self.location, "denied");
+                    report.failed.push((key.clone(), error));
+                } else {
+                    state.objects.remove(key);
+                }
             }
-            Ok(DeleteReport::default())
+            Ok(report)
         })
         .boxed()
     }

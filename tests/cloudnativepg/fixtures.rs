@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::operator::ObjectStore;
-use crate::support::{Bucket, Cluster, Postgres, RestorePoint};
+use crate::support::{Bucket, Cluster, Postgres, RestorePoint, files_below};
 
 const SERVER: &str = "srv";
 
@@ -32,17 +32,8 @@ pub fn run(postgres: &Postgres, bucket: &Bucket, store: &ObjectStore<'_>, fixtur
 
 fn upload(bucket: &Bucket, store: &ObjectStore<'_>, fixture: &str) {
     let storage = path("fixtures/barman-cloud", fixture).join("storage").join(PREFIX);
-    let mut directories = vec![storage.clone()];
-    while let Some(directory) = directories.pop() {
-        for entry in fs::read_dir(directory).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                directories.push(path);
-            } else {
-                let key = path.strip_prefix(&storage).unwrap().to_str().unwrap();
-                bucket.put(store.scratch, key, &fs::read(&path).unwrap());
-            }
-        }
+    for (key, content) in files_below(&storage) {
+        bucket.put(store.scratch, &key, &content);
     }
 }
 

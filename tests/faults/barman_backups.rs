@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::{Mutex, OnceLock};
 
 use crate::call::{Call, Changes, Looks, Way, content, old_or_new};
-use crate::case::{Case, Ended, Ground, Objects, Trial, each_request, files_below, is_of_its_own_kind};
+use crate::case::{Case, Ended, Ground, Objects, Trial, each_request, is_of_its_own_kind};
 use crate::require;
-use crate::support::{Barman, Bucket, Cluster, Fault, Postgres, Run, run};
+use crate::support::{Barman, Bucket, Cluster, Fault, Postgres, Run, files_below, run};
 
 const SERVER: &str = "cluster";
 
@@ -197,15 +197,7 @@ impl Trial for Restore {
     }
 
     fn check(&self, case: &Case<'_>, ended: Ended, _: &Run) {
-        let restored = case.dir.join("data");
-        match ended {
-            Ended::Done => {
-                let files = files_below(&restored);
-                assert!(files.contains_key("global/pg_control") && files.contains_key("backup_label"));
-                assert!(*self.restored.get_or_init(|| files.clone()) == files);
-            }
-            Ended::Failed => assert!(!restored.exists() || files_below(&restored).is_empty()),
-        }
+        case.is_restored(ended, &self.restored);
     }
 }
 
@@ -280,8 +272,7 @@ fn backup() {
     drop(require!(Bucket::versitygw()));
     let postgres = require!(Postgres::version(15));
     let repo = Repo::of_three();
-    let mut cluster = Cluster::create(&repo.ground.scratch, &postgres, "source", &[]);
-    cluster.start();
+    let cluster = Cluster::running(&repo.ground.scratch, &postgres, "source", &[]);
     let backup = Backup { repo: &repo, cluster: &cluster, turn: Mutex::new(()), nothing: Objects::new() };
     each_request(&repo.ground, &backup);
 }

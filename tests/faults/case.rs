@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
-use crate::support::{Bucket, Fault, FaultProxy, Missing, RequestHead, Run, Scratch, Tool};
+use crate::support::{Bucket, Fault, FaultProxy, Missing, RequestHead, Run, Scratch, Tool, files_below};
 
 /// Commands that run beside each other: most of them wait.
 const AT_ONCE: usize = 6;
@@ -113,6 +113,22 @@ impl Case<'_> {
         let names = fs::read_dir(&self.dir).unwrap().map(|entry| entry.unwrap().file_name());
         let names: BTreeSet<String> = names.map(|name| name.into_string().unwrap()).collect();
         assert_eq!(names, expected.iter().map(|name| (*name).to_owned()).collect());
+    }
+}
+
+impl Case<'_> {
+    /// After a restore into `data`: the whole cluster is there, the `same` each time, or nothing.
+    #[track_caller]
+    pub fn is_restored(&self, ended: Ended, same: &OnceLock<Objects>) {
+        let restored = self.dir.join("data");
+        match ended {
+            Ended::Done => {
+                let files = files_below(&restored);
+                assert!(files.contains_key("global/pg_control") && files.contains_key("backup_label"));
+                assert!(*same.get_or_init(|| files.clone()) == files);
+            }
+            Ended::Failed => assert!(!restored.exists() || files_below(&restored).is_empty()),
+        }
     }
 }
 
@@ -259,22 +275,4 @@ pub fn in_parallel<T: Sync>(at_once: usize, items: &[T], work: impl Fn(&T) + Syn
             });
         }
     });
-}
-
-/// The files below a directory, with their content.
-pub fn files_below(root: &Path) -> Objects {
-    let mut files = Objects::new();
-    let mut directories = vec![root.to_owned()];
-    while let Some(directory) = directories.pop() {
-        for entry in fs::read_dir(directory).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                directories.push(path);
-            } else {
-                let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
-                files.insert(name, fs::read(&path).unwrap());
-            }
-        }
-    }
-    files
 }

@@ -1,9 +1,9 @@
 //! wal-g's commands that look at a repository, mark a backup, and delete by a rule, with a fault at each of their requests.
 
 use crate::call::{Call, Changes, Looks, Way, old_or_new};
-use crate::case::{Ground, Objects, each_request, files_below};
+use crate::case::{Ground, Objects, each_request};
 use crate::require;
-use crate::support::{Bucket, Fixture};
+use crate::support::{Bucket, Fixture, files_below};
 
 /// A full backup of wal-g's with two deltas.
 const CHAIN: &str = "brotli-sodium-hex";

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use crate::case::{
-    Case, Ended, Ground, Objects, Trial, each_request, each_silent_request, files_below, is_of_its_own_kind,
+    Case, Ended, Ground, Objects, Trial, each_request, each_silent_request, is_of_its_own_kind,
 };
 use crate::require;
-use crate::support::{Bucket, Cluster, Fault, Fixture, Postgres, Run, Tool, run};
+use crate::support::{Bucket, Cluster, Fault, Fixture, Postgres, Run, Tool, files_below, run};
 
 const FIXTURE: &str = "zstd-sodium-base64-seg1";
 pub const BACKUP: &str = "base_000000010000000000000007";
@@ -183,15 +183,7 @@ impl Trial for BackupFetch {
     }
 
     fn check(&self, case: &Case<'_>, ended: Ended, _: &Run) {
-        let restored = case.dir.join("data");
-        match ended {
-            Ended::Done => {
-                let files = files_below(&restored);
-                assert!(files.contains_key("global/pg_control") && files.contains_key("backup_label"));
-                assert!(*self.restored.get_or_init(|| files.clone()) == files);
-            }
-            Ended::Failed => assert!(!restored.exists() || files_below(&restored).is_empty()),
-        }
+        case.is_restored(ended, &self.restored);
     }
 }
 
@@ -343,7 +335,6 @@ fn backup_push() {
     drop(require!(Bucket::versitygw()));
     let postgres = require!(Postgres::version(15));
     let ground = Ground::new();
-    let mut cluster = Cluster::create(&ground.scratch, &postgres, "source", &[]);
-    cluster.start();
+    let cluster = Cluster::running(&ground.scratch, &postgres, "source", &[]);
     each_request(&ground, &BackupPush::new(&cluster));
 }

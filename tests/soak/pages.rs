@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::support::paths_below;
+
 const PAGE: usize = 8192;
 
 /// What a page may differ in without WAL.
@@ -118,7 +120,8 @@ const GIST: u16 = 0xFF81;
 fn relation_files(root: &Path) -> BTreeMap<String, PathBuf> {
     let mut files = BTreeMap::new();
     for place in ["base", "pg_tblspc"] {
-        collect(&root.join(place), place, &mut files);
+        let found = paths_below(&root.join(place)).into_iter();
+        files.extend(found.map(|(name, path)| (format!("{place}/{name}"), path)));
     }
     let unlogged: Vec<String> =
         files.keys().filter_map(|name| name.strip_suffix("_init")).map(str::to_owned).collect();
@@ -134,16 +137,4 @@ fn relation_files(root: &Path) -> BTreeMap<String, PathBuf> {
         is_looked_at && !is_empty && !unlogged.iter().any(|relation| is_of(name, relation))
     });
     files
-}
-
-fn collect(dir: &Path, name: &str, files: &mut BTreeMap<String, PathBuf>) {
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        let name = format!("{name}/{}", path.file_name().unwrap().to_str().unwrap());
-        if path.is_dir() {
-            collect(&path, &name, files);
-        } else {
-            files.insert(name, path);
-        }
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use aws_sdk_s3::Client;
@@ -13,6 +13,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{MultipartUpload, ObjectLockLegalHold, ObjectLockLegalHoldStatus};
 
 use super::available::Missing;
+use super::files::paths_below;
 use super::scratch::Scratch;
 
 /// An empty place for objects, gone with its objects when the test ends.
@@ -152,7 +153,7 @@ impl Bucket {
 
     fn every_key(&self) -> Vec<String> {
         match &self.place {
-            Place::Directory(root) => files_below(root, root),
+            Place::Directory(root) => paths_below(root).into_keys().collect(),
             Place::S3(bucket) => {
                 let below = |key: &String| key.strip_prefix(bucket.prefix).map(str::to_owned);
                 bucket.keys().iter().filter_map(below).collect()
@@ -165,7 +166,7 @@ impl Bucket {
     pub fn unfinished(&self) -> Vec<String> {
         match &self.place {
             Place::Directory(root) => {
-                files_below(root, root).into_iter().filter(|name| name.contains(".tmp.2")).collect()
+                paths_below(root).into_keys().filter(|name| name.contains(".tmp.2")).collect()
             }
             Place::S3(bucket) => bucket.uploads().into_iter().map(|(key, _)| key).collect(),
         }
@@ -295,17 +296,4 @@ fn fresh_name() -> String {
 
 fn owned(env: &[(&str, &str)]) -> Vec<(String, String)> {
     env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
-}
-
-fn files_below(dir: &Path, root: &Path) -> Vec<String> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files.extend(files_below(&path, root));
-        } else {
-            files.push(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned());
-        }
-    }
-    files
 }

@@ -42,14 +42,18 @@ impl Fixture {
     pub fn open(scratch: &Scratch, name: &str) -> Self {
         let origin = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/wal-g").join(name);
         let read = |file: &str| fs::read_to_string(origin.join(file)).unwrap();
-        let env = read("env")
-            .lines()
-            .map(|line| line.split_once('=').unwrap())
-            .map(|(k, v)| (k.to_owned(), v.to_owned()))
-            .collect();
+        let env = Self::settings_of(name);
         let points = read("states.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let storage = scratch.copy(&origin.join("storage"), &format!("{name}.storage"));
         Self { env, points, backups: backups(&storage), storage }
+    }
+
+    /// The settings that wrote one, but for its place.
+    pub fn settings_of(name: &str) -> Vec<(String, String)> {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/wal-g").join(name).join("env");
+        let text = fs::read_to_string(file).unwrap();
+        let settings = text.lines().map(|line| line.split_once('=').unwrap());
+        settings.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
 
     /// The same restore points in a copy of the repository, with the settings to read it.
