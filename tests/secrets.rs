@@ -171,6 +171,47 @@ fn keys_that_are_refused() {
     });
 }
 
+/// A URI, or the end of one, in place of the name of a host or a database.
+#[test]
+fn places_of_the_server_that_hold_a_password() {
+    let postgres = require!(Postgres::version(15));
+    let scratch = Scratch::new();
+    let storage = Bucket::directory(&scratch, "storage");
+    let mut cluster = Cluster::create(&scratch, &postgres, "source", &[]);
+    cluster.start();
+    let tool = Tool::seawall(&scratch)
+        .with_all(storage.env())
+        .with("PGCONNECT_TIMEOUT", "5")
+        .with("HOME", scratch.path().to_str().unwrap());
+    let long = "x".repeat(60);
+    let libpq = cluster.libpq_env();
+    for (variable, value) in [
+        ("PGHOST", format!("postgresql://bob:{CONNINFO_PASSWORD}@db/x")),
+        ("PGHOST", format!("bob:{CONNINFO_PASSWORD}@db")),
+        ("PGHOST", format!("a,postgresql://bob:{CONNINFO_PASSWORD}@db/x")),
+        ("PGPORT", format!("postgresql://bob:{CONNINFO_PASSWORD}@db/x")),
+        ("PGDATABASE", format!("postgresql://bob:{CONNINFO_PASSWORD}@db/x")),
+        ("PGDATABASE", format!("postgresql+psycopg2://bob:{CONNINFO_PASSWORD}@db/x?sslmode=require")),
+        // The server repeats it, and cuts what is long.
+        ("PGDATABASE", format!("bob:{CONNINFO_PASSWORD}@db")),
+        ("PGDATABASE", format!("bob:{CONNINFO_PASSWORD}@db.{long}")),
+        ("PGSERVICE", format!("postgresql://bob:{CONNINFO_PASSWORD}@db/x")),
+    ] {
+        let mut tool =
+            tool.clone().with_all(libpq.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        tool = tool.with(variable, &value);
+        for level in LEVELS {
+            let run = tool
+                .clone()
+                .with("WALG_LOG_LEVEL", level)
+                .run(&scratch, ["backup-push", cluster.data().to_str().unwrap()]);
+            assert_eq!(run.code, Some(1), "{run}");
+            nothing_in_run(&run);
+        }
+        nothing_in(&fs::read(scratch.path().join(".seawall-last-error")).unwrap(), "the last error");
+    }
+}
+
 /// A secret that is given as a flag is in the command line of the process that it was given to, and of no other.
 #[test]
 fn the_prefetcher_is_told_in_its_environment() {
@@ -268,6 +309,25 @@ fn what_works_tells_nothing() {
         ("backup", vec!["-d", &refused, &url, "srv"], Some(1)),
         ("backup", vec!["-d", &format!("password={CONNINFO_PASSWORD} colour=red"), &url, "srv"], Some(4)),
         ("backup", vec!["-d", &format!("postgres://u:{CONNINFO_PASSWORD}@h/d"), &url, "srv"], Some(4)),
+        ("backup", vec!["-d", &format!("POSTGRES://u:{CONNINFO_PASSWORD}@h/d"), &url, "srv"], Some(4)),
+        (
+            "backup",
+            vec![
+                "-d",
+                &format!("postgresql+psycopg2://u:{CONNINFO_PASSWORD}@h/d?sslmode=require"),
+                &url,
+                "srv",
+            ],
+            Some(4),
+        ),
+        ("backup", vec!["-d", &format!("host=h password=a {CONNINFO_PASSWORD}=1"), &url, "srv"], Some(4)),
+        ("backup", vec!["-d", &format!("host=h password=a {CONNINFO_PASSWORD}"), &url, "srv"], Some(4)),
+        ("backup", vec!["-h", &format!("postgres://u:{CONNINFO_PASSWORD}@h/d"), &url, "srv"], None),
+        (
+            "backup",
+            vec!["-d", &format!("u:{CONNINFO_PASSWORD}@h/d"), "-h", &libpq["PGHOST"], &url, "srv"],
+            None,
+        ),
         ("backup-list", vec![&url, "srv"], Some(0)),
         ("backup-show", vec![&url, "srv", "latest"], Some(0)),
         ("backup-keep", vec!["--target", "full", &url, "srv", "latest"], None),

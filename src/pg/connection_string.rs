@@ -3,6 +3,8 @@
 //!
 //! Values with blanks stand in single quotes; a backslash takes the special meaning of the next character. The form of a
 //! URI is not read.
+//!
+//! What is not understood may be a part of a password, and is not shown.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -56,8 +58,12 @@ impl Keywords {
                 .ok_or_else(|| InvalidConnectionString("a keyword without `=`".to_owned()))?;
             let keyword = keyword.trim_end();
             if !KNOWN.contains(&keyword) {
-                let shown = keyword.escape_debug();
-                return Err(InvalidConnectionString(format!("`{shown}` is unknown or not supported")));
+                return Err(InvalidConnectionString(match keywords.may_go_on_with(keyword) {
+                    true => format!("`{keyword}` is unknown or not supported"),
+                    false => {
+                        "a part of it is not understood; quote a value with blanks: password='a b'".to_owned()
+                    }
+                }));
             }
             let (value, after) = value(after.trim_start())
                 .ok_or_else(|| InvalidConnectionString(format!("the quotes of `{keyword}` do not end")))?;
@@ -65,6 +71,13 @@ impl Keywords {
             rest = after.trim_start();
         }
         Ok(keywords)
+    }
+
+    /// Whether this looks like a keyword, and cannot be the rest of a password that should have been quoted.
+    fn may_go_on_with(&self, keyword: &str) -> bool {
+        let is_word =
+            !keyword.is_empty() && keyword.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        is_word && !self.0.contains_key("password")
     }
 
     /// With this value, in place of an earlier one.
@@ -90,8 +103,20 @@ pub fn is_connection_string(text: &str) -> bool {
     is_uri(text) || text.contains('=')
 }
 
-fn is_uri(text: &str) -> bool {
-    text.starts_with("postgresql://") || text.starts_with("postgres://")
+/// Of any scheme: others than libpq's two belong to other programs, and hold passwords as well.
+pub(super) fn is_uri(text: &str) -> bool {
+    let end_of_scheme = |byte: char| !byte.is_ascii_alphanumeric() && !"+-._".contains(byte);
+    text.split_once(end_of_scheme).is_some_and(|(scheme, _)| {
+        !scheme.is_empty() && text.get(scheme.len()..).is_some_and(|rest| rest.starts_with("://"))
+    })
+}
+
+/// The name of a host or a database for messages. One that may be a URI, or the end of one, may hold a password.
+pub(super) fn shown(name: &str) -> &str {
+    match name.contains('@') || name.contains("://") {
+        true => "(not shown)",
+        false => name,
+    }
 }
 
 /// The value at the beginning of `text`, and what follows it; `None` when its quotes do not end.
@@ -138,6 +163,28 @@ mod tests {
         }
         for text in ["host", "host=a b", "user='x", "colour=red", "postgresql://db/x?user=me", "= x"] {
             assert!(Keywords::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_of_a_password_is_not_shown() {
+        for text in [
+            "postgresql+psycopg2://bob:hidden@db/x?sslmode=require",
+            "POSTGRES://bob:hidden@db/x?sslmode=require",
+            "bob:hidden@db/x?sslmode=require",
+            "host=db password=a hidden=1",
+            "password=a hidden",
+            "Hidden=1",
+        ] {
+            let error = Keywords::parse(text).unwrap_err().to_string();
+            assert!(!error.to_lowercase().contains("hidden"), "{error}");
+        }
+        let error = Keywords::parse("host=db colour=red").unwrap_err().to_string();
+        assert!(error.contains("`colour`"), "{error}");
+        for (name, is) in
+            [("a://b", true), ("postgres+x://", true), ("://", false), ("a:/b", false), ("a b://", false)]
+        {
+            assert_eq!(is_uri(name), is, "{name}");
         }
     }
 

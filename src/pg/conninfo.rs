@@ -25,13 +25,15 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio_postgres::config::ChannelBinding;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::connection_string::Keywords;
+use super::connection_string::{Keywords, is_uri, shown};
 use super::pgpass::{PasswordFile, read_service};
 use super::tls::{SslMode, TlsError, TlsFiles, client_config};
 
 /// Where sockets are by default: of Debian's and Red Hat's packages, and of PostgreSQL itself.
 const SOCKET_DIRECTORIES: [&str; 2] = ["/var/run/postgresql", "/tmp"];
 const DEFAULT_PORT: u16 = 5432;
+/// The longest name of an object of the database (`NAMEDATALEN` - 1).
+const NAME_BYTES: usize = 63;
 /// What a server that is well needs in the worst of times.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// A host that is gone is noticed after the idle time and so many questions without an answer: two minutes.
@@ -73,6 +75,11 @@ impl ConnInfo {
         let parameters = Parameters::read(given, variable)?;
         let home = home_directory(variable);
 
+        for (keyword, variable) in [("host", "PGHOST"), ("dbname", "PGDATABASE")] {
+            if parameters.get(keyword, variable).is_some_and(|name| is_uri(name.trim())) {
+                return Err(Error::Uri { variable });
+            }
+        }
         let servers = servers(&parameters)?;
         let ssl_mode = match parameters.get("sslmode", "PGSSLMODE") {
             None => SslMode::Prefer,
@@ -131,6 +138,17 @@ impl ConnInfo {
     /// The database to connect to.
     pub fn database(&self) -> &str {
         &self.database
+    }
+
+    /// The database's name for messages, and with it what the server said of it: one that may hold a password is in neither.
+    pub(super) fn shown_database(&self, said: &str) -> (String, String) {
+        let shown = shown(&self.database);
+        if shown == self.database {
+            return (shown.to_owned(), said.to_owned());
+        }
+        // The server cuts names.
+        let cut = self.database.get(..self.database.floor_char_boundary(NAME_BYTES)).unwrap_or_default();
+        (shown.to_owned(), said.replace(&self.database, shown).replace(cut, shown))
     }
 
     /// How long one attempt may take, from the first packet to a session that is ready. libpq would wait for ever; so does
@@ -231,7 +249,7 @@ impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.host {
             Host::Socket(directory) => write!(f, "{}/.s.PGSQL.{}", directory.display(), self.port),
-            Host::Name(name) => write!(f, "{name}:{}", self.port),
+            Host::Name(name) => write!(f, "{}:{}", shown(name), self.port),
         }
     }
 }
@@ -335,7 +353,7 @@ impl<'a> Parameters<'a> {
                 Err(source) => return Err(Error::ServiceFile { path, source }),
             }
         }
-        Err(Error::NoService { service })
+        Err(Error::NoService { service: shown(&service).to_owned() })
     }
 
     fn get(&self, keyword: &str, name: &str) -> Option<String> {
@@ -358,7 +376,7 @@ fn os_user(variable: &dyn Fn(&str) -> Option<String>) -> String {
 }
 
 fn invalid(variable: &'static str, value: impl Into<String>) -> Error {
-    Error::Invalid { variable, value: value.into() }
+    Error::Invalid { variable, value: shown(&value.into()).to_owned() }
 }
 
 /// Why it is not clear how to connect.
@@ -371,6 +389,14 @@ pub enum Error {
         variable: &'static str,
         /// Its value.
         value: String,
+    },
+    /// A URI, which may hold a password, where a name belongs.
+    #[error(
+        "read connection parameters: {variable} is a URI, which is not supported: give host, port, user and database apart"
+    )]
+    Uri {
+        /// The variable.
+        variable: &'static str,
     },
     /// The service asked for is in none of the service files.
     #[error("read connection parameters: no definition of service {service:?} found")]
@@ -443,6 +469,17 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn what_may_hold_a_password_is_not_shown() {
+        for variable in
+            ["PGHOST", "PGDATABASE", "PGPORT", "PGHOSTADDR", "PGSSLMODE", "PGSERVICE", "PGCONNECT_TIMEOUT"]
+        {
+            let error = from(&[(variable, "postgresql://bob:hidden@db/x,y")]).unwrap_err().to_string();
+            assert!(!error.contains("hidden"), "{error}");
+        }
+        assert_eq!(places(&[("PGHOST", "bob:hidden@db")]), ["(not shown):5432"]);
     }
 
     #[test]

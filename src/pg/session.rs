@@ -56,12 +56,9 @@ impl Session {
             match within(limit, ready).await.unwrap_or_else(Err) {
                 Ok(ready) => return ready,
                 Err(reason) => {
-                    tracing::debug!(%server, %reason, "connection attempt failed");
-                    failure = Some(Error::Connect {
-                        server: server.to_string(),
-                        database: info.database().to_owned(),
-                        reason,
-                    });
+                    let (database, reason) = info.shown_database(&reason);
+                    tracing::debug!(%server, reason, "connection attempt failed");
+                    failure = Some(Error::Connect { server: server.to_string(), database, reason });
                 }
             }
         }
