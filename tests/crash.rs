@@ -802,7 +802,8 @@ fn a_terminated_backup_leaves_no_uploads() {
         assert!(backup.try_wait().unwrap().is_none(), "it ended before it sent a part");
         std::thread::sleep(Duration::from_millis(10));
     }
-    signals::send(&backup, Signal::TERM);
+    // The echo of a signal is not the order to leave everything.
+    signals::send_twice(&backup, Signal::TERM);
     let ended = signals::wait(backup);
     assert_eq!(ended, Some(Signal::TERM.as_raw()));
     assert_eq!((bucket.unfinished(), bucket.keys()), (Vec::new(), Vec::new()));
@@ -820,7 +821,7 @@ fn a_terminated_restore_leaves_nothing() {
         assert_eq!(child.try_wait().unwrap(), None, "it ended before it restored anything");
         std::thread::sleep(Duration::from_millis(5));
     }
-    signals::send(&child, Signal::TERM);
+    signals::send_twice(&child, Signal::TERM);
     assert_eq!(signals::wait(child), Some(Signal::TERM.as_raw()));
     assert_eq!(fs::read_dir(&data).unwrap().count(), 0);
 }

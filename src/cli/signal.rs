@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -14,6 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 /// How long cancelled work may take to clean up: five seconds are promised for the whole end.
 const CLEAN_UP: Duration = Duration::from_millis(4500);
+
+/// The same signal again within this time is the first one's echo: `timeout` of coreutils, for one, sends it to the process
+/// and to its group.
+const ECHO: Duration = Duration::from_secs(1);
 
 /// The signal that asked this process to end, once there was one.
 #[derive(Debug, Clone, Default)]
@@ -30,7 +34,8 @@ impl Received {
     }
 }
 
-/// Cancels `token` at the first signal. The process dies by it, at the latest after `CLEAN_UP` or at the next one.
+/// Cancels `token` at the first signal. The process dies by it, at the latest after `CLEAN_UP`, or at the next one that is no
+/// `ECHO`.
 pub fn watch(token: CancellationToken) -> std::io::Result<Received> {
     let ignored = ignored_signals();
     let wanted = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
@@ -39,10 +44,17 @@ pub fn watch(token: CancellationToken) -> std::io::Result<Received> {
     let received = Received::default();
     let here = received.clone();
     thread::Builder::new().name("seawall-signal".to_owned()).spawn(move || {
+        let mut first: Option<(i32, Instant)> = None;
         for signal in signals.forever() {
-            if here.0.swap(signal, Ordering::AcqRel) != 0 {
-                here.die();
+            match first {
+                Some((known, at)) if known == signal && at.elapsed() < ECHO => continue,
+                Some(_) => {
+                    here.0.store(signal, Ordering::Release);
+                    here.die();
+                }
+                None => first = Some((signal, Instant::now())),
             }
+            here.0.store(signal, Ordering::Release);
             token.cancel();
             let here = here.clone();
             thread::spawn(move || {

@@ -24,6 +24,13 @@ pub fn send(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
 }
 
+/// As `timeout` of coreutils sends it, to the process and then to its group.
+pub fn send_twice(child: &Child, signal: Signal) {
+    send(child, signal);
+    std::thread::sleep(Duration::from_millis(1));
+    send(child, signal);
+}
+
 /// The signal by which it ends.
 #[track_caller]
 pub fn wait(mut child: Child) -> Option<i32> {
