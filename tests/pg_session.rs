@@ -6,9 +6,13 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write as _;
-use std::net::TcpListener;
-use std::process::Command;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use seawall::pg::data_dir::{Found, Member, MemberKind, WalkRules, walk};
@@ -299,6 +303,100 @@ fn a_server_that_stays_silent_is_not_waited_for() {
     }
 }
 
+/// A proxy in front of the server that loses, from the start of a backup on, what is said there and, once it is told to, what
+/// newcomers say.
+struct Lossy {
+    port: u16,
+    loses_newcomers: Arc<AtomicBool>,
+}
+
+impl Lossy {
+    fn start(socket: PathBuf) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let loses_newcomers = Arc::new(AtomicBool::new(false));
+        let loses = loses_newcomers.clone();
+        std::thread::spawn(move || {
+            let mut kept = Vec::new();
+            for client in listener.incoming() {
+                let client = client.unwrap();
+                if loses.load(Ordering::SeqCst) {
+                    kept.push(client);
+                    continue;
+                }
+                let server = UnixStream::connect(&socket).unwrap();
+                let (mut from_server, mut to_client) =
+                    (server.try_clone().unwrap(), client.try_clone().unwrap());
+                std::thread::spawn(move || std::io::copy(&mut from_server, &mut to_client));
+                std::thread::spawn(move || forward_until_backup(client, server));
+            }
+        });
+        Self { port, loses_newcomers }
+    }
+}
+
+fn forward_until_backup(mut client: TcpStream, mut server: UnixStream) {
+    let mut bytes = [0; 4096];
+    while let Ok(count @ 1..) = client.read(&mut bytes) {
+        if bytes[..count].windows(15).any(|words| words == b"pg_backup_start") {
+            // Both ends stay open.
+            std::thread::park();
+        }
+        server.write_all(&bytes[..count]).unwrap();
+    }
+}
+
+/// A checkpoint may take long, so the start of a backup has no bound while the server lets somebody in.
+#[test]
+fn a_start_is_waited_for_as_long_as_the_server_shows_signs_of_life() {
+    let postgres = require!(Postgres::version(15));
+    let scratch = Scratch::new();
+    let mut cluster = Cluster::create(&scratch, &postgres, "data", &[]);
+    cluster.start();
+    let mut env = cluster.libpq_env();
+    let socket = Path::new(&env["PGHOST"]).join(format!(".s.PGSQL.{}", env["PGPORT"]));
+    let lossy = Lossy::start(socket);
+    env.insert("PGHOST".into(), "127.0.0.1".into());
+    env.insert("PGPORT".into(), lossy.port.to_string());
+    env.insert("PGSSLMODE".into(), "disable".into());
+    env.insert("PGCONNECT_TIMEOUT".into(), "2".into());
+    run(async {
+        let session = Session::connect(&conninfo(&env)).await.unwrap();
+        let mut start = Box::pin(session.start_backup("slow", Checkpoint::Immediate));
+        // Longer than a server that says nothing to anybody is waited for.
+        tokio::time::timeout(Duration::from_secs(25), &mut start).await.expect_err("it is waited for");
+        lossy.loses_newcomers.store(true, Ordering::SeqCst);
+        let error = tokio::time::timeout(Duration::from_secs(60), start).await.unwrap().unwrap_err();
+        assert!(matches!(error, Error::Lost { .. }), "{error:?}");
+        assert!(error.to_string().contains("nor had 3 other connections one in 2 s each"), "{error}");
+    });
+}
+
+/// Somebody has locked a catalog and went to lunch.
+#[test]
+fn a_database_whose_catalog_is_locked_is_left_out() {
+    let postgres = require!(Postgres::version(15));
+    let scratch = Scratch::new();
+    let mut cluster = Cluster::create(&scratch, &postgres, "data", &[]);
+    cluster.start();
+    cluster.sql("CREATE DATABASE locked");
+    let info = conninfo(&cluster.libpq_env());
+    let mut psql = cluster.client("psql");
+    psql.env("PGDATABASE", "locked").args(["-X", "-q"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut psql = psql.spawn().unwrap();
+    let mut stdin = psql.stdin.take().unwrap();
+    stdin.write_all(b"BEGIN; LOCK TABLE pg_inherits IN ACCESS EXCLUSIVE MODE;\n\\echo locked\n").unwrap();
+    let mut said = String::new();
+    BufReader::new(psql.stdout.as_mut().unwrap()).read_line(&mut said).unwrap();
+    assert_eq!(said, "locked\n");
+    let databases =
+        run(async { tokio::time::timeout(Duration::from_secs(60), list_relations(&info)).await.unwrap() });
+    let names: Vec<&str> = databases.iter().map(|database| database.name.as_str()).collect();
+    assert_eq!(names, ["postgres", "template1"]);
+    drop(stdin);
+    psql.wait().unwrap();
+}
+
 #[test]
 fn a_stop_that_takes_too_long_ends() {
     let postgres = require!(Postgres::version(15));
@@ -333,8 +431,7 @@ fn relations_are_listed_below_their_ancestors() {
     env.insert("PGUSER".into(), "plain".into());
     let databases = run(async {
         let info = conninfo(&env);
-        let session = Session::connect(&info).await.unwrap();
-        list_relations(&info, &session).await.unwrap()
+        list_relations(&info).await
     });
     let names: Vec<&str> = databases.iter().map(|database| database.name.as_str()).collect();
     assert_eq!(names, ["postgres", "template1"]);

@@ -135,6 +135,16 @@ impl ConnInfo {
         ConnInfo { database: database.to_owned(), ..self.clone() }
     }
 
+    /// The same, with this server alone.
+    pub(super) fn with_server(&self, server: Server) -> ConnInfo {
+        ConnInfo { servers: vec![server], ..self.clone() }
+    }
+
+    /// The first server, for messages.
+    pub(super) fn server(&self) -> String {
+        self.servers.first().map(ToString::to_string).unwrap_or_default()
+    }
+
     /// The database to connect to.
     pub fn database(&self) -> &str {
         &self.database

@@ -5,10 +5,14 @@
 //! indexes for the sake of their partitions. Source: wal-g `query_runner.go` and `names_metadata.go`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::Oid;
+use super::connection::within;
 use super::conninfo::ConnInfo;
-use super::session::{Error, Session};
+use super::session::{Error, LOCK_TIMEOUT, Session};
 
 /// The relations of one database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,29 +43,65 @@ pub struct RelationIdentity {
     pub filenode: Option<Oid>,
 }
 
+/// How long one database may take.
+const DATABASE: Duration = Duration::from_secs(60);
+/// How long all of them together.
+const ALL: Duration = Duration::from_secs(600);
+
 /// Lists the relations of every database that takes connections.
 ///
-/// A database that cannot be reached is left out with a warning: a backup is complete without this list.
-pub async fn list_relations(info: &ConnInfo, session: &Session) -> Result<Vec<DatabaseRelations>, Error> {
+/// A database that cannot be reached, or does not answer in time, is left out with a warning: a backup is complete without
+/// this list.
+pub async fn list_relations(info: &ConnInfo) -> Vec<DatabaseRelations> {
+    let end = Instant::now() + ALL;
+    let mut lists = Vec::new();
+    let names = match in_time(end, databases(info)).await {
+        Ok(names) => names,
+        Err(error) => {
+            tracing::warn!(error, "no database is in the list for partial restores");
+            return lists;
+        }
+    };
+    for (name, oid) in names {
+        match in_time(end, relations_of(&info.with_database(&name))).await {
+            Ok(relations) => lists.push(DatabaseRelations { name, oid, relations }),
+            Err(error) => {
+                tracing::warn!(database = name, error, "database left out of the list for partial restores");
+            }
+        }
+    }
+    lists
+}
+
+/// What comes of `work` in the time of one database, before `end`; the error is the reason.
+async fn in_time<T>(end: Instant, work: impl Future<Output = Result<T, Error>>) -> Result<T, String> {
+    let limit = end.saturating_duration_since(Instant::now()).min(DATABASE);
+    within(Some(limit), work).await?.map_err(|error| error.to_string())
+}
+
+/// A session of its own, which waits for no lock for long. Its backend ends soon after it is dropped.
+async fn impatient(info: &ConnInfo) -> Result<Session, Error> {
+    let session = Session::connect(info).await?;
+    session.set("lock_timeout", LOCK_TIMEOUT).await?;
+    Ok(session)
+}
+
+async fn databases(info: &ConnInfo) -> Result<Vec<(String, Oid)>, Error> {
     let action = "list databases";
+    let session = impatient(info).await?;
     let sql = "SELECT oid, datname::text FROM pg_database WHERE datallowconn ORDER BY datname";
     let mut databases = Vec::new();
     for row in session.rows(action, sql, &[]).await? {
         let oid = Oid::new(session.get(action, &row, 0)?).ok_or_else(|| session.odd(action, "OID 0"))?;
-        let name: String = session.get(action, &row, 1)?;
-        match relations_of(&info.with_database(&name)).await {
-            Ok(relations) => databases.push(DatabaseRelations { name, oid, relations }),
-            Err(error) => {
-                tracing::warn!(database = name, %error, "database left out of the list for partial restores");
-            }
-        }
+        databases.push((session.get(action, &row, 1)?, oid));
     }
+    session.close().await;
     Ok(databases)
 }
 
 async fn relations_of(info: &ConnInfo) -> Result<BTreeMap<String, Relation>, Error> {
     let action = "list relations";
-    let session = Session::connect(info).await?;
+    let session = impatient(info).await?;
     // pg_relation_filenode also knows the catalogs whose number is kept in pg_filenode.map.
     let sql = "SELECT c.oid, coalesce(pg_relation_filenode(c.oid), 0::oid), n.nspname || '.' || c.relname, \
                ARRAY(SELECT inhparent FROM pg_inherits WHERE inhrelid = c.oid) \

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Oid;
-use super::session::{Error, Session};
+use super::session::{Error, LOCK_TIMEOUT, SLOW, Session};
 
 /// Settings of a server and what else it says of itself. What the user may not see is `None`, or missing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl Session {
         let action = "read settings";
         let sql = "SELECT name::text, setting, sourcefile FROM pg_settings";
         let mut settings = ServerSettings::default();
-        for row in self.rows(action, sql, &[]).await? {
+        for row in self.soon(action, self.rows(action, sql, &[])).await? {
             let name: String = self.get(action, &row, 0)?;
             let value: Option<String> = self.get(action, &row, 1)?;
             match name.as_str() {
@@ -52,14 +52,17 @@ impl Session {
         settings.included_files.dedup();
         settings.included_files.retain(|file| Some(file) != settings.config_file.as_ref());
 
+        self.set("lock_timeout", LOCK_TIMEOUT).await?;
         let action = "list tablespaces";
-        for row in self.rows(action, "SELECT oid::text, spcname::text FROM pg_tablespace", &[]).await? {
+        let rows = self.rows(action, "SELECT oid::text, spcname::text FROM pg_tablespace", &[]);
+        for row in self.in_time(action, Some(SLOW), rows).await? {
             let oid: &str = self.get(action, &row, 0)?;
             if let Some(oid) = Oid::parse(oid) {
                 settings.tablespaces.insert(oid, self.get(action, &row, 1)?);
             }
         }
         settings.cluster_size = self.cluster_size().await;
+        self.set("lock_timeout", "0").await?;
         Ok(settings)
     }
 
@@ -67,7 +70,7 @@ impl Session {
     async fn cluster_size(&self) -> Option<u64> {
         let action = "read the size of the cluster";
         let sql = "SELECT sum(pg_tablespace_size(oid))::bigint FROM pg_tablespace";
-        let row = self.row(action, sql, &[]).await;
+        let row = self.in_time(action, Some(SLOW), self.row(action, sql, &[])).await;
         let size = row.and_then(|row| self.get::<Option<i64>>(action, &row, 0));
         match size {
             Ok(size) => size.and_then(|bytes| u64::try_from(bytes).ok()),

@@ -17,7 +17,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
 use super::connection::{Driver, describe, open, within};
-use super::conninfo::{ConnInfo, Server};
+use super::conninfo::ConnInfo;
 use super::{
     Lsn, ParseError, PgVersion, SegmentName, SystemIdentifier, TimelineId, WalFileName, WalSegmentSize,
 };
@@ -28,7 +28,11 @@ const OLDEST: PgVersion = PgVersion::new(130_000);
 /// How long a server that is busy may take for what takes no time on one that is not.
 const BUSY: Duration = Duration::from_secs(60);
 /// How long one may take to write out what it has to for the end of a backup.
-const SLOW: Duration = Duration::from_secs(600);
+pub(super) const SLOW: Duration = Duration::from_secs(600);
+/// So many in a row have to be missing.
+const SIGNS_OF_LIFE: u32 = 3;
+/// How long a lock on a catalog is waited for, as PostgreSQL writes it: who holds one may hold it for hours.
+pub(super) const LOCK_TIMEOUT: &str = "10s";
 
 /// A connection to a server, and the task that drives it. Dropping it closes the connection.
 #[derive(Debug)]
@@ -39,6 +43,8 @@ pub struct Session {
     version: PgVersion,
     /// How long the answer to a question may take that costs the server nothing.
     patience: Option<Duration>,
+    /// How to reach the same server once more.
+    again: ConnInfo,
 }
 
 impl Session {
@@ -51,7 +57,7 @@ impl Session {
             let limit = info.connect_timeout();
             let ready = async {
                 let (client, driver) = open(attempt).await?;
-                Ok(Session::prepare(client, driver, &server, limit).await)
+                Ok(Session::prepare(client, driver, info.with_server(server.clone())).await)
             };
             match within(limit, ready).await.unwrap_or_else(Err) {
                 Ok(ready) => return ready,
@@ -65,13 +71,9 @@ impl Session {
         Err(failure.unwrap_or(Error::NoServer))
     }
 
-    async fn prepare(
-        client: Client,
-        driver: Driver,
-        server: &Server,
-        patience: Option<Duration>,
-    ) -> Result<Session, Error> {
-        let mut session = Session { client, driver, server: server.to_string(), version: OLDEST, patience };
+    async fn prepare(client: Client, driver: Driver, again: ConnInfo) -> Result<Session, Error> {
+        let (server, patience) = (again.server(), again.connect_timeout());
+        let mut session = Session { client, driver, server, version: OLDEST, patience, again };
         let settings = "SET search_path = pg_catalog; SET statement_timeout = 0; SET lock_timeout = 0; \
                         SET idle_in_transaction_session_timeout = 0";
         session.execute("prepare session", settings).await?;
@@ -235,6 +237,8 @@ impl Session {
     }
 
     /// Starts a backup. It lasts until [`Session::stop_backup`] or the session's end.
+    ///
+    /// The checkpoint for it may take as long as it likes, while the server shows signs of life.
     pub async fn start_backup(&self, label: &str, checkpoint: Checkpoint) -> Result<StartedBackup, Error> {
         let action = "start backup";
         let fast = checkpoint == Checkpoint::Immediate;
@@ -246,7 +250,7 @@ impl Session {
             "SELECT lsn::text, pg_is_in_recovery(), \
              CASE WHEN NOT pg_is_in_recovery() THEN pg_walfile_name(lsn) END FROM {function} AS lsn"
         );
-        let row = self.row(action, &sql, &[&label, &fast]).await?;
+        let row = self.while_alive(action, self.row(action, &sql, &[&label, &fast])).await?;
         let segment: Option<String> = self.get(action, &row, 2)?;
         let segment = segment.map(|name| name.parse()).transpose();
         Ok(StartedBackup {
@@ -263,12 +267,12 @@ impl Session {
     pub async fn stop_backup(&self, statement_timeout: Duration) -> Result<StoppedBackup, Error> {
         let action = "stop backup";
         let milliseconds = statement_timeout.as_millis().min(i32::MAX.unsigned_abs().into());
-        self.execute(action, &format!("SET statement_timeout = {milliseconds}")).await?;
+        self.set("statement_timeout", &milliseconds.to_string()).await?;
         // A server that does not even cancel the statement is lost.
         let limit =
             self.patience.filter(|_| milliseconds > 0).map(|patience| patience.max(BUSY) + statement_timeout);
         let stopped = self.in_time(action, limit, self.stop(WalArchived::Waited)).await?;
-        self.execute(action, "SET statement_timeout = 0").await?;
+        self.set("statement_timeout", "0").await?;
         Ok(stopped)
     }
 
@@ -331,8 +335,14 @@ impl Session {
         self.client.query_one(sql, parameters).await.map_err(|error| self.failed(action, &error))
     }
 
+    /// Sets a parameter of this session.
+    pub(super) async fn set(&self, parameter: &'static str, value: &str) -> Result<(), Error> {
+        let action = "prepare session";
+        self.soon(action, self.execute(action, &format!("SET {parameter} = '{value}'"))).await
+    }
+
     /// The answer to `question`, which does not take long on a server that is well.
-    async fn soon<T>(
+    pub(super) async fn soon<T>(
         &self,
         action: &'static str,
         question: impl Future<Output = Result<T, Error>>,
@@ -340,8 +350,44 @@ impl Session {
         self.in_time(action, self.patience, question).await
     }
 
+    /// The answer to `question`, which may take any time on a server that is well. One counts as lost that meanwhile lets
+    /// nobody in: a connection that is dead, and a host that is, are noticed before by the keepalives.
+    async fn while_alive<T>(
+        &self,
+        action: &'static str,
+        question: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let Some(patience) = self.patience else { return question.await };
+        let silence = async {
+            let mut unanswered = 0;
+            while unanswered < SIGNS_OF_LIFE {
+                tokio::time::sleep(patience * 2).await;
+                unanswered = if self.lets_somebody_in(patience).await { 0 } else { unanswered + 1 };
+            }
+        };
+        tokio::select! {
+            answer = question => answer,
+            () = silence => Err(Error::Lost {
+                action,
+                server: self.server.clone(),
+                reason: format!(
+                    "no answer, nor had {SIGNS_OF_LIFE} other connections one in {} s each",
+                    patience.as_secs()
+                ),
+            }),
+        }
+    }
+
+    /// Whether the server says anything to one who comes to it now; a refusal is a sign of life.
+    async fn lets_somebody_in(&self, patience: Duration) -> bool {
+        match self.again.attempts().into_iter().next() {
+            Some(attempt) => within(Some(patience), open(attempt)).await.is_ok(),
+            None => true,
+        }
+    }
+
     /// The answer to `question`; a server that does not give it in time counts as lost.
-    async fn in_time<T>(
+    pub(super) async fn in_time<T>(
         &self,
         action: &'static str,
         limit: Option<Duration>,

@@ -23,7 +23,7 @@ impl Session {
     pub async fn summarizes_wal(&self) -> Result<bool, Error> {
         let action = "read summarize_wal";
         let sql = "SELECT coalesce(current_setting('summarize_wal', true), 'off') = 'on'";
-        self.get(action, &self.row(action, sql, &[]).await?, 0)
+        self.get(action, &self.soon(action, self.row(action, sql, &[])).await?, 0)
     }
 
     /// How far the summarizer has come. Fails on servers before PostgreSQL 17.
@@ -31,7 +31,7 @@ impl Session {
         let action = "ask the WAL summarizer";
         let sql = "SELECT summarized_tli, summarized_lsn::text, pending_lsn::text \
                    FROM pg_get_wal_summarizer_state()";
-        let row = self.row(action, sql, &[]).await?;
+        let row = self.soon(action, self.row(action, sql, &[])).await?;
         let timeline: i64 = self.get(action, &row, 0)?;
         let timeline = u32::try_from(timeline).map_err(|_| self.odd(action, timeline))?;
         Ok(SummarizerState {

@@ -372,8 +372,8 @@ impl Taker<'_> {
     async fn files_metadata(&self, packed: &mut Packed) -> Result<FilesMetadata, Error> {
         let databases = match self.options.format.lists_relations() {
             true => {
-                let list = relations::list_relations(&self.options.conninfo, self.session);
-                self.ctx.until_cancelled(list).await?
+                let list = relations::list_relations(&self.options.conninfo);
+                self.ctx.until_cancelled(async { Ok::<_, Error>(list.await) }).await?
             }
             false => Vec::new(),
         };
