@@ -11,8 +11,11 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use support::{Bucket, Cluster, Fixture, Missing, Postgres, Run, Scratch, Tool, run};
+use support::{Barman, Bucket, Cluster, Fixture, Missing, Postgres, Run, Scratch, Tool, run};
 
 const SEGMENT: &str = "000000010000000000000001";
 const KEY: &str = "9fa3f4735751ed402fde18c8ebdfcae4803cdde267b816ec078b0dad5dccd002";
@@ -124,6 +127,37 @@ fn the_endpoint_stays_silent() {
         }
     });
     assert_empty(&attempt.target);
+}
+
+/// A look-up of a name cannot be given up, only left behind.
+#[test]
+fn a_name_service_that_hangs_is_left_behind() {
+    const HANGS: &str = "#include <netdb.h>\n#include <unistd.h>\n\
+        int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **found)\n\
+        { sleep(120); return EAI_AGAIN; }\n";
+    let scratch = Scratch::new();
+    let (source, library) = (scratch.file("hangs.c", HANGS), scratch.absent("hangs.so"));
+    run(Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&library, &source])).success();
+    scratch.own(&library);
+    let endpoint = "http://s3.example.org";
+    let preload = library.to_str().unwrap();
+    let walg = s3(&scratch, endpoint)
+        .with("LD_PRELOAD", preload)
+        .with("PGHOST", "db.example.org")
+        .with("PGCONNECT_TIMEOUT", "3");
+    let barman = Barman::seawall(&scratch)
+        .with("LD_PRELOAD", preload)
+        .with("AWS_ACCESS_KEY_ID", "id")
+        .with("AWS_SECRET_ACCESS_KEY", "secret");
+    let (scratch, begin) = (&scratch, Instant::now());
+    thread::scope(|scope| {
+        scope.spawn(|| walg.run(scratch, ["backup-list"]).fails(1));
+        scope.spawn(|| walg.run(scratch, ["wal-verify", "integrity"]).fails(1));
+        let place = ["-t", "--endpoint-url", endpoint, "s3://bucket/prefix", "srv"];
+        scope.spawn(move || barman.run(scratch, "backup-list", place).fails(2));
+    });
+    // Fifteen seconds are promised; the rest is for a machine that is busy.
+    assert!(begin.elapsed() < Duration::from_secs(25), "{:?}", begin.elapsed());
 }
 
 /// For those whose caller threw stderr away.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use indicatif::MultiProgress;
 use secrecy::SecretString;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
 
 use crate::layout::walg::WalG;
@@ -105,9 +105,7 @@ impl Session {
             server.close().await;
             Ok(WalPlace { timeline, lsn, segment_size })
         };
-        runtime(Threads::One)?
-            .block_on(ask())
-            .map_err(|error: pg::session::Error| ops::Error::from(error).into())
+        block_on(Threads::One, ask())?.map_err(|error: pg::session::Error| ops::Error::from(error).into())
     }
 
     /// What an operation works with.
@@ -139,19 +137,15 @@ pub fn run<T, F>(context: Context, threads: Threads, operation: impl FnOnce(Cont
 where
     F: Future<Output = Result<T, ops::Error>>,
 {
-    let runtime = runtime(threads)?;
     let received = signal::watch(context.cancel.clone())
         .map_err(|source| Error::System { action: "watch for signals", source })?;
     let cancel = context.cancel.clone();
-    let outcome = runtime.block_on(async {
+    let outcome = block_on(threads, async {
         tokio::select! {
             outcome = operation(context) => outcome,
             () = patience(threads, &cancel) => Err(ops::Error::Cancelled),
         }
-    });
-    // File calls that were given up end first, since they remove what they left unfinished; codec threads do not
-    // belong to the runtime and keep nobody waiting.
-    runtime.shutdown_timeout(GIVEN_UP_CALLS);
+    })?;
     if outcome.is_err() {
         received.die();
     }
@@ -189,11 +183,11 @@ async fn patience(threads: Threads, cancel: &CancellationToken) {
     }
 }
 
-/// How long file calls that nobody waits for any more may take.
+/// How long calls that nobody waits for any more may take: into the file system, and of the name service.
 const GIVEN_UP_CALLS: Duration = Duration::from_secs(2);
 
-/// A runtime of this size.
-pub fn runtime(threads: Threads) -> Result<Runtime, Error> {
+/// Runs `work` on a runtime of this size, and leaves behind what hangs of the calls that were given up.
+pub fn block_on<T>(threads: Threads, work: impl Future<Output = T>) -> Result<T, Error> {
     let mut builder = match threads {
         Threads::One => Builder::new_current_thread(),
         Threads::Two => Builder::new_multi_thread(),
@@ -202,5 +196,10 @@ pub fn runtime(threads: Threads) -> Result<Runtime, Error> {
         builder.worker_threads(2).thread_name("seawall-net");
     }
     let runtime = builder.enable_all().build();
-    runtime.map_err(|source| Error::System { action: "start the runtime", source })
+    let runtime = runtime.map_err(|source| Error::System { action: "start the runtime", source })?;
+    let outcome = runtime.block_on(work);
+    // File calls that were given up end first, since they remove what they left unfinished; codec threads do not
+    // belong to the runtime and keep nobody waiting. A runtime that is dropped would wait for all of them.
+    runtime.shutdown_timeout(GIVEN_UP_CALLS);
+    Ok(outcome)
 }

@@ -101,7 +101,7 @@ impl Session {
             StorageConfig::Directory { path, .. } => path.display().to_string(),
         };
         let storage = storage::open(repository.storage, repository.policy).map_err(Error::Storage)?;
-        match session::runtime(session::Threads::One)?.block_on(storage.exists()) {
+        match session::block_on(session::Threads::One, storage.exists())? {
             Ok(true) => Ok(()),
             Ok(false) => Err(Error::NoBucket(name).into()),
             Err(error) => Err(Error::Storage(error).into()),
