@@ -646,6 +646,39 @@ fn a_listing_that_never_ends_is_an_error() {
     assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
 }
 
+/// S3 may give pages without entries before the last one, as long as the token moves.
+#[test]
+fn a_page_without_entries_may_have_a_next_one() {
+    let next = |token: usize| format!("<NextContinuationToken>T{token}</NextContinuationToken>");
+    let token_of = |request: &Request| -> usize {
+        let token = request.target.split("continuation-token=T").nth(1);
+        token.map_or(0, |rest| rest.split('&').next().unwrap().parse().unwrap())
+    };
+    let service = Service::start(move |request| match token_of(request) {
+        2 => list_page(&["a"], Some(&next(3))),
+        5 => list_page(&["b"], None),
+        token => list_page(&[], Some(&next(token + 1))),
+    });
+    assert_eq!(listed(&service), ["a", "b"]);
+
+    let unchanged = Service::start(move |_| list_page(&[], Some(&next(1))));
+    let error = list_error(&unchanged);
+    assert!(error.kind() == ErrorKind::Protocol && error.to_string().contains("without entries"), "{error}");
+    assert_eq!(unchanged.requests().len(), 2);
+
+    let endless = Service::start(move |request| list_page(&[], Some(&next(token_of(request) + 1))));
+    let error = list_error(&endless);
+    assert!(error.kind() == ErrorKind::Protocol && error.to_string().contains("without entries"), "{error}");
+    assert_eq!(endless.requests().len(), 1001);
+
+    let version_1 = Service::start(move |request| match request.target.contains("list-type=2") {
+        true => self::error(501, "NotImplemented", "not here"),
+        false => list_page(&[], Some("<NextMarker>m</NextMarker>")),
+    });
+    let error = list_error(&version_1);
+    assert!(error.kind() == ErrorKind::Protocol && error.to_string().contains("without entries"), "{error}");
+}
+
 #[test]
 fn what_is_no_listing_is_never_an_empty_one() {
     for (answer, kind) in [

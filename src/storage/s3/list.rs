@@ -2,6 +2,8 @@
 //!
 //! A service that does not know V2 may say so, or may take the request for V1: then its pages have no token, or the
 //! token changes nothing. Each page's token carries the last entry as well, so that V1 can go on from there.
+//!
+//! V2 may give pages without entries before the last one, as where it passes over what was deleted; the token has to move then.
 
 use std::sync::atomic::Ordering;
 
@@ -11,7 +13,10 @@ use aws_sdk_s3::types::{CommonPrefix, Object};
 use super::answer::Call;
 use super::document::Whole;
 use super::{Place, etag, modified, protocol, status};
-use crate::storage::{Depth, Key, ListPage, ObjectMeta, PageToken, Prefix, Result};
+use crate::storage::{Depth, Error, Key, ListPage, ObjectMeta, PageToken, Prefix, Result};
+
+/// Pages without entries that may follow each other. A service that looks through a million names with each has ended by then.
+const EMPTY_PAGES: u32 = 1000;
 
 /// One page, from the beginning or from a token.
 pub(super) async fn page(
@@ -41,20 +46,34 @@ pub(super) async fn page(
 
 /// Where a page begins.
 struct Position {
-    /// The last entry of the page before: the marker of V1.
+    /// The last entry of the pages before: the marker of V1.
     after: String,
-    /// The token of V2.
-    token: Option<String>,
+    /// The token of V2, and how many pages without entries came last.
+    token: Option<(String, u32)>,
 }
 
 impl Position {
     fn of(token: &PageToken) -> Position {
         let mut texts = token.0.iter().cloned();
-        Position { after: texts.next().unwrap_or_default(), token: texts.next() }
+        let after = texts.next().unwrap_or_default();
+        let empty = texts.next().and_then(|count| count.parse().ok()).unwrap_or_default();
+        Position { after, token: texts.next().map(|token| (token, empty)) }
     }
 
     fn into_token(self) -> PageToken {
-        PageToken([Some(self.after), self.token].into_iter().flatten().collect())
+        let token = self.token.map(|(token, empty)| [empty.to_string(), token]);
+        PageToken([self.after].into_iter().chain(token.into_iter().flatten()).collect())
+    }
+
+    /// The place behind a page of V2 that had no entries and named `token`. `None` where nothing moves.
+    fn behind_empty(from: Option<&Position>, token: String) -> Option<Position> {
+        let (before, empty) = match from.and_then(|from| from.token.as_ref()) {
+            Some((before, empty)) => (Some(before), *empty),
+            None => (None, 0),
+        };
+        let moves = before != Some(&token) && empty < EMPTY_PAGES;
+        let after = from.map(|from| from.after.clone()).unwrap_or_default();
+        moves.then(|| Position { after, token: Some((token, empty + 1)) })
     }
 }
 
@@ -100,7 +119,7 @@ impl Request<'_> {
             .bucket(&self.place.config.bucket)
             .prefix(&self.prefix)
             .set_delimiter(self.delimiter.clone())
-            .set_continuation_token(from.and_then(|from| from.token.clone()));
+            .set_continuation_token(from.and_then(|from| Some(from.token.as_ref()?.0.clone())));
         let answer = match request.customize().interceptor(Whole).send().await {
             Ok(answer) => answer,
             Err(error)
@@ -111,7 +130,7 @@ impl Request<'_> {
             Err(error) => return Err(self.call.failed(error)),
         };
         let more = answer.is_truncated() == Some(true);
-        let token = answer.next_continuation_token;
+        let token = answer.next_continuation_token.filter(|_| more);
         let mut answer = Answer {
             objects: answer.contents.unwrap_or_default(),
             prefixes: answer.common_prefixes.unwrap_or_default(),
@@ -120,11 +139,12 @@ impl Request<'_> {
         if more && token.is_none() || !answer.follows(from) {
             return Ok(None);
         }
-        if more {
-            let after = answer
-                .last()
-                .ok_or_else(|| protocol(self.call, "a page without entries is not the last one"))?;
-            answer.next = Some(Position { after, token });
+        if let Some(token) = token {
+            let next = match answer.last() {
+                Some(after) => Some(Position { after, token: Some((token, 0)) }),
+                None => Position::behind_empty(from, token),
+            };
+            answer.next = Some(next.ok_or_else(|| self.does_not_move())?);
         }
         Ok(Some(answer))
     }
@@ -151,12 +171,14 @@ impl Request<'_> {
             return Err(protocol(self.call, "the service ignores where the page should begin"));
         }
         if more {
-            let after = answer
-                .last()
-                .ok_or_else(|| protocol(self.call, "a page without entries is not the last one"))?;
+            let after = answer.last().ok_or_else(|| self.does_not_move())?;
             answer.next = Some(Position { after, token: None });
         }
         Ok(answer)
+    }
+
+    fn does_not_move(&self) -> Error {
+        protocol(self.call, "a page without entries is not the last one, and the next would be the same")
     }
 
     /// The entries as keys of ours. Names that cannot be keys are not ours: markers of "directories", for example.
