@@ -26,8 +26,8 @@ use seawall::storage::s3::{
     Addressing, Checksums, Credentials, Encryption, Endpoint, EtagCheck, Headers, S3, S3Config, Tag,
 };
 use seawall::storage::{
-    Depth, Error, ErrorKind, Key, Part, Prefix, PutMode, SharedStorage, StorageConfig, get_bytes, list_all,
-    list_unfinished, open,
+    Depth, Error, ErrorKind, Key, Part, Prefix, PutMode, SharedStorage, StorageConfig, get_at_most,
+    get_bytes, list_all, list_unfinished, open,
 };
 
 /// A listener on loopback that answers as the test says.
@@ -53,6 +53,8 @@ enum Answer {
     Close,
     /// Keeps the connection and says nothing.
     Silence,
+    /// A body without an end, of an announced length or of none.
+    Endless(u16, Option<u64>),
 }
 
 type Script = Arc<Mutex<dyn FnMut(&Request) -> Answer + Send>>;
@@ -118,6 +120,27 @@ impl Service {
     }
 }
 
+/// Sends until nobody reads it any more.
+fn endless(connection: &mut impl Write, status: u16, length: Option<u64>) {
+    const PIECE: usize = 1 << 20;
+    let framing = match length {
+        Some(length) => format!("Content-Length: {length}"),
+        None => "Transfer-Encoding: chunked".to_owned(),
+    };
+    let head = format!(
+        "HTTP/1.1 {status} X\r\n{framing}\r\nETag: \"t\"\r\nLast-Modified: Sun, 01 Nov 2026 00:00:00 GMT\r\n\r\n"
+    );
+    let mut piece = vec![b' '; PIECE];
+    if length.is_none() {
+        piece.splice(0..0, format!("{PIECE:x}\r\n").into_bytes());
+        piece.extend_from_slice(b"\r\n");
+    }
+    let mut sent = connection.write_all(head.as_bytes());
+    while sent.is_ok() {
+        sent = connection.write_all(&piece);
+    }
+}
+
 /// Answers the requests of one connection until it ends.
 fn serve(connection: impl Read + Write, seen: &Mutex<Vec<Request>>, script: &Script) {
     let mut reader = BufReader::new(connection);
@@ -130,6 +153,7 @@ fn serve(connection: impl Read + Write, seen: &Mutex<Vec<Request>>, script: &Scr
             Answer::Http(status, headers, body) => (status, headers, body, 0),
             Answer::Cut(status, headers, body, missing) => (status, headers, body, missing),
             Answer::Close => return,
+            Answer::Endless(status, length) => return endless(reader.get_mut(), status, length),
             Answer::Silence => {
                 std::thread::sleep(Duration::from_secs(60));
                 return;
@@ -677,6 +701,38 @@ fn a_page_without_entries_may_have_a_next_one() {
     });
     let error = list_error(&version_1);
     assert!(error.kind() == ErrorKind::Protocol && error.to_string().contains("without entries"), "{error}");
+}
+
+/// Whatever is not streamed has an end, or is an error after some MiB.
+#[test]
+fn an_answer_without_an_end_is_an_error() {
+    for status in [200, 404, 500] {
+        let service = Service::start(move |_| Answer::Endless(status, None));
+        let error = list_error(&service);
+        assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
+        assert!(error.to_string().contains("the answer has more than 64 MiB"), "{error}");
+        assert_eq!(service.requests().len(), 1, "{status}");
+    }
+    let service = Service::start(|_| Answer::Endless(500, None));
+    let error = run(get_bytes(&*service.storage(), &segment())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
+}
+
+/// Somebody stored a disk image under the name of a document.
+#[test]
+fn a_document_is_not_read_beyond_what_one_can_have() {
+    let service = Service::start(|_| Answer::Endless(200, Some(100 << 30)));
+    let error = run(get_bytes(&*service.storage(), &segment())).unwrap_err();
+    assert!(
+        error.kind() == ErrorKind::Protocol && error.to_string().contains("at most 268435456"),
+        "{error}"
+    );
+    assert_eq!(service.requests().len(), 1);
+    let error = run(get_at_most(&*object_service(b"content", vec![]).storage(), &segment(), 6)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
+    assert!(
+        run(get_at_most(&*object_service(b"content", vec![]).storage(), &segment(), 7)).unwrap().is_some()
+    );
 }
 
 #[test]

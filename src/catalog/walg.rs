@@ -223,6 +223,9 @@ pub async fn checksums(storage: &dyn Storage, backup: &Backup) -> Result<Option<
     Ok(Some(checksums))
 }
 
+/// What the list of a backup's files has at the most, in bytes: of more than ten million files.
+const FILES_METADATA_BYTES: u64 = 2 << 30;
+
 /// The list of a backup's files, checked against what was recorded of it. [`Error::MissingDocument`] when there is none.
 pub async fn files_metadata(
     storage: &dyn Storage,
@@ -230,7 +233,7 @@ pub async fn files_metadata(
     checksums: Option<&Checksums>,
 ) -> Result<FilesMetadata, Error> {
     let key = names::files_metadata_key(name);
-    let Some((_, json)) = storage::get_bytes(storage, &key).await? else {
+    let Some((_, json)) = storage::get_at_most(storage, &key, FILES_METADATA_BYTES).await? else {
         return Err(Error::MissingDocument { name, key });
     };
     if let Some(recorded) = checksums.and_then(|checksums| checksums.of(name, &key)) {

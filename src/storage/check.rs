@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::fs::DirectoryCheck;
 use super::retry::RetryPolicy;
 use super::s3::S3Check;
-use super::{Error, ErrorKind, Key, Part, Prefix, PutMode, Result, Storage, StorageConfig, get_bytes};
+use super::{Error, ErrorKind, Key, Part, Prefix, PutMode, Result, Storage, StorageConfig, get_at_most};
 
 pub use super::s3::{KnownBy, Recognised};
 
@@ -335,7 +335,7 @@ pub(super) async fn store_in_parts(storage: &dyn Storage, key: &Key, parts: Vec<
 /// An error unless the object has this content.
 pub(super) async fn expect_content(storage: &dyn Storage, key: &Key, content: &Bytes) -> Result<()> {
     let wrong = |detail| Err(Error::new(ErrorKind::Protocol, "get", Some(key), storage.location(), detail));
-    match get_bytes(storage, key).await? {
+    match get_at_most(storage, key, content.len() as u64).await? {
         Some((_, found)) if found == content => Ok(()),
         Some(_) => wrong("the object has other content than was stored"),
         None => wrong("the object that was just stored is missing"),
@@ -351,6 +351,7 @@ pub(super) fn content(bytes: usize) -> Bytes {
 mod tests {
     use super::*;
     use crate::storage::Location;
+    use crate::storage::get_bytes;
 
     fn error(kind: ErrorKind) -> Error {
         Error::new(kind, "put", None, &Location::new("here"), "why").with_hint("what to do")

@@ -379,12 +379,32 @@ pub async fn list_unfinished(storage: &dyn Storage, prefix: &Prefix) -> Result<V
     }
 }
 
-/// The whole content of a small object (a document, a WAL segment); `None` when it does not exist.
+/// What a document has at the most, in bytes: a sentinel, a `backup.info`, what is small in any case. Sentinels of an old
+/// wal-g list all files of the backup.
+pub const DOCUMENT_BYTES: u64 = 256 << 20;
+
+/// The whole content of a document; `None` when it does not exist.
 pub async fn get_bytes(storage: &dyn Storage, key: &Key) -> Result<Option<(ObjectMeta, Bytes)>> {
+    get_at_most(storage, key, DOCUMENT_BYTES).await
+}
+
+/// The whole content of an object of this many bytes at the most; `None` when it does not exist. A larger one is an error, and
+/// is not read into memory.
+pub async fn get_at_most(storage: &dyn Storage, key: &Key, most: u64) -> Result<Option<(ObjectMeta, Bytes)>> {
     use futures_util::TryStreamExt;
     let Some(mut body) = storage.get(key, 0, None).await? else { return Ok(None) };
+    let check = |bytes: u64| match bytes <= most {
+        true => Ok(()),
+        false => {
+            let detail = format!("it has {bytes} bytes or more, and what belongs there at most {most}");
+            let error = Error::new(ErrorKind::Protocol, "get", Some(key), storage.location(), detail);
+            Err(error.with_hint("something else was stored under this name: look at it"))
+        }
+    };
+    check(body.meta.size)?;
     let mut bytes = bytes::BytesMut::new();
     while let Some(chunk) = body.stream.try_next().await? {
+        check((bytes.len() + chunk.len()) as u64)?;
         bytes.extend_from_slice(&chunk);
     }
     Ok(Some((body.meta, bytes.freeze())))

@@ -7,7 +7,9 @@ use std::time::Duration;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use http_body_util::LengthLimitError;
 
+use super::bounded::ANSWER_BYTES;
 use super::region;
 use crate::storage::error::WrongRegion;
 use crate::storage::{Error, ErrorKind, Key, Location};
@@ -18,6 +20,10 @@ const TEXT_CHARS: usize = 300;
 /// What to do about a connection that broke, a request or an answer that was spoiled.
 const BROKEN_OFF: &str =
     "the connection broke: check the service, and proxies, load balancers and firewalls on the way";
+
+/// What to do about an answer that is none of S3.
+const FOREIGN: &str =
+    "something else than an S3 service answered: check AWS_ENDPOINT, http_proxy, https_proxy, no_proxy";
 
 /// A request, for messages.
 #[derive(Clone, Copy)]
@@ -43,6 +49,10 @@ impl Call<'_> {
     where
         E: ProvideErrorMetadata + StdError + 'static,
     {
+        if causes(&error).any(|cause| cause.is::<LengthLimitError>()) {
+            let detail = format!("the answer has more than {} MiB", ANSWER_BYTES >> 20);
+            return self.error(ErrorKind::Protocol, detail).with_hint(FOREIGN);
+        }
         match error.raw_response() {
             Some(raw) => self.refused(raw, error.code(), error.message(), &error),
             None => self.not_answered(&error, matches!(error, SdkError::TimeoutError(_))),
@@ -90,9 +100,7 @@ impl Call<'_> {
         let asked = header(raw, "retry-after").and_then(|wait| wait.parse().ok()).map(Duration::from_secs);
         let foreign = code.is_none() && raw.body().bytes().is_some_and(|body| !body.is_empty());
         let hint = match foreign {
-            true => Some(
-                "something else than an S3 service answered: check AWS_ENDPOINT, http_proxy, https_proxy, no_proxy",
-            ),
+            true => Some(FOREIGN),
             false => hint(kind, code),
         };
         let error = self.error(kind, detail).with_retry_after(asked);

@@ -10,12 +10,13 @@ use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    BehaviorVersion, ConfigBag, Intercept, Region, RequestChecksumCalculation, ResponseChecksumValidation,
-    RuntimeComponents, SharedHttpClient, StalledStreamProtectionConfig,
+    BehaviorVersion, ConfigBag, Intercept, Region, RequestChecksumCalculation,
+    ResponseChecksumValidation, RuntimeComponents, SharedHttpClient, StalledStreamProtectionConfig,
 };
 use aws_sdk_s3::error::BoxError;
 
 use super::answer::{Call, header};
+use super::bounded::Bounded;
 use super::config::{Addressing, Checksums, Credentials, Network, S3Config};
 use super::profile::Answering;
 use super::{credentials, region};
@@ -97,7 +98,8 @@ async fn client(config: &S3Config, policy: &RetryPolicy, http: &SharedHttpClient
             Checksums::WhenRequired => ResponseChecksumValidation::WhenRequired,
             Checksums::WhenSupported => ResponseChecksumValidation::WhenSupported,
         })
-        .interceptor(ExtraHeaders(config.headers.0.clone()));
+        .interceptor(ExtraHeaders(config.headers.0.clone()))
+        .interceptor(Bounded);
     if let Some(endpoint) = &config.endpoint {
         builder = builder.endpoint_url(endpoint.to_string());
     } else {

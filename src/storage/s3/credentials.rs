@@ -13,6 +13,7 @@ use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
 use aws_sdk_s3::config::{BehaviorVersion, Region, SharedCredentialsProvider, SharedHttpClient};
 use secrecy::ExposeSecret;
 
+use super::bounded::bounded;
 use super::config::{Chain, Credentials, S3Config, Scheme};
 use super::transport;
 
@@ -23,7 +24,7 @@ const SESSION_NAME: &str = "seawall";
 pub(super) async fn provider(config: &S3Config, region: Region) -> SharedCredentialsProvider {
     // A service for credentials is trusted by the same certificates; unreadable ones were refused before.
     let extra = config.ca_bundle.as_deref().and_then(|path| std::fs::read(path).ok());
-    let http = || transport::http_client(Scheme::Https, extra.as_deref().map(transport::usable));
+    let http = || bounded(transport::http_client(Scheme::Https, extra.as_deref().map(transport::usable)));
     let base = match &config.credentials {
         Credentials::Static { access_key, secret_key, session_token } => {
             let token = session_token.as_ref().map(|token| token.expose_secret().trim().to_owned());

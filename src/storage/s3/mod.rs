@@ -17,6 +17,7 @@
 
 mod answer;
 mod body;
+mod bounded;
 mod check;
 mod client;
 mod config;
