@@ -2,7 +2,9 @@
 //! it, and one listener that is the service for credentials, the token service and S3.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
 
@@ -166,6 +168,51 @@ fn of_an_instance() {
     assert_eq!(signer(&requests), ("ASIAINSTANCE".to_owned(), Some("instance-token".to_owned())));
     let session = requests.iter().find(|request| request.target.ends_with("/node")).unwrap();
     assert_eq!(session.header("x-aws-ec2-metadata-token"), Some("imds-session"));
+}
+
+/// Whoever should give them hangs: the command ends in its time, and does not say that S3 is silent.
+#[test]
+fn of_somebody_who_does_not_answer() {
+    let home = home_with(&[
+        (".aws/config", "[profile program]\ncredential_process = sleep 600.8642\n"),
+        ("token", "eyJ.of.the.pod"),
+    ]);
+    let [fifo, token] = ["fifo", "token"].map(|name| home.path().join(name));
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let [fifo, token] = [&fifo, &token].map(|path| path.to_str().unwrap());
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let sts = format!("http://{}", silent.local_addr().unwrap());
+    let (role, sts) =
+        (("AWS_ROLE_ARN", "arn:aws:iam::1:role/backup"), ("AWS_ENDPOINT_URL_STS", sts.as_str()));
+    let nowhere = ("AWS_EC2_METADATA_DISABLED", "true");
+    let cases: [&[(&str, &str)]; 5] = [
+        &[nowhere, ("AWS_PROFILE", "program")],
+        &[nowhere, role, sts, ("AWS_WEB_IDENTITY_TOKEN_FILE", fifo)],
+        &[nowhere, role, sts, ("AWS_WEB_IDENTITY_TOKEN_FILE", token)],
+        &[role, sts, ("AWS_ACCESS_KEY_ID", "AKIABASE"), ("AWS_SECRET_ACCESS_KEY", "s")],
+        &[nowhere, ("AWS_SHARED_CREDENTIALS_FILE", fifo)],
+    ];
+    std::thread::scope(|scope| {
+        for env in cases {
+            let home = home.path();
+            scope.spawn(move || {
+                let service = Service::start(cloud);
+                let mut seawall = seawall(home, &format!("http://{}", service.address));
+                let begin = Instant::now();
+                let output = seawall.envs(env.iter().copied()).output().unwrap();
+                let (said, took) = (String::from_utf8(output.stderr).unwrap(), begin.elapsed());
+                assert_eq!(output.status.code(), Some(1), "{said}");
+                assert!(said.contains("no credentials") && !said.contains("stays silent"), "{env:?}: {said}");
+                // Fifteen seconds are promised; the rest is for a machine that is busy.
+                assert!(took < Duration::from_secs(20), "{env:?}: {took:?}\n{said}");
+                assert!(service.requests().is_empty());
+            });
+        }
+    });
+    for process in fs::read_dir("/proc").unwrap().flatten() {
+        let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        assert!(!String::from_utf8_lossy(&line).contains("600.8642"), "the program goes on");
+    }
 }
 
 /// Nobody has any: told, and no request goes to S3 unsigned.

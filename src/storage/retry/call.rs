@@ -73,7 +73,7 @@ impl Call<'_> {
     /// The longest time without a sign of life.
     fn silence(&self, stage: Stage) -> Duration {
         match stage {
-            Stage::Asking => self.limit,
+            Stage::Identifying | Stage::Asking => self.limit,
             Stage::Sending(_) => self.policy.stalled_body,
             Stage::Sent(drain) => self.limit.saturating_add(drain),
         }
@@ -81,17 +81,23 @@ impl Call<'_> {
 
     fn timed_out(&self, stage: Stage, limit: Duration) -> Error {
         let limit = limit.as_secs_f64();
+        let hint = if stage == Stage::Identifying { NOT_GIVEN } else { SILENT };
         let detail = match stage {
+            Stage::Identifying => format!("no credentials: none came within {limit:.0} s"),
             Stage::Asking => format!("no answer within {limit:.0} s"),
             Stage::Sending(_) => format!("the service took no more of the body for {limit:.0} s"),
             Stage::Sent(_) => format!("no answer within {limit:.0} s after the whole body was sent"),
         };
-        Error::new(ErrorKind::Timeout, self.action, self.key, self.location, detail).with_hint(SILENT)
+        Error::new(ErrorKind::Timeout, self.action, self.key, self.location, detail).with_hint(hint)
     }
 }
 
 /// What to do about a service that does not answer.
 pub(in crate::storage) const SILENT: &str = "the address accepts connections but stays silent: check the service, and firewalls and proxies on the way";
+
+/// What to do when nobody gives credentials.
+const NOT_GIVEN: &str = "the service was not asked yet: check the program or file of the profile, the web identity, token service, \
+                         container or instance that should give credentials";
 
 /// The attempts at one request, or since a body that is read has last moved.
 pub(super) struct Tries {

@@ -33,6 +33,8 @@ pub(super) struct Moved {
 /// What an attempt is waiting for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
+    /// The credentials for the request.
+    Identifying,
     /// An answer, or a connection.
     Asking,
     /// That the connection takes more of a body, of which it took the first piece then.
@@ -58,6 +60,13 @@ impl Progress {
     /// Makes the attempt whose progress this is.
     pub(super) async fn of<T>(&self, attempt: impl Future<Output = T>) -> T {
         OF_THIS_ATTEMPT.scope(self.clone(), attempt).await
+    }
+
+    /// Credentials are being asked for, or no longer.
+    pub fn identifying(&self, goes_on: bool) {
+        let mut moved = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // It is no sign of life of the service.
+        moved.stage = if goes_on { Stage::Identifying } else { Stage::Asking };
     }
 
     /// The connection takes a piece of the body, and there is more.

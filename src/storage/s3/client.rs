@@ -10,7 +10,7 @@ use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    BehaviorVersion, ConfigBag, Intercept, Region, RequestChecksumCalculation,
+    BehaviorVersion, ConfigBag, IdentityCache, Intercept, Region, RequestChecksumCalculation,
     ResponseChecksumValidation, RuntimeComponents, SharedHttpClient, StalledStreamProtectionConfig,
 };
 use aws_sdk_s3::error::BoxError;
@@ -99,7 +99,9 @@ async fn client(config: &S3Config, policy: &RetryPolicy, http: &SharedHttpClient
             Checksums::WhenSupported => ResponseChecksumValidation::WhenSupported,
         })
         .interceptor(ExtraHeaders(config.headers.0.clone()))
-        .interceptor(Bounded);
+        .interceptor(Bounded)
+        // `storage::retry` bounds this as well.
+        .identity_cache(IdentityCache::lazy().load_timeout(policy.transfer_budget).build());
     if let Some(endpoint) = &config.endpoint {
         builder = builder.endpoint_url(endpoint.to_string());
     } else {

@@ -13,6 +13,7 @@ use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
 use aws_sdk_s3::config::{BehaviorVersion, Region, SharedCredentialsProvider, SharedHttpClient};
 use secrecy::ExposeSecret;
 
+use super::apart::{self, Apart};
 use super::bounded::bounded;
 use super::config::{Chain, Credentials, S3Config, Scheme};
 use super::transport;
@@ -38,7 +39,12 @@ pub(super) async fn provider(config: &S3Config, region: Region) -> SharedCredent
         }
         Credentials::Chain(chain) => SharedCredentialsProvider::new(providers(chain, http(), region.clone())),
     };
-    let Some(role) = &config.assume_role else { return base };
+    let Some(role) = &config.assume_role else {
+        return match config.credentials {
+            Credentials::Static { .. } => base,
+            Credentials::Chain(_) => SharedCredentialsProvider::new(Apart(base)),
+        };
+    };
     let mut sdk = SdkConfig::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .http_client(http())
@@ -49,7 +55,8 @@ pub(super) async fn provider(config: &S3Config, region: Region) -> SharedCredent
     let sdk = sdk.build();
     let session = role.session_name.as_deref().unwrap_or(SESSION_NAME);
     let role = AssumeRoleProvider::builder(&role.role_arn).session_name(session).configure(&sdk);
-    SharedCredentialsProvider::new(role.build_from_provider(base).await)
+    let role = SharedCredentialsProvider::new(role.build_from_provider(base).await);
+    SharedCredentialsProvider::new(Apart(role))
 }
 
 /// The providers in the order of AWS's own tools; each is asked only when those before it have nothing.
@@ -83,7 +90,8 @@ pub(super) async fn profile_region(chain: &Chain) -> Option<String> {
     if let Some(name) = &chain.profile {
         builder = builder.profile_name(name);
     }
-    builder.build().region().await.map(|region| region.as_ref().to_owned())
+    let region = apart::run(async move { builder.build().region().await }).await.ok().flatten();
+    region.map(|region| region.as_ref().to_owned())
 }
 
 fn files(chain: &Chain) -> EnvConfigFiles {

@@ -16,6 +16,7 @@
 //! What a service says it stored is compared with what was sent (`stored`).
 
 mod answer;
+mod apart;
 mod body;
 mod bounded;
 mod check;
