@@ -11,6 +11,7 @@ pub mod check;
 mod error;
 pub mod fs;
 mod key;
+mod listing;
 pub mod memory;
 pub mod retry;
 pub mod s3;
@@ -26,6 +27,7 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 pub use error::{Error, ErrorKind, RetryAdvice};
 use fs::Directory;
 pub use key::{InvalidKey, Key, Prefix};
+use listing::Listing;
 use retry::{Retry, RetryPolicy};
 use s3::{S3, S3Config};
 
@@ -76,14 +78,15 @@ pub trait Storage: Send + Sync + fmt::Debug {
         from: Option<&'a PageToken>,
     ) -> BoxFuture<'a, Result<ListPage>>;
 
-    /// Every page of what lies below `prefix`, in no promised order; an error ends the stream.
+    /// Every page of what lies below `prefix`, in no promised order; an error ends the stream. One that takes long tells how
+    /// far it is, and one that takes an hour is an error: it may have no end.
     fn list<'a>(&'a self, prefix: &'a Prefix, depth: Depth) -> BoxStream<'a, Result<ListPage>> {
         enum Next {
             First,
             From(PageToken),
             End,
         }
-        stream::try_unfold(Next::First, move |next| async move {
+        stream::try_unfold((Next::First, Listing::start()), move |(next, mut listing)| async move {
             let from = match &next {
                 Next::First => None,
                 Next::From(token) => Some(token),
@@ -91,7 +94,10 @@ pub trait Storage: Send + Sync + fmt::Debug {
             };
             let mut page = self.list_page(prefix, depth, from).await?;
             let next = page.next.take().map_or(Next::End, Next::From);
-            Ok(Some((page, next)))
+            if let Next::From(_) = next {
+                listing.goes_on(page.objects.len() + page.prefixes.len(), prefix, self.location())?;
+            }
+            Ok(Some((page, (next, listing))))
         })
         .boxed()
     }
@@ -368,14 +374,16 @@ pub async fn list_all(storage: &dyn Storage, prefix: &Prefix, depth: Depth) -> R
 /// Every unfinished object below `prefix`.
 pub async fn list_unfinished(storage: &dyn Storage, prefix: &Prefix) -> Result<Vec<Unfinished>> {
     let mut all = Vec::new();
-    let mut from = None;
+    let (mut from, mut listing) = (None, Listing::start());
     loop {
         let page = storage.unfinished_page(prefix, from.as_ref()).await?;
+        let objects = page.objects.len();
         all.extend(page.objects);
         from = page.next;
         if from.is_none() {
             return Ok(all);
         }
+        listing.goes_on(objects, prefix, storage.location())?;
     }
 }
 
