@@ -1,9 +1,9 @@
 //! Reads an archive to its last byte, with checked names.
 //!
 //! Accepted: USTAR, PAX and GNU headers; names with and without a leading slash, directories with and without a
-//! trailing one; an archive without its end (wal-g's `pg_control.tar` of a remote backup has none), if it stops
-//! between two members; zero bytes after the end. Everything else is an error, most of all a member that is cut
-//! short and a name that leads out of the directory.
+//! trailing one; an archive without its end (the last tars of wal-g's remote backups have none), if it stops between
+//! two members or in the padding behind one; zero bytes after the end. Everything else is an error, most of all a
+//! member that is cut short and a name that leads out of the directory.
 //!
 //! The `tar` crate keeps a member's extended headers in memory, whatever size they say: so here it gets no more of them
 //! than [`HEADERS_BYTES`].
@@ -86,7 +86,7 @@ pub enum ReadError {
 pub enum Ending {
     /// With the two zero blocks of every tar: nothing is missing.
     Marked,
-    /// Right after a member. Where nothing else tells its length, it may have been cut there.
+    /// Right after a member, with or without its padding. Where nothing else tells its length, it may have been cut there.
     Unmarked,
 }
 
@@ -104,17 +104,17 @@ where
     R: Read,
     E: From<ReadError>,
 {
-    let headers_end = Cell::new(None);
-    let mut archive = tar::Archive::new(Counted { source, bytes: 0, headers_end: &headers_end });
-    let mut members_end = 0u64;
+    let (headers_end, members_end) = (Cell::new(None), Cell::new(0u64));
+    let counted = Counted { source, bytes: 0, headers_end: &headers_end, members_end: &members_end };
+    let mut archive = tar::Archive::new(counted);
     let mut entries = archive.entries().map_err(ReadError::Archive)?;
     loop {
-        headers_end.set(Some(members_end.next_multiple_of(BLOCK_BYTES).saturating_add(HEADERS_BYTES)));
+        headers_end.set(Some(padded(members_end.get()).saturating_add(HEADERS_BYTES)));
         let Some(entry) = entries.next() else { break };
         let mut entry = entry.map_err(archive_error)?;
         headers_end.set(None);
         let size_bytes = entry.size();
-        members_end = entry.raw_file_position().saturating_add(size_bytes);
+        members_end.set(entry.raw_file_position().saturating_add(size_bytes));
         let mut member = Member {
             path: checked_path(&entry.path_bytes())?,
             kind: kind(&entry)?,
@@ -128,7 +128,7 @@ where
     headers_end.set(None);
     let mut source = archive.into_inner();
     read_zeroes(&mut source)?;
-    let after_members = source.bytes.saturating_sub(members_end.next_multiple_of(BLOCK_BYTES));
+    let after_members = source.bytes.saturating_sub(padded(members_end.get()));
     Ok(if after_members >= 2 * BLOCK_BYTES { Ending::Marked } else { Ending::Unmarked })
 }
 
@@ -139,12 +139,31 @@ const BLOCK_BYTES: u64 = 512;
 /// Linux (`PATH_MAX`).
 const HEADERS_BYTES: u64 = 1 << 20;
 
-/// Counts what was read, and ends headers that are too long.
+/// The end of a member's blocks, of which the last one is filled up.
+fn padded(content_end: u64) -> u64 {
+    content_end.checked_next_multiple_of(BLOCK_BYTES).unwrap_or(u64::MAX)
+}
+
+/// Counts what was read, ends headers that are too long, and fills up the last block of the last member: wal-g's remote
+/// backups end with the content.
 struct Counted<'a, R> {
     source: R,
     bytes: u64,
     /// Where the headers of the next member have to be over, while they are read.
     headers_end: &'a Cell<Option<u64>>,
+    /// Where the content of the last member so far is over.
+    members_end: &'a Cell<u64>,
+}
+
+impl<R> Counted<'_, R> {
+    /// The padding that is still to come, where the content of a member has come.
+    fn padding_left(&self) -> usize {
+        let content_end = self.members_end.get();
+        match self.bytes >= content_end {
+            true => usize::try_from(padded(content_end).saturating_sub(self.bytes)).unwrap_or(0),
+            false => 0,
+        }
+    }
 }
 
 impl<R: Read> Read for Counted<'_, R> {
@@ -152,7 +171,11 @@ impl<R: Read> Read for Counted<'_, R> {
         if self.headers_end.get().is_some_and(|end| self.bytes >= end) {
             return Err(io::Error::other(ReadError::LongHeaders));
         }
-        let count = self.source.read(out)?;
+        let mut count = self.source.read(out)?;
+        if count == 0 {
+            let padding = out.iter_mut().take(self.padding_left());
+            count = padding.map(|byte| *byte = 0).count();
+        }
         self.bytes += count as u64;
         Ok(count)
     }

@@ -282,10 +282,41 @@ fn an_archive_may_lack_its_end_but_not_a_part_of_a_member() {
             Err(other) => panic!("cut at {cut}: {other}"),
         }
     }
-    let ends = [(0, 0), (512, 1), (1024, 2), (2560, 3), (3072, 4), (4608, 5), (6144, 6)];
+    // Of the padding behind a file (700 bytes) any part may lack.
+    let padding = (2236..=2560).map(|cut| (cut, 3));
+    let ends =
+        [(0, 0), (512, 1), (1024, 2)].into_iter().chain(padding).chain([(3072, 4), (4608, 5), (6144, 6)]);
     let between: Vec<_> = accepted.iter().copied().filter(|(cut, _)| *cut <= 6144).collect();
-    assert_eq!(between, ends);
+    assert_eq!(between, ends.collect::<Vec<_>>());
     assert!(accepted.iter().all(|(cut, read)| *cut <= 6144 || *read == 6));
+}
+
+/// Go's writer adds it with the next header only, and wal-g's remote backups end without one.
+#[test]
+fn the_padding_of_the_last_member_may_lack() {
+    for size in [1, 3, 511, 512, 513, 524, 1024] {
+        let mut writer = Writer::new(Vec::new());
+        writer.file(&entry("/first"), 700, io::repeat(b'a')).unwrap();
+        writer.file(&entry("/last"), size, io::repeat(b'b')).unwrap();
+        let archive = writer.finish().unwrap();
+        let content_end = 2048 + usize::try_from(size).unwrap();
+        let whole = members(&archive).unwrap();
+        for cut in content_end..=content_end.next_multiple_of(512) {
+            let cut = &archive[..cut];
+            assert_eq!(members(cut).unwrap(), whole, "{size}");
+            // Whether or not anybody looks at the content.
+            assert_eq!(read_members(cut, |_| Ok::<_, ReadError>(())).unwrap(), Ending::Unmarked, "{size}");
+        }
+        let inside = members(&archive[..content_end - 1]);
+        assert!(inside.is_err(), "{size}: {inside:?}");
+        let unread = read_members(&archive[..content_end - 1], |_| Ok::<_, ReadError>(()));
+        assert!(unread.is_err(), "{size}: {unread:?}");
+    }
+    // A name is no content: the member that it belongs to is not there.
+    let long = header_blocks(&entry(&format!("/{}", "x".repeat(120))), Type::File(0)).unwrap();
+    for cut in [512 + 130, 1000, 1024] {
+        assert!(members(&long[..cut]).is_err(), "{cut}");
+    }
 }
 
 #[test]
