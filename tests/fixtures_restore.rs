@@ -17,7 +17,7 @@ use seawall::ops::wal_fetch::Recovery;
 use seawall::ops::{Context, wal_fetch};
 use seawall::storage::fs::Directory;
 use seawall::storage::{self, Depth, Prefix};
-use support::{Cluster, Fixture, FixtureBackup, Postgres, RestorePoint, Scratch, Tool};
+use support::{Cluster, Fixture, FixtureBackup, Postgres, RestorePoint, Scratch, Tool, run};
 
 /// What ends the recovery; both must stop at the same rows.
 #[derive(Clone, Copy)]
@@ -48,6 +48,89 @@ fn zstd_sodium_base64_seg1() {
 #[test]
 fn lzma_sodium_none_waldelta() {
     restores_every_point("lzma-sodium-none-waldelta", 6);
+}
+
+/// zstd, a remote backup (of the server's stream, without a data directory): the tars of the data directory and of two
+/// tablespaces have no end, and of the last file of one the padding lacks. Segments of 1 MiB.
+#[test]
+fn zstd_remote_seg1() {
+    restores_every_point("zstd-remote-seg1", 2);
+}
+
+/// The server sends one stream for each tablespace.
+#[test]
+fn remote_backups_of_walg_up_to_14() {
+    restores_remote_backups_of_walg(14);
+}
+
+/// The server sends all in one stream.
+#[test]
+fn remote_backups_of_walg_from_15_on() {
+    restores_remote_backups_of_walg(16);
+}
+
+/// Remote backups with and without compression, restored to where their tablespaces were.
+fn restores_remote_backups_of_walg(version: u32) {
+    let postgres = require!(Postgres::version(version));
+    let scratch = Scratch::new();
+    let walg = require!(Tool::walg(&scratch));
+    for method in ["lz4", "none"] {
+        let storage = scratch.dir(&format!("{method}.storage"));
+        let settings = [("WALG_FILE_PREFIX", storage.to_str().unwrap()), ("WALG_COMPRESSION_METHOD", method)];
+        let (walg, tool) = (walg.clone().with_all(settings), Tool::seawall(&scratch).with_all(settings));
+        let mut source = Cluster::create(&scratch, &postgres, &format!("{method}.source"), &[]);
+        source.archive_with(&walg);
+        source.start();
+        let spaces = ["space", "odd"].map(|name| {
+            let place = scratch.dir(&format!("{method}.{name}"));
+            source.sql(&format!("CREATE TABLESPACE {name} LOCATION '{}'", place.display()));
+            place
+        });
+        source.sql("CREATE TABLE ledger (id int PRIMARY KEY, note text) TABLESPACE space");
+        source.sql("INSERT INTO ledger SELECT i, md5(i::text) FROM generate_series(1, 20000) i");
+        // The last file of its stream, of which wal-g leaves the padding away.
+        let odd = fs::read_dir(&spaces[1]).unwrap().next().unwrap().unwrap().path().join("5");
+        fs::create_dir(&odd).unwrap();
+        fs::write(odd.join("odd"), "of no relation").unwrap();
+        scratch.own(&odd);
+
+        let mut push = walg.command(&scratch, ["backup-push"]);
+        run(push.envs(source.libpq_env())).success();
+        source.sql("INSERT INTO ledger SELECT i, md5(i::text) FROM generate_series(20001, 25000) i");
+        source.switch_wal();
+        let ledger = "SELECT count(*), md5(string_agg(id||note, ',' ORDER BY id)) FROM ledger";
+        let expected = source.sql(ledger);
+        source.stop();
+        if method == "none" {
+            assert!(sizes_of_tars(&storage).iter().any(|size| size % 512 > 0), "all tars are whole blocks");
+        }
+
+        for place in &spaces {
+            fs::remove_dir_all(place).unwrap();
+        }
+        let mut restored = Cluster::restored(&scratch, &postgres, &format!("{method}.restored"));
+        for place in &spaces {
+            fs::create_dir(place).unwrap();
+            scratch.own(place);
+        }
+        let data = restored.data().to_str().unwrap().to_owned();
+        tool.run(&scratch, ["backup-fetch", &data, "LATEST"]).success();
+        assert_eq!(fs::read_to_string(odd.join("odd")).unwrap(), "of no relation");
+        restored.recover_with(&tool);
+        restored.start();
+        restored.wait_until("SELECT pg_is_in_recovery()", "f");
+        assert_eq!(restored.sql(ledger), expected, "{method}");
+        restored.amcheck();
+        restored.stop();
+    }
+}
+
+/// Of the tars of the only backup.
+fn sizes_of_tars(storage: &Path) -> Vec<u64> {
+    let folders = fs::read_dir(storage.join("basebackups_005")).unwrap().map(|entry| entry.unwrap().path());
+    let backup = folders.filter(|path| path.is_dir()).last().unwrap();
+    let tars = fs::read_dir(backup.join("tar_partitions")).unwrap();
+    tars.map(|tar| tar.unwrap().metadata().unwrap().len()).collect()
 }
 
 /// `reachable` is the number of restore points after the first backup.

@@ -57,6 +57,12 @@ impl Method {
         }
     }
 
+    /// Whether the format has an end, so that the decoder finds out what was cut.
+    #[must_use]
+    pub fn has_end(self) -> bool {
+        !matches!(self, Method::Snappy | Method::None)
+    }
+
     /// Returns the method of an extension (without its dot); the empty one means uncompressed.
     #[must_use]
     pub fn from_extension(extension: &str) -> Option<Method> {

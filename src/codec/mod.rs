@@ -61,6 +61,14 @@ pub enum Cipher {
     Sodium(KeyRing),
 }
 
+impl Cipher {
+    /// Whether an object has an end of its own, so that decryption finds out what was cut.
+    #[must_use]
+    pub fn has_end(&self) -> bool {
+        matches!(self, Cipher::Sodium(_))
+    }
+}
+
 /// Returns a writer that compresses, then encrypts what is written to it into `inner`.
 ///
 /// The object is complete only after [`Encoder::finish`].

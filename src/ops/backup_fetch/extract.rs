@@ -52,7 +52,7 @@ pub(super) fn extract(
     let unpack = |object: &mut dyn Read| {
         let content =
             codec::decode_on(threads, object, tar.method, cipher).map_err(Error::content(&tar.key))?;
-        unpack(content, tar, extraction)
+        unpack(content, tar, tar.is_whole_without_mark(cipher), extraction)
     };
     let Some(recorded) = tar.recorded else { return unpack(&mut object) };
     let mut object = Summing::new(object);
@@ -66,19 +66,24 @@ pub(super) fn extract(
     unpacked
 }
 
-fn unpack(content: impl Read, tar: &Tar, extraction: &Extraction) -> Result<(), Error> {
+fn unpack(
+    content: impl Read,
+    tar: &Tar,
+    is_whole_without_mark: bool,
+    extraction: &Extraction,
+) -> Result<(), Error> {
     let key = &tar.key;
     let mut buffer = vec![0; COPY_BYTES];
     let ending = read_members(content, |member| extraction.take(tar, member, &mut buffer));
     match ending {
-        Ok(Ending::Unmarked) if !tar.is_tail => Err(Error::content(key)(io::Error::other(NoEnd))),
+        Ok(Ending::Unmarked) if !is_whole_without_mark => Err(Error::content(key)(io::Error::other(NoEnd))),
         Ok(_) => Ok(()),
         Err(Failure::Source(source)) => Err(Error::content(key)(io::Error::other(source))),
         Err(Failure::Target(error)) => Err(error),
     }
 }
 
-/// The tar stops between two members. With neither compression nor cipher nothing else tells that it was cut.
+/// The tar stops between two members, and nothing else tells whether it was cut there.
 #[derive(Debug, thiserror::Error)]
 #[error("the tar has no end, it was cut short")]
 struct NoEnd;

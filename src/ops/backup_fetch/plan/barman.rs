@@ -19,7 +19,7 @@ use crate::ops::error::RequestError;
 use crate::ops::{Context, Error};
 use crate::storage::{self, Depth, Key, ObjectMeta, Prefix};
 
-use super::{Level, PG_VERSION, Plan, Source, Tar, Wanted};
+use super::{Level, Plan, Source, Tar, Wanted};
 
 /// A tablespace that goes elsewhere than where it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +65,7 @@ impl Plan {
         let level = Arc::new(Level {
             source: source.clone(),
             is_newest: true,
-            wanted: Wanted::everything(std::iter::once(PG_VERSION)),
+            wanted: Wanted::unlisted(),
             tars_left: AtomicUsize::new(found.len()),
         });
         let tars = found.into_iter().enumerate().map(|(order, (stem, key, method))| {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::checksum::Checksum;
-use crate::codec::Method;
+use crate::codec::{Cipher, Method};
 use crate::layout::Name;
 use crate::pg::SystemIdentifier;
 use crate::storage::{Key, Prefix};
@@ -85,7 +85,7 @@ impl Level {
     }
 
     fn all_met(&self, which: impl Fn(Form) -> bool) -> Result<(), Incomplete> {
-        let (Wanted::Everything { listed: files } | Wanted::Files(files)) = &self.wanted;
+        let (Wanted::Everything { listed: files, .. } | Wanted::Files(files)) = &self.wanted;
         let unmet = files.iter().filter(|(_, file)| which(file.form) && !file.met.load(Ordering::Acquire));
         match sorted(unmet.map(|(name, _)| &**name)) {
             files if files.is_empty() => Ok(()),
@@ -114,6 +114,18 @@ pub(super) struct Tar {
     pub level: Arc<Level>,
 }
 
+impl Tar {
+    /// Whether it would be found out that it had been cut between two members, if the mark of its end did not tell:
+    /// the last tars of wal-g's remote backups have none.
+    pub fn is_whole_without_mark(&self, cipher: &Cipher) -> bool {
+        self.is_tail
+            || self.recorded.is_some()
+            || self.method.has_end()
+            || cipher.has_end()
+            || self.level.wanted.names_all()
+    }
+}
+
 /// Which files of a backup are wanted.
 #[derive(Debug)]
 pub(super) enum Wanted {
@@ -121,6 +133,8 @@ pub(super) enum Wanted {
     Everything {
         /// Those that have to be among them, without a leading slash.
         listed: HashMap<Arc<str>, WantedFile>,
+        /// Whether those are all that the backup has, as far as its own list tells.
+        is_all: bool,
     },
     /// Those named, without a leading slash.
     Files(HashMap<Arc<str>, WantedFile>),
@@ -162,16 +176,29 @@ impl Form {
 }
 
 impl Wanted {
-    /// All files of a backup, which has to hold these.
-    fn everything<'a>(listed: impl Iterator<Item = &'a str>) -> Wanted {
-        Wanted::Everything {
-            listed: listed.map(|name| (Arc::from(name), WantedFile::new(Form::Whole))).collect(),
+    /// All files of a backup, which has to hold those that it lists.
+    fn listed<'a>(names: impl Iterator<Item = &'a str>) -> Wanted {
+        let file = |name| (Arc::from(name), WantedFile::new(Form::Whole));
+        Wanted::Everything { listed: names.map(file).collect(), is_all: true }
+    }
+
+    /// All files of a backup that has no list.
+    fn unlisted() -> Wanted {
+        let version = (Arc::from(PG_VERSION), WantedFile::new(Form::Whole));
+        Wanted::Everything { listed: HashMap::from([version]), is_all: false }
+    }
+
+    /// Whether each file that is wanted is named, so that none can be lost without a word.
+    fn names_all(&self) -> bool {
+        match self {
+            Wanted::Everything { is_all, .. } => *is_all,
+            Wanted::Files(_) => true,
         }
     }
 
     /// How the member with this checked relative path is wanted. It counts as met.
     pub fn meet(&self, path: &Path) -> Option<Form> {
-        let (Wanted::Everything { listed: files } | Wanted::Files(files)) = self;
+        let (Wanted::Everything { listed: files, .. } | Wanted::Files(files)) = self;
         let file = path.to_str().and_then(|path| files.get(path));
         if let Some(file) = file {
             file.met.store(true, Ordering::Release);

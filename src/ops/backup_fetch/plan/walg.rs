@@ -20,7 +20,7 @@ use crate::ops::error::RequestError;
 use crate::ops::{Context, Error};
 use crate::storage::{self, Depth, Key, ObjectMeta};
 
-use super::{Form, Level, PG_VERSION, Plan, Source, Tar, Wanted, WantedFile, sorted};
+use super::{Form, Level, Plan, Source, Tar, Wanted, WantedFile, sorted};
 use crate::ops::backup_fetch::incomplete::{Incomplete, Missing};
 use crate::ops::backup_fetch::shared_files::{Holder, SharedFiles};
 
@@ -208,7 +208,7 @@ impl Planning {
     ) -> (Option<Wanted>, Needed) {
         if backup.delta.is_none() {
             let wanted = match needed {
-                Needed::All => Some(Wanted::everything(listed_in_full(files))),
+                Needed::All => Some(everything(files)),
                 Needed::Files(needed) => Some(Wanted::Files(
                     needed.into_iter().map(|(name, holder)| (name, WantedFile::new(whole(holder)))).collect(),
                 )),
@@ -388,16 +388,15 @@ fn whole(holder: Option<Holder>) -> Form {
     holder.map_or(Form::Whole, Form::Base)
 }
 
-/// The files that the tars of a full backup have to hold. wal-g lists a file when it has opened it to store it, and so does
-/// seawall; a name that is not UTF-8 cannot be listed as it is.
-fn listed_in_full(files: Option<&FilesMetadata>) -> impl Iterator<Item = &str> {
-    let listed = files.into_iter().flat_map(|files| &files.files);
-    let stored = listed.filter(|(_, description)| !description.is_skipped && !description.is_incremented);
+/// All of a full backup, whose tars have to hold what it lists. wal-g lists a file when it has opened it to store it, and
+/// so does seawall; a name that is not UTF-8 cannot be listed as it is.
+fn everything(files: Option<&FilesMetadata>) -> Wanted {
+    let Some(files) = files.filter(|files| !files.files.is_empty()) else { return Wanted::unlisted() };
+    let stored = files.files.iter().filter(|(_, file)| !file.is_skipped && !file.is_incremented);
     let names = stored.map(|(name, _)| relative(name));
-    let names =
-        names.filter(|name| !name.contains(char::REPLACEMENT_CHARACTER) && !TAKEN_ANYWAY.contains(name));
-    let is_listed = files.is_some_and(|files| !files.files.is_empty());
-    names.chain((!is_listed).then_some(PG_VERSION))
+    Wanted::listed(
+        names.filter(|name| !name.contains(char::REPLACEMENT_CHARACTER) && !TAKEN_ANYWAY.contains(name)),
+    )
 }
 
 /// A member's name without the leading slash that local backups have and remote ones have not, and without the one at
