@@ -6,10 +6,13 @@ mod support;
 
 use std::ffi::OsStr;
 use std::path::Path;
+use std::process::Stdio;
 
+use seawall::layout::walg::increment::IncrementHeader;
 use seawall::pg::data_dir::{Found, WalkRules, walk};
 use seawall::pg::page::{self, PageVerdict};
 use seawall::pg::{BLOCKS_PER_SEGMENT, Lsn, RelationFile};
+use seawall::tarball::{ReadError, read_members};
 use serde_json::{Value, json};
 use support::{Bucket, Cluster, Postgres, Run, Scratch, Tool, run};
 
@@ -741,8 +744,7 @@ fn of_a_busy_server() {
     source.pgbench_init(4);
     repository.take(&source, &[]);
     let load = ["-n", "-c", "2", "-T", "60"];
-    let mut pgbench =
-        source.client("pgbench").args(load).stdout(std::process::Stdio::null()).spawn().unwrap();
+    let mut pgbench = source.client("pgbench").args(load).stdout(Stdio::null()).spawn().unwrap();
     let first = repository.take(&source, &[]);
     source.sql("VACUUM FULL pgbench_tellers");
     source.sql("DELETE FROM pgbench_accounts WHERE aid > 300000");
@@ -827,4 +829,57 @@ fn our_delta_on_wal_gs_full_backup() {
 #[test]
 fn wal_gs_delta_on_ours() {
     chain_with_walg([By::Us, By::Us, By::Walg]);
+}
+
+/// How many increments in the tars of a backup, which are not compressed, have pages beyond the size that they say.
+fn grown_increments(repository: &Repository<'_>, backup: &str) -> usize {
+    let mut grown = 0;
+    for key in repository.stored().iter().filter(|key| key.contains(backup) && key.ends_with(".tar")) {
+        let tar = repository.bucket.get(key);
+        read_members(&tar[..], |member| {
+            if let Ok(header) = IncrementHeader::read(member) {
+                grown += usize::from(header.restored_bytes() > header.file_bytes());
+            }
+            Ok::<_, ReadError>(())
+        })
+        .unwrap();
+    }
+    grown
+}
+
+/// A table grows while wal-g reads it: the increment has pages that it had not when wal-g found the file. So it is in the
+/// newest backup and, when another delta builds on it, in an older one.
+#[test]
+fn wal_gs_deltas_of_a_table_that_grows() {
+    let postgres = require!(Postgres::version(15));
+    let scratch = Scratch::new();
+    let repository = Repository::new(&scratch);
+    let walg = require!(repository.walg()).with("WALG_COMPRESSION_METHOD", "none");
+    let mut source = repository.primary(&postgres, &["--data-checksums"]);
+    source.sql("CREATE TABLE growing AS SELECT i, repeat('x', 200) note FROM generate_series(1, 80000) i");
+    repository.push(&walg, &source, &[]).success();
+    let insert = "DO $$ BEGIN FOR n IN 1..2000 LOOP \
+                  INSERT INTO growing SELECT i, repeat('y', 200) FROM generate_series(1, 500) i; COMMIT; \
+                  PERFORM pg_sleep(0.02); END LOOP; END $$";
+    let slow = walg.with("WALG_DISK_RATE_LIMIT", "8000000");
+    for step in 1..=2 {
+        let mut load =
+            source.client("psql").args(["-X", "-q", "-c", insert]).stderr(Stdio::null()).spawn().unwrap();
+        source.wait_until("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'DO %'", "1");
+        repository.push(&slow, &source, &[]).success();
+        source.sql("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE 'DO %'");
+        load.wait().unwrap();
+        assert!(grown_increments(&repository, &repository.backups()[step]) > 0, "step {step}");
+    }
+    source.switch_wal();
+    let count = "SELECT count(*), sum(i), sum(length(note)) FROM growing";
+    let expected = source.sql(count);
+    source.stop();
+    for backup in &repository.backups()[1..] {
+        let mut restored = repository.restore(&repository.tool, &postgres, backup, &format!("from-{backup}"));
+        assert_eq!(restored.sql(count), expected, "from {backup}");
+        restored.amcheck();
+        restored.stop();
+        check_pages(&restored);
+    }
 }

@@ -5,10 +5,13 @@
 //! | offset | bytes | |
 //! |---|---|---|
 //! | 0 | 4 | `wi1U` |
-//! | 4 | 8 | size of the whole file in bytes when it was read |
+//! | 4 | 8 | size of the whole file in bytes when it was found |
 //! | 12 | 4 | N, the number of pages |
 //! | 16 | 4 N | their block numbers, ascending, counted from the start of this file |
 //! | 16 + 4 N | 8192 N | the pages, in that order |
+//!
+//! wal-g looks for changed pages to the end that the file has by then: if it grew since it was found, pages beyond that
+//! size are listed as well. They are sound, WAL replay writes them anyway, and make the file so long. seawall writes none.
 //!
 //! Source: wal-g `internal/databases/postgres/{pagefile,incremental_page_reader}.go`, release 3.0.9.
 
@@ -55,17 +58,12 @@ pub enum Error {
     /// The file size is not a whole number of pages, or larger than PostgreSQL's block numbers reach.
     #[error("the increment is of an impossible file size, {0} bytes")]
     FileSize(u64),
-    /// More pages than the file has.
-    #[error("the increment has {pages} pages of a file of {file_pages}")]
-    Count {
-        /// Pages in the increment.
-        pages: u32,
-        /// Pages in the whole file.
-        file_pages: u64,
-    },
-    /// The block numbers do not ascend, or lie beyond the file.
-    #[error("the increment has block {block} out of order or beyond the file's {file_pages} pages")]
-    Block {
+    /// The block numbers do not ascend.
+    #[error("the increment has block {0} out of order")]
+    Order(u32),
+    /// A block number lies beyond the file.
+    #[error("the increment has block {block} beyond the file's {file_pages} pages")]
+    Beyond {
         /// The offending block number.
         block: u32,
         /// Pages in the whole file.
@@ -80,35 +78,35 @@ impl IncrementHeader {
     /// Describes an increment of a file of `file_bytes`; `blocks` are the numbers of its pages.
     ///
     /// # Errors
-    /// [`Error::FileSize`], [`Error::Count`], [`Error::Block`]
+    /// [`Error::FileSize`], [`Error::Order`], [`Error::Beyond`]
     pub fn new(file_bytes: u64, blocks: Vec<u32>) -> Result<IncrementHeader, Error> {
         let file_pages = file_pages(file_bytes)?;
-        let count = u32::try_from(blocks.len()).unwrap_or(u32::MAX);
-        check_count(count, file_pages)?;
         let mut previous = None;
         for block in &blocks {
-            check_block(*block, previous, file_pages)?;
+            check_order(*block, previous)?;
+            if u64::from(*block) >= file_pages {
+                return Err(Error::Beyond { block: *block, file_pages });
+            }
             previous = Some(*block);
         }
         Ok(IncrementHeader { file_bytes, blocks })
     }
 
-    /// Reads a header. Memory is bounded by what the source really holds.
+    /// Reads a header; it may have blocks beyond the file's size. Memory is bounded by what the source really holds.
     ///
     /// # Errors
-    /// Every [`Error`] but [`Error::TrailingData`].
+    /// Every [`Error`] but [`Error::Beyond`] and [`Error::TrailingData`].
     pub fn read(mut source: impl Read) -> Result<IncrementHeader, Error> {
         if !is_increment(&read_bytes(&mut source)?) {
             return Err(Error::Magic);
         }
         let file_bytes = u64::from_le_bytes(read_bytes(&mut source)?);
         let count = u32::from_le_bytes(read_bytes(&mut source)?);
-        let file_pages = file_pages(file_bytes)?;
-        check_count(count, file_pages)?;
+        file_pages(file_bytes)?;
         let mut blocks = Vec::new();
         for _ in 0..count {
             let block = u32::from_le_bytes(read_bytes(&mut source)?);
-            check_block(block, blocks.last().copied(), file_pages)?;
+            check_order(block, blocks.last().copied())?;
             blocks.push(block);
         }
         Ok(IncrementHeader { file_bytes, blocks })
@@ -129,10 +127,17 @@ impl IncrementHeader {
         out.write_all(&bytes)
     }
 
-    /// The size of the whole file, in bytes: it is made that long (or short) before pages are put into it.
+    /// The size that the whole file had when it was found, in bytes: of what older backups have, nothing beyond counts.
     #[must_use]
     pub fn file_bytes(&self) -> u64 {
         self.file_bytes
+    }
+
+    /// The size of the file that the increment makes, in bytes: longer than it was found where there are pages beyond.
+    #[must_use]
+    pub fn restored_bytes(&self) -> u64 {
+        let last_end = self.blocks.last().map_or(0, |last| (u64::from(*last) + 1) * PAGE_BYTES as u64);
+        self.file_bytes.max(last_end)
     }
 
     /// The numbers of the pages that follow, ascending, counted from the start of the file.
@@ -182,15 +187,8 @@ fn file_pages(file_bytes: u64) -> Result<u64, Error> {
     Ok(file_bytes / page_bytes)
 }
 
-fn check_count(pages: u32, file_pages: u64) -> Result<(), Error> {
-    if u64::from(pages) > file_pages { Err(Error::Count { pages, file_pages }) } else { Ok(()) }
-}
-
-fn check_block(block: u32, previous: Option<u32>, file_pages: u64) -> Result<(), Error> {
-    if u64::from(block) >= file_pages || previous.is_some_and(|previous| previous >= block) {
-        return Err(Error::Block { block, file_pages });
-    }
-    Ok(())
+fn check_order(block: u32, previous: Option<u32>) -> Result<(), Error> {
+    if previous.is_some_and(|previous| previous >= block) { Err(Error::Order(block)) } else { Ok(()) }
 }
 
 fn read_bytes<const N: usize>(source: &mut impl Read) -> Result<[u8; N], Error> {
@@ -268,26 +266,37 @@ mod tests {
             ("empty", vec![], "the increment ends too early"),
             ("no blocks", header(8192 * 4, 2, &[1]), "the increment ends too early"),
             ("odd size", header(8191, 0, &[]), "the increment is of an impossible file size, 8191 bytes"),
-            ("too many", header(8192, 2, &[0, 0]), "the increment has 2 pages of a file of 1"),
+            ("fewer blocks than said", header(8192, 3, &[0, 1]), "the increment ends too early"),
             (
                 "huge",
                 header(u64::MAX - 8191, u32::MAX, &[]),
                 "the increment is of an impossible file size, 18446744073709543424 bytes",
             ),
-            (
-                "beyond",
-                header(8192 * 4, 1, &[4]),
-                "the increment has block 4 out of order or beyond the file's 4 pages",
-            ),
-            (
-                "repeated",
-                header(8192 * 4, 2, &[1, 1]),
-                "the increment has block 1 out of order or beyond the file's 4 pages",
-            ),
+            ("repeated", header(8192 * 4, 2, &[1, 1]), "the increment has block 1 out of order"),
+            ("descending", header(8192 * 4, 2, &[7, 6]), "the increment has block 6 out of order"),
         ];
         for (name, bytes, expected) in cases {
             assert_eq!(IncrementHeader::read(&bytes[..]).unwrap_err().to_string(), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn blocks_beyond_the_size_are_read_and_not_written() {
+        let mut bytes = written(&IncrementHeader::new(3 * 8192, vec![0, 2]).unwrap());
+        bytes[4..12].copy_from_slice(&8192_u64.to_le_bytes());
+        let grown = IncrementHeader::read(&bytes[..]).unwrap();
+        assert_eq!((grown.file_bytes(), grown.restored_bytes()), (8192, 3 * 8192));
+        let content = [[7; PAGE_BYTES], [9; PAGE_BYTES]].concat();
+        assert_eq!(pages_of(&grown, &content).unwrap(), [(0, 7), (2, 9)]);
+        assert_eq!(IncrementHeader::new(4 * 8192, vec![0, 2]).unwrap().restored_bytes(), 4 * 8192);
+
+        let refused = IncrementHeader::new(8192, vec![0, 2]).unwrap_err();
+        assert_eq!(refused.to_string(), "the increment has block 2 beyond the file's 1 pages");
+        assert!(matches!(IncrementHeader::new(4 * 8192, vec![2, 2]), Err(Error::Order(2))));
+
+        // The largest number that there is.
+        bytes[20..24].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert_eq!(IncrementHeader::read(&bytes[..]).unwrap().restored_bytes(), 1 << 45);
     }
 
     proptest! {

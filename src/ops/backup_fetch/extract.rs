@@ -240,7 +240,7 @@ impl Extraction {
         let file = match turn.is_first() {
             true => {
                 let file = create_file(place, OWNER_WRITES)?;
-                file.set_len(header.file_bytes()).map_err(Error::file("resize", place))?;
+                file.set_len(header.restored_bytes()).map_err(Error::file("resize", place))?;
                 file
             }
             false => open_file(place)?,

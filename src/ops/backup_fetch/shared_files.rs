@@ -3,7 +3,7 @@
 //! The tars of all backups are extracted at once, and still the file has to become what applying one backup after the
 //! other, the oldest first, would make of it:
 //!
-//! - its size is the one that the newest increment says;
+//! - its size is the one that the newest increment says, or up to the end of the last page that it has;
 //! - each page comes from the newest backup that holds it;
 //! - but not from one that is older than an increment which says a size that ends before the page: the relation was
 //!   truncated, and when it grew again, its new pages began as zeros.
@@ -218,6 +218,28 @@ mod tests {
         assert_eq!(gaps.within(0, 8 * page), [Range { start: 3 * page, end: 4 * page }]);
         assert_eq!(gaps.within(3 * page as u64, 10), [Range { start: 0, end: 10 }]);
         assert_eq!(gaps.within(4 * page as u64, page), []);
+    }
+
+    /// As wal-g writes it of a file that grew while it was backed up.
+    fn claim_of_grown(files: &SharedFiles, holder: Holder, pages: u64, blocks: &[u32]) -> Vec<u32> {
+        let mut bytes = Vec::new();
+        increment(u64::from(u32::MAX), blocks).write(&mut bytes).unwrap();
+        bytes[4..12].copy_from_slice(&(pages * PAGE_BYTES as u64).to_le_bytes());
+        let header = IncrementHeader::read(&bytes[..]).unwrap();
+        files.wait(holder).unwrap().claim(&header).iter().collect()
+    }
+
+    #[test]
+    fn pages_beyond_the_size_are_those_of_their_backup() {
+        let mut files = SharedFiles::default();
+        let newest = files.add();
+        // Its own count, whatever it says of the size; of older ones nothing beyond the size does.
+        assert_eq!(claim_of_grown(&files, newest, 4, &[1, 4, 6]), [1, 4, 6]);
+        let older = newest.older();
+        assert_eq!(claim_of_grown(&files, older, 2, &[1, 2, 3, 4, 5]), [2, 3]);
+        let gaps = files.wait(older.older()).unwrap().claim_rest();
+        let page = PAGE_BYTES;
+        assert_eq!(gaps.within(0, 8 * page), [Range { start: 0, end: page }]);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::catalog;
 use crate::checksum::Checksum;
 use crate::codec::{Cipher, Compression, Method};
 use crate::layout::walg::files_metadata::FileDescription;
-use crate::layout::walg::increment::{IncrementHeader, PAGE_BYTES};
+use crate::layout::walg::increment::{MAGIC, PAGE_BYTES};
 use crate::layout::walg::names::{self, TarName};
 use crate::layout::walg::{Backup, BackupName, Checksums, DeltaOrigin, FilesMetadata, WalG};
 use crate::ops::backup_choice::BackupChoice;
@@ -36,7 +36,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 #[derive(Debug, Clone)]
 pub enum Content {
     Whole(Vec<u8>),
-    /// The size of the file in pages, and the byte that fills each page the increment has.
+    /// The size of the file in pages, and the byte that fills each page the increment has, some of them beyond it maybe.
     Increment(u32, Vec<(u32, u8)>),
     Skipped,
     Directory,
@@ -172,10 +172,11 @@ fn add(writer: &mut Writer<Vec<u8>>, name: String, mode: u32, content: &Content)
         Content::Skipped => return,
         Content::Whole(bytes) => bytes.clone(),
         Content::Increment(pages, changed) => {
-            let blocks = changed.iter().map(|(block, _)| *block).collect();
-            let header = IncrementHeader::new(u64::from(*pages) * PAGE_BYTES as u64, blocks).unwrap();
-            let mut bytes = Vec::new();
-            header.write(&mut bytes).unwrap();
+            // By hand, since there may be pages beyond the size, which seawall does not write.
+            let mut bytes = MAGIC.to_vec();
+            bytes.extend((u64::from(*pages) * PAGE_BYTES as u64).to_le_bytes());
+            bytes.extend(u32::try_from(changed.len()).unwrap().to_le_bytes());
+            bytes.extend(changed.iter().flat_map(|(block, _)| block.to_le_bytes()));
             bytes.extend(changed.iter().flat_map(|(_, fill)| [*fill; PAGE_BYTES]));
             bytes
         }
@@ -212,7 +213,10 @@ pub fn applied(steps: &[Step]) -> Files {
                     let (mode, mut bytes) = before[*path].clone();
                     bytes.resize(*pages as usize * PAGE_BYTES, 0);
                     for (block, fill) in changed {
-                        bytes[*block as usize * PAGE_BYTES..][..PAGE_BYTES].fill(*fill);
+                        let start = *block as usize * PAGE_BYTES;
+                        // As wal-g applies it: a page beyond the size makes the file longer.
+                        bytes.resize(bytes.len().max(start + PAGE_BYTES), 0);
+                        bytes[start..][..PAGE_BYTES].fill(*fill);
                     }
                     (mode, bytes)
                 }

@@ -2,6 +2,7 @@
 
 mod barman;
 mod chain;
+mod grown;
 mod recorded;
 mod unmarked;
 
@@ -176,7 +177,8 @@ fn fitting(content: &AnyContent, in_parent: bool) -> Option<Content> {
         1..=3 if in_parent => {
             // Every other page is all zeros, and no less a page.
             let fills = [content.fill, 0].into_iter().cycle();
-            let pages = (0..content.pages).zip(fills);
+            // Some files have grown since they were found.
+            let pages = (0..content.pages + u32::from(content.kind == 3) * 2).zip(fills);
             let changed = pages.filter(|(block, _)| content.blocks & (1 << block) != 0).collect();
             Some(Content::Increment(content.pages, changed))
         }
