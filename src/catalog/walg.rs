@@ -226,7 +226,8 @@ pub async fn checksums(storage: &dyn Storage, backup: &Backup) -> Result<Option<
 /// What the list of a backup's files has at the most, in bytes: of more than ten million files.
 const FILES_METADATA_BYTES: u64 = 2 << 30;
 
-/// The list of a backup's files, checked against what was recorded of it. [`Error::MissingDocument`] when there is none.
+/// The list of a backup's files, checked against what was recorded of it. [`Error::MissingDocument`] when there is none,
+/// not in the sentinel either, where wal-g kept it before its 2.0.
 pub async fn files_metadata(
     storage: &dyn Storage,
     name: BackupName,
@@ -234,13 +235,20 @@ pub async fn files_metadata(
 ) -> Result<FilesMetadata, Error> {
     let key = names::files_metadata_key(name);
     let Some((_, json)) = storage::get_at_most(storage, &key, FILES_METADATA_BYTES).await? else {
-        return Err(Error::MissingDocument { name, key });
+        return files_in_sentinel(storage, name).await?.ok_or(Error::MissingDocument { name, key });
     };
     if let Some(recorded) = checksums.and_then(|checksums| checksums.of(name, &key)) {
         let checked = recorded.check(Checksum::of(&json));
         checked.map_err(|source| Error::Spoiled { key: key.clone(), source })?;
     }
     FilesMetadata::from_json(&json).map_err(at(&key))
+}
+
+async fn files_in_sentinel(storage: &dyn Storage, name: BackupName) -> Result<Option<FilesMetadata>, Error> {
+    let key = names::sentinel_key(name);
+    let Some((_, json)) = storage::get_bytes(storage, &key).await? else { return Ok(None) };
+    let files = FilesMetadata::from_json(&json).map_err(at(&key))?;
+    Ok((!files.files.is_empty()).then_some(files))
 }
 
 /// The `metadata.json` of a backup, `None` when it has none.

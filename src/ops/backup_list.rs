@@ -44,7 +44,7 @@ pub struct ListedBackup {
     pub entry: BackupEntry,
     /// What its `metadata.json` says or, when it has none, the sentinel; only with [`Detail::Documents`].
     pub metadata: Option<Metadata>,
-    /// What a delta builds on, as its sentinel says; only with [`Detail::Documents`].
+    /// What a delta builds on, as its sentinel says, if that can be told; only with [`Detail::Documents`].
     pub delta_from: Option<BackupName>,
 }
 
@@ -95,8 +95,7 @@ pub(super) async fn with_documents(
 async fn with_parents(storage: &dyn Storage, backups: Vec<ListedBackup>) -> Result<Vec<ListedBackup>, Error> {
     stream::iter(backups)
         .map(async |backup| {
-            let name = backup.entry.name;
-            let delta_from = if name.is_delta() { catalog::walg::parent(storage, name).await? } else { None };
+            let delta_from = parent(storage, backup.entry.name).await?;
             Ok(ListedBackup { delta_from, ..backup })
         })
         .buffered(DOCUMENTS_AT_ONCE)
@@ -104,7 +103,75 @@ async fn with_parents(storage: &dyn Storage, backups: Vec<ListedBackup>) -> Resu
         .await
 }
 
+/// What a delta builds on. One that cannot be followed is a backup of the list all the same.
+async fn parent(storage: &dyn Storage, name: BackupName) -> Result<Option<BackupName>, Error> {
+    if !name.is_delta() {
+        return Ok(None);
+    }
+    match catalog::walg::parent(storage, name).await {
+        Err(error @ catalog::walg::Error::Document { .. }) => {
+            tracing::warn!("what backup `{name}` builds on cannot be told: {error}");
+            Ok(None)
+        }
+        parent => Ok(parent?),
+    }
+}
+
 /// When the backup was started; a document without that field reads as the epoch.
 fn start_time(backup: &ListedBackup) -> Option<Timestamp> {
     backup.metadata.as_ref().map(|metadata| metadata.start_time).filter(|time| *time > Timestamp::UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures_util::FutureExt;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::codec::{Cipher, Compression};
+    use crate::layout::walg::{Backup, DeltaOrigin, WalG, names};
+    use crate::pg::Lsn;
+    use crate::progress::Progress;
+    use crate::storage::memory::Memory;
+
+    /// A full backup and a delta on it, whose sentinel is changed so.
+    fn listed(change: impl Fn(String) -> String) -> Result<Vec<Option<BackupName>>, Error> {
+        let memory = Memory::new();
+        let segment = |number| format!("00000001000000000000000{number}").parse().unwrap();
+        let full = BackupName::full(segment(2));
+        let mut backup = Backup::for_test(full, Lsn::new(0x0200_0028));
+        for name in [full, BackupName::delta(segment(4), full)] {
+            backup.delta = (name != full).then(|| DeltaOrigin {
+                parent: full,
+                full,
+                count: 1,
+                lsn: Lsn::new(0x0200_0028),
+                source: None,
+            });
+            memory.set(&names::metadata_key(name), backup.metadata().to_json().unwrap());
+            memory.set(&names::sentinel_key(name), change(backup.sentinel().to_json().unwrap()));
+        }
+        let ctx = Context {
+            storage: Arc::new(memory),
+            layout: &WalG,
+            compression: Compression::None,
+            cipher: Cipher::None,
+            cancel: CancellationToken::new(),
+            progress: Progress::new(),
+        };
+        let list = run(&ctx, Options { detail: Detail::Documents }).now_or_never().unwrap()?;
+        Ok(list.backups.into_iter().map(|backup| backup.delta_from).collect())
+    }
+
+    #[test]
+    fn what_a_delta_builds_on_is_shown_where_it_can_be_told() {
+        let full: BackupName = "base_000000010000000000000002".parse().unwrap();
+        assert_eq!(listed(|sentinel| sentinel).unwrap(), [None, Some(full)]);
+        let old = |sentinel: String| sentinel.replace("DeltaLSN", "DeltaFromLSN");
+        assert_eq!(listed(old).unwrap(), [None, Some(full)]);
+        let broken = |sentinel: String| sentinel.replace("DeltaFullName", "Other");
+        assert_eq!(listed(broken).unwrap(), [None, None]);
+    }
 }

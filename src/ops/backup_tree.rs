@@ -48,7 +48,11 @@ pub fn lines(backups: &[ListedBackup]) -> Vec<TreeLine<'_>> {
     let mut trees = Trees { deltas, drawn: BTreeSet::new(), lines: Vec::with_capacity(backups.len()) };
     for backup in backups {
         match backup.delta_from {
-            None => trees.grow(TreeLine { depth: 0, node: Node::Backup(backup, Chain::Complete) }),
+            None => {
+                // Of a delta it could not be told.
+                let chain = if backup.entry.name.is_delta() { Chain::Broken } else { Chain::Complete };
+                trees.grow(TreeLine { depth: 0, node: Node::Backup(backup, chain) });
+            }
             Some(parent) if !listed.contains(&parent) => {
                 trees.grow(TreeLine { depth: 0, node: Node::Missing(parent) });
             }
@@ -149,6 +153,14 @@ mod tests {
     fn a_missing_parent_has_a_line_once() {
         let backups = [(3, Some(2)), (4, None), (5, Some(3)), (6, Some(2)), (7, Some(4))];
         assert_eq!(drawn(&backups), ["2 missing", " 3 broken", "  5 broken", " 6 broken", "4", " 7"]);
+    }
+
+    #[test]
+    fn a_delta_of_unknown_origin_is_broken() {
+        let mut backups = list(&[(2, None), (3, Some(2)), (4, Some(3))]);
+        backups[1].delta_from = None;
+        let chains = lines(&backups).iter().map(|line| (line.depth, line.node.chain())).collect::<Vec<_>>();
+        assert_eq!(chains, [(0, Chain::Complete), (0, Chain::Broken), (1, Chain::Broken)]);
     }
 
     #[test]

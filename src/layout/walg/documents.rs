@@ -106,6 +106,9 @@ pub struct Sentinel {
     pub lsn: Option<u64>,
     #[serde(rename = "DeltaLSN", default, skip_serializing_if = "Option::is_none")]
     pub delta_lsn: Option<u64>,
+    /// The same, as wal-g called it before its 2.0.
+    #[serde(rename = "DeltaFromLSN", default, skip_serializing)]
+    pub delta_from_lsn: Option<u64>,
     #[serde(rename = "DeltaFrom", default, skip_serializing_if = "Option::is_none")]
     pub delta_from: Option<String>,
     #[serde(rename = "DeltaFullName", default, skip_serializing_if = "Option::is_none")]
@@ -155,9 +158,10 @@ pub struct Sentinel {
     pub delta_source: Option<String>,
 }
 
-const SENTINEL_FIELDS: [&str; 24] = [
+const SENTINEL_FIELDS: [&str; 25] = [
     "LSN",
     "DeltaLSN",
+    "DeltaFromLSN",
     "DeltaFrom",
     "DeltaFullName",
     "DeltaCount",
@@ -357,6 +361,7 @@ impl Backup {
         Sentinel {
             lsn: self.start_lsn.map(Lsn::as_u64),
             delta_lsn: delta.map(|delta| delta.lsn.as_u64()),
+            delta_from_lsn: None,
             delta_from: delta.map(|delta| delta.parent.to_string()),
             delta_full_name: delta.map(|delta| delta.full.to_string()),
             delta_count: delta.map(|delta| delta.count),
@@ -406,7 +411,8 @@ impl Backup {
 /// A sentinel that has any sign of a delta must have all of them: restored as a full backup it would leave
 /// increments in place of relation files. (`catchup-push` writes empty names: there is no chain to follow.)
 fn delta_origin(sentinel: &Sentinel) -> Result<Option<DeltaOrigin>, DocumentError> {
-    let any = sentinel.delta_lsn.is_some()
+    let lsn = sentinel.delta_lsn.or(sentinel.delta_from_lsn);
+    let any = lsn.is_some()
         || sentinel.delta_from.is_some()
         || sentinel.delta_full_name.is_some()
         || sentinel.delta_count.is_some_and(|count| count > 0);
@@ -417,7 +423,7 @@ fn delta_origin(sentinel: &Sentinel) -> Result<Option<DeltaOrigin>, DocumentErro
         parent: delta_name("DeltaFrom", sentinel.delta_from.as_deref())?,
         full: delta_name("DeltaFullName", sentinel.delta_full_name.as_deref())?,
         count: sentinel.delta_count.ok_or(DocumentError::Delta("DeltaCount"))?,
-        lsn: Lsn::new(sentinel.delta_lsn.ok_or(DocumentError::Delta("DeltaLSN"))?),
+        lsn: Lsn::new(lsn.ok_or(DocumentError::Delta("DeltaLSN"))?),
         source: sentinel.delta_source.clone(),
     }))
 }
@@ -535,6 +541,17 @@ mod tests {
         let metadata = Metadata::from_json(json.as_bytes()).unwrap();
         assert_eq!(metadata.hostname, "pg1");
         assert!(metadata.to_json().unwrap().ends_with(",\"x\":[2]}"));
+    }
+
+    /// Before its 2.0, wal-g called the parent's LSN otherwise.
+    #[test]
+    fn deltas_of_old_writers() {
+        let name = "base_000000010000000000000004_D_000000010000000000000002";
+        let old = DELTA.replace("\"DeltaLSN\"", "\"DeltaFromLSN\"").replace("\"Version\":2,", "");
+        let delta = backup(name, &old, None);
+        assert_eq!(delta, backup(name, DELTA, None));
+        let written = delta.sentinel().to_json().unwrap();
+        assert!(written.contains("\"DeltaLSN\":33554472") && !written.contains("DeltaFromLSN"), "{written}");
     }
 
     #[test]

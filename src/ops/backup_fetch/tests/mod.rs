@@ -3,6 +3,7 @@
 mod barman;
 mod chain;
 mod grown;
+mod old_sentinels;
 mod recorded;
 mod unmarked;
 
