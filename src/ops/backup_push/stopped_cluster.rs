@@ -1,8 +1,8 @@
 //! A cluster that nobody runs, such as one that was just restored, stored as the backup that it came from.
 
-use std::future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::{fs, future};
 
 use jiff::Timestamp;
 
@@ -62,6 +62,7 @@ impl StoppedCluster {
         let control = control_file::read(&self.place)?.parsed;
         let directory = control.tablespace_directory(self.beginning.server.version);
         let rules = WalkRules { tablespace_directory: Some(directory), ..WalkRules::default() };
+        check_tablespaces(&self.place, &self.tablespaces)?;
         let survey = Survey::of(&self.place, rules)?;
         let stop = ctx.cancel.child_token();
         let verify = VerifyPages::No;
@@ -85,5 +86,38 @@ impl StoppedCluster {
             tablespaces: &self.tablespaces,
             files: files.as_ref(),
         })?)
+    }
+}
+
+/// A running server may drop a tablespace while it is walked; here each has to be there, for nobody else tells that one is
+/// missing.
+fn check_tablespaces(place: &Path, tablespaces: &[Tablespace]) -> Result<(), Error> {
+    tablespaces.iter().try_for_each(|tablespace| {
+        let link = place.join("pg_tblspc").join(tablespace.oid.to_string());
+        fs::read_dir(&link).map(drop).map_err(Error::file("open the tablespace", &link))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::pg::Oid;
+
+    #[test]
+    fn a_tablespace_that_is_not_there_is_no_empty_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let links = dir.path().join("pg_tblspc");
+        fs::create_dir_all(links.join("16384")).unwrap();
+        fs::create_dir(dir.path().join("elsewhere")).unwrap();
+        symlink(dir.path().join("elsewhere"), links.join("16385")).unwrap();
+        // As seen from the link, not from here.
+        symlink("elsewhere", links.join("16386")).unwrap();
+        for (oid, is_there) in [(16384, true), (16385, true), (16386, false), (16387, false)] {
+            let tablespace = Tablespace { oid: Oid::new(oid).unwrap(), target: "/was/there".into() };
+            let checked = check_tablespaces(dir.path(), &[tablespace]);
+            assert_eq!(checked.is_ok(), is_there, "{oid}: {checked:?}");
+        }
     }
 }
