@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "fixtures_restore/copy.rs"]
+mod copy;
 mod support;
 
 use std::fs;

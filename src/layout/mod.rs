@@ -38,6 +38,9 @@ pub trait Layout: fmt::Debug + Send + Sync {
     /// The archived file that an object is, and its compression; `None` when it is something else.
     fn archived_file(&self, key: &Key) -> Option<(WalFileName, Method)>;
 
+    /// The archived file that an object is in a compression that we cannot read; `None` when it is something else.
+    fn unreadable_file(&self, key: &Key) -> Option<WalFileName>;
+
     /// The folder of all backups.
     fn backups(&self) -> Prefix;
 

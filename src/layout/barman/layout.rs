@@ -71,6 +71,10 @@ impl Layout for Barman {
         names::parse_wal_key(key)
     }
 
+    fn unreadable_file(&self, key: &Key) -> Option<WalFileName> {
+        names::parse_unreadable_wal_key(key)
+    }
+
     fn backups(&self) -> Prefix {
         names::backups_prefix()
     }

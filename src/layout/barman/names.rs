@@ -233,6 +233,14 @@ pub fn parse_wal_key(key: &Key) -> Option<(WalFileName, Method)> {
     if method == Method::None { None } else { Some((file.parse().ok()?, method)) }
 }
 
+/// The archived file whose extension is that of no compression of barman's; `None` for everything else.
+pub(super) fn parse_unreadable_wal_key(key: &Key) -> Option<WalFileName> {
+    key.as_str().strip_prefix(WAL)?;
+    let (file, extension) = key.file_name().rsplit_once('.')?;
+    let is_known = parse_wal_key(key).is_some() || extension.is_empty();
+    if is_known { None } else { file.parse().ok() }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -326,8 +334,14 @@ mod tests {
             "wals/0000000100000000/notes.txt",
             "base/00000001000000000000000A",
         ] {
-            assert_eq!(parse_wal_key(&Key::parse(text).unwrap()), None, "{text}");
+            let key = Key::parse(text).unwrap();
+            assert_eq!(parse_wal_key(&key), None, "{text}");
+            let unreadable = parse_unreadable_wal_key(&key).map(|file| file.to_string());
+            let expected = text.ends_with(".br").then_some("00000001000000000000000A");
+            assert_eq!(unreadable.as_deref(), expected, "{text}");
         }
+        let partial = Key::parse("wals/0000000100000000/00000001000000000000000A.partial").unwrap();
+        assert_eq!(parse_unreadable_wal_key(&partial), None);
     }
 
     #[test]

@@ -38,6 +38,11 @@ impl Layout for WalG {
             StoredWal::Delta(_) => None,
         }
     }
+
+    fn unreadable_file(&self, key: &Key) -> Option<WalFileName> {
+        names::parse_unreadable_wal_key(key)
+    }
+
     fn backups(&self) -> Prefix {
         names::backups_prefix()
     }

@@ -26,6 +26,8 @@ const WAL: &str = "wal_005/";
 /// What follows the name of a backup in the name of its sentinel.
 pub const SENTINEL_SUFFIX: &str = "_backup_stop_sentinel.json";
 const DELTA_SUFFIX: &str = "_delta";
+/// The extension of an archived segment's description.
+const METADATA: &str = "json";
 
 /// The record of a backup's objects.
 const CHECKSUMS: &str = "checksums.json";
@@ -196,7 +198,7 @@ pub fn wal_delta_file(first: SegmentName) -> String {
 
 /// The description of an archived segment, or of the 16 that share the first 23 characters of their names.
 pub fn wal_metadata_key(name: &str) -> Key {
-    key(format!("{WAL}{name}.json"))
+    key(format!("{WAL}{name}.{METADATA}"))
 }
 
 /// Where an archived file can be, in the order in which to try: as `first` compresses, then in every other form a
@@ -239,6 +241,14 @@ pub fn parse_wal_key(key: &Key) -> Option<StoredWal> {
         return Some(StoredWal::Delta(segment.parse().ok()?));
     }
     Some(StoredWal::File(stem.parse().ok()?, method))
+}
+
+/// The archived file whose extension in `wal_005/` is that of no compression of wal-g's, such as WAL-E's `lzo`; `None` for
+/// everything else, also for the description of a segment.
+pub(super) fn parse_unreadable_wal_key(key: &Key) -> Option<WalFileName> {
+    let (file, extension) = key.as_str().strip_prefix(WAL)?.rsplit_once('.')?;
+    let is_known = parse_wal_key(key).is_some() || extension == METADATA;
+    if is_known { None } else { file.parse().ok() }
 }
 
 /// The segment at the front of an object's name in `wal_005/`, by which `delete` orders everything there that
@@ -301,6 +311,28 @@ mod tests {
             [("part_001.tar.lzo", "lzo"), ("part_001.tar.bz2", "'bz2', known are: lz4, lzma, zst, br, gz")]
         {
             assert!(parse_tar_name(name).unwrap_err().to_string().contains(fault), "{name}");
+        }
+    }
+
+    #[test]
+    fn wal_in_an_unknown_compression() {
+        for (name, expected) in [
+            ("00000001000000000000000A.lzo", Some("00000001000000000000000A")),
+            ("00000001000000000000000A.partial.bz2", Some("00000001000000000000000A.partial")),
+            ("00000002.history.lzo", Some("00000002.history")),
+            ("00000001000000000000000A.br", None),
+            ("00000001000000000000000A.", None),
+            ("00000001000000000000000A", None),
+            ("00000001000000000000000A.partial", None),
+            ("00000001000000000000000A.00000028.backup", None),
+            ("00000001000000000000000A.json", None),
+            ("00000001000000000000000A_delta.lzo", None),
+            ("notes.lzo", None),
+        ] {
+            let key = Key::parse(&format!("{WAL}{name}")).unwrap();
+            let file = parse_unreadable_wal_key(&key).map(|file| file.to_string());
+            assert_eq!(file.as_deref(), expected, "{name}");
+            assert!(file.is_none() || parse_wal_key(&key).is_none(), "{name}");
         }
     }
 

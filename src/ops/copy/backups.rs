@@ -10,111 +10,187 @@ use std::sync::Arc;
 
 use crate::catalog;
 use crate::catalog::barman::Annotations;
-use crate::layout::barman::{BackupInfo, Keep};
+use crate::layout::barman::{BackupId, Keep};
 use crate::layout::{Name, NewBackup};
+use crate::ops::backup_choice::{self, BackupChoice};
 use crate::ops::backup_fetch::{self, SyncFiles};
-use crate::ops::error::RequestError;
-use crate::ops::{Context, Error, lock_file};
+use crate::ops::backup_push::StoppedCluster;
+use crate::ops::error::{NamedBy, RequestError};
+use crate::ops::{Class, Context, Error, lock_file};
 use crate::pg::WalFileName;
 use crate::storage::{self, Depth, Key};
 
 use super::facts::{Facts, Source, barman_backups, walg_backups};
-use super::{Backups, Direction, Options};
+use super::{Backups as Asked, Direction, LeftOut, Options};
 
-/// The finished backups of the source that are asked for, the oldest first.
+/// What the source has of what is asked for.
+#[derive(Default)]
+pub(super) struct Backups {
+    /// The finished backups, the oldest first.
+    pub backups: Vec<Facts>,
+    /// Those whose documents cannot be read.
+    pub undescribed: Vec<Name>,
+}
+
+/// The backups of the source that are asked for.
 pub(super) async fn of_source(
     from: &Context,
     annotations: &Annotations,
     options: &Options,
-) -> Result<Vec<Facts>, Error> {
-    let mut backups = match options.direction {
+) -> Result<Backups, Error> {
+    let asked = match &options.backups {
+        Asked::None => return Ok(Backups::default()),
+        Asked::All => None,
+        Asked::Named(text) => Some((text, named(from, options.direction, text).await?)),
+    };
+    let mut found = match options.direction {
         Direction::ToBarman => walg_backups(from).await?,
         Direction::ToWalG => barman_backups(from, annotations).await?,
     };
-    backups.retain(|facts| options.backups.contains(&facts.name()));
-    match &options.backups {
-        Backups::Named(name) if backups.is_empty() => {
-            Err(RequestError::NoBackupToCopy { name: name.clone() }.into())
+    if let Some((text, asked)) = asked {
+        found.backups.retain(|facts| Some(facts.name()) == asked);
+        found.undescribed.retain(|name| Some(name) == asked.as_ref());
+        if found.backups.is_empty() && found.undescribed.is_empty() {
+            return Err(RequestError::NoBackupToCopy { name: text.clone() }.into());
         }
-        _ => Ok(backups),
+    }
+    for name in &found.undescribed {
+        tracing::error!("backup {name} is not copied: its documents cannot be read");
+    }
+    Ok(found)
+}
+
+/// The backup that `text` means in the source; `None` when it is no name there.
+async fn named(from: &Context, direction: Direction, text: &str) -> Result<Option<Name>, Error> {
+    Ok(match direction {
+        Direction::ToBarman => {
+            let choice = match text {
+                "LATEST" => Some(BackupChoice::Latest),
+                _ => text.parse().ok().map(BackupChoice::Name),
+            };
+            match choice {
+                Some(choice) => Some(backup_choice::choose(from, &choice).await?.into()),
+                None => None,
+            }
+        }
+        Direction::ToWalG => Some(catalog::barman::resolve(from.storage.as_ref(), text).await?.into()),
+    })
+}
+
+/// A copy of backups.
+pub(super) struct Copying<'a> {
+    pub from: &'a Context,
+    pub to: &'a Context,
+    /// Those of the side that has barman's layout.
+    pub annotations: &'a Annotations,
+    /// What is archived in `to`.
+    pub archived: &'a BTreeSet<WalFileName>,
+    pub options: &'a Options,
+}
+
+impl Copying<'_> {
+    /// Copies those of `backups` that the target does not have, in their order; their names here and there. Those that
+    /// cannot be copied are told in `left_out`.
+    pub async fn run(&self, backups: Vec<Facts>, left_out: &mut LeftOut) -> Result<Vec<(Name, Name)>, Error> {
+        let theirs = match self.options.direction {
+            Direction::ToBarman => catalog::barman::list(self.to.storage.as_ref()).await?.backups,
+            Direction::ToWalG => Vec::new(),
+        };
+        // Also when there is nothing to copy any more.
+        Scratch::remove_abandoned(&self.options.scratch);
+        let mut copied = Vec::new();
+        for facts in backups {
+            let name = facts.name();
+            let is_there = theirs.iter().any(|entry| facts.is_copied_as(&entry.info))
+                || self.has_sentinel(&facts).await?;
+            if is_there {
+                tracing::info!("backup {name} is there already");
+                continue;
+            }
+            if let Some(segment) = facts.missing_wal(self.archived) {
+                tracing::error!("backup {name} is not copied: WAL segment {segment} is not archived");
+                left_out.without_wal.push(name);
+                continue;
+            }
+            let scratch = Scratch::create(&self.options.scratch)?;
+            match self.restore(&facts, &scratch).await {
+                Ok(cluster) => {
+                    let target = self.store(&facts, &cluster).await?;
+                    tracing::info!("copied backup {name} as {target}");
+                    copied.push((name, target));
+                }
+                Err(error) if is_of_the_backup(&error) => {
+                    tracing::error!("backup {name} is not copied: {error}");
+                    left_out.unrestorable.push(name);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(copied)
+    }
+
+    /// Restores a backup of the source into `scratch`.
+    async fn restore(&self, facts: &Facts, scratch: &Scratch) -> Result<StoppedCluster, Error> {
+        let plan = facts.plan(self.from, scratch.path()).await?;
+        let restore = backup_fetch::Options {
+            target: scratch.path().join("data"),
+            concurrency: self.options.downloads,
+            cores: self.options.packing.workers,
+            network_rate: None,
+            sync: SyncFiles::No,
+        };
+        backup_fetch::run(self.from, plan, restore).await?;
+        facts.cluster(scratch.path().join("data"))
+    }
+
+    /// Stores a restored backup in the target; its name there.
+    async fn store(&self, facts: &Facts, cluster: &StoppedCluster) -> Result<Name, Error> {
+        let (backup, id): (Arc<dyn NewBackup>, _) = match &facts.source {
+            Source::WalG(_) => {
+                let id = self.free_id(facts).await?;
+                (Arc::new(facts.barman_copy(cluster, id)), Some(id))
+            }
+            Source::Barman { .. } => (Arc::new(facts.walg_copy(cluster)), None),
+        };
+        remove_remains(self.to, backup.as_ref()).await?;
+        cluster.store(self.to, Arc::clone(&backup), self.options.packing).await?;
+        if let (Some(id), true) = (id, facts.is_kept) {
+            self.annotations.put(id, Keep::Full).await?;
+        }
+        Ok(backup.name())
+    }
+
+    /// Whether a target of wal-g's layout has the backup.
+    async fn has_sentinel(&self, facts: &Facts) -> Result<bool, Error> {
+        match facts.source {
+            Source::Barman { .. } => Ok(self.to.storage.head(&facts.sentinel()).await?.is_some()),
+            Source::WalG(_) => Ok(false),
+        }
+    }
+
+    /// The id of a copy in barman's layout: the second in which the backup began, or the next one that is no other
+    /// backup's. What a copy that was killed has left there is no other's.
+    async fn free_id(&self, facts: &Facts) -> Result<BackupId, Error> {
+        for id in facts.ids() {
+            match catalog::barman::describe(self.to.storage.as_ref(), id).await {
+                Err(catalog::barman::Error::NoSuchBackup { .. }) => return Ok(id),
+                Ok(entry) if facts.is_of_same_start(&entry.info) => return Ok(id),
+                Ok(_) | Err(catalog::barman::Error::Info { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(RequestError::BackupExists(facts.name(), NamedBy::Second).into())
     }
 }
 
-/// Copies those of `backups` that `to` does not have, in their order; their names here and there. `archived` is what is
-/// archived in `to`.
-pub(super) async fn copy(
-    from: &Context,
-    to: &Context,
-    annotations: &Annotations,
-    backups: Vec<Facts>,
-    archived: &BTreeSet<WalFileName>,
-    options: &Options,
-) -> Result<Vec<(Name, Name)>, Error> {
-    let theirs = match options.direction {
-        Direction::ToBarman => catalog::barman::list(to.storage.as_ref()).await?.backups,
-        Direction::ToWalG => Vec::new(),
-    };
-    // Also when there is nothing to copy any more.
-    Scratch::remove_abandoned(&options.scratch);
-    let (mut copied, mut without_wal) = (Vec::new(), Vec::new());
-    for facts in backups {
-        let is_there =
-            theirs.iter().any(|entry| facts.is_copied_as(&entry.info)) || is_there(to, &facts).await?;
-        if is_there {
-            tracing::info!("backup {} is there already", facts.name());
-            continue;
-        }
-        if let Some(segment) = facts.missing_wal(archived) {
-            tracing::error!("backup {} is not copied: WAL segment {segment} is not archived", facts.name());
-            without_wal.push(facts.name());
-            continue;
-        }
-        let target = copy_one(from, to, annotations, &facts, options).await?;
-        tracing::info!("copied backup {} as {target}", facts.name());
-        copied.push((facts.name(), target));
+/// Whether it is the backup that cannot be restored, and not the storage that cannot answer, nor this machine.
+fn is_of_the_backup(error: &Error) -> bool {
+    match error {
+        Error::Control { .. } => true,
+        Error::Request(RequestError::Snapshots(_) | RequestError::Label { .. }) => true,
+        // One that has just been deleted.
+        _ => matches!(error.class(), Class::Integrity | Class::Missing),
     }
-    match without_wal.is_empty() {
-        true => Ok(copied),
-        false => Err(RequestError::NoWalToCopy { backups: without_wal }.into()),
-    }
-}
-
-/// Copies one backup; its name in the target.
-async fn copy_one(
-    from: &Context,
-    to: &Context,
-    annotations: &Annotations,
-    facts: &Facts,
-    options: &Options,
-) -> Result<Name, Error> {
-    let scratch = Scratch::create(&options.scratch)?;
-    let plan = facts.plan(from, scratch.path()).await?;
-    let restore = backup_fetch::Options {
-        target: scratch.path().join("data"),
-        concurrency: options.downloads,
-        cores: options.packing.workers,
-        network_rate: None,
-        sync: SyncFiles::No,
-    };
-    backup_fetch::run(from, plan, restore).await?;
-
-    let cluster = facts.cluster(scratch.path().join("data"))?;
-    let backup = facts.copy(&cluster);
-    remove_remains(to, backup.as_ref()).await?;
-    cluster.store(to, Arc::clone(&backup), options.packing).await?;
-    if let (Source::WalG(_), true) = (&facts.source, facts.is_kept) {
-        annotations.put(facts.id(), Keep::Full).await?;
-    }
-    Ok(backup.name())
-}
-
-/// Whether the target has the backup. A marker of barman's may also say that it was not finished: it is copied again.
-async fn is_there(to: &Context, facts: &Facts) -> Result<bool, Error> {
-    let marker = storage::get_bytes(to.storage.as_ref(), &facts.marker()).await?;
-    Ok(marker.is_some_and(|(_, content)| match &facts.source {
-        Source::Barman { .. } => true,
-        Source::WalG(_) => BackupInfo::says_done(&content),
-    }))
 }
 
 /// Removes what a copy that was killed has stored: a restore would take its tars for those of the backup.
@@ -144,8 +220,10 @@ const LOCK: &str = ".lock";
 
 impl Scratch {
     fn create(parent: &Path) -> Result<Scratch, Error> {
+        // Links to tablespaces lead here, and a link is not read from the working directory.
+        let parent = std::path::absolute(parent).map_err(Error::file("open", parent))?;
         // Another process, in another container, may have the same id.
-        let random = getrandom::u64().map_err(io::Error::from).map_err(Error::file("name", parent))?;
+        let random = getrandom::u64().map_err(io::Error::from).map_err(Error::file("name", &parent))?;
         let path = parent.join(format!("{SCRATCH}{}-{random:016x}", process::id()));
         let lock = path.with_added_extension("lock");
         let locked = lock_file::try_lock(&lock).and_then(|lock| lock.ok_or(io::ErrorKind::WouldBlock.into()));

@@ -3,17 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::catalog;
 use crate::catalog::barman::{Annotations, BackupEntry};
+use crate::layout::Name;
 use crate::layout::barman::{self, BackupId, BackupInfo, Status};
 use crate::layout::new_backup::Beginning;
 use crate::layout::walg::{self, Backup, BackupName, TablespaceSpec};
-use crate::layout::{Name, NewBackup};
 use crate::ops::backup_choice::BackupChoice;
 use crate::ops::backup_fetch::{MovedTablespace, Plan};
 use crate::ops::backup_push::StoppedCluster;
@@ -27,6 +26,8 @@ use crate::pg::{
     WalFileName, WalSegmentSize,
 };
 use crate::storage::Key;
+
+use super::backups::Backups;
 
 /// A backup of the source.
 #[derive(Debug, Clone)]
@@ -59,11 +60,18 @@ pub(super) enum Source {
 }
 
 /// The backups of a repository of wal-g's layout, oldest first.
-pub(super) async fn walg_backups(from: &Context) -> Result<Vec<Facts>, Error> {
+pub(super) async fn walg_backups(from: &Context) -> Result<Backups, Error> {
     let storage = from.storage.as_ref();
-    let mut backups = Vec::new();
+    let (mut backups, mut undescribed) = (Vec::new(), Vec::new());
     for entry in catalog::walg::list(storage).await? {
-        backups.push(catalog::walg::describe(storage, entry.name).await?);
+        match catalog::walg::describe(storage, entry.name).await {
+            Ok(backup) => backups.push(backup),
+            Err(error @ catalog::walg::Error::Document { .. }) => {
+                tracing::warn!("{error}");
+                undescribed.push(entry.name.into());
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
     let name_and_start = |backup: &Backup| (backup.name, backup.start_lsn);
     let size = segment_size::of_archive(WalSegmentSize::DEFAULT, backups.iter().map(name_and_start));
@@ -75,11 +83,11 @@ pub(super) async fn walg_backups(from: &Context) -> Result<Vec<Facts>, Error> {
             None => tracing::warn!("backup {name} is not copied: its sentinel says too little"),
         }
     }
-    Ok(known)
+    Ok(Backups { backups: known, undescribed })
 }
 
 /// The finished backups of a repository of barman's layout, oldest first.
-pub(super) async fn barman_backups(from: &Context, annotations: &Annotations) -> Result<Vec<Facts>, Error> {
+pub(super) async fn barman_backups(from: &Context, annotations: &Annotations) -> Result<Backups, Error> {
     let catalogue = catalog::barman::list(from.storage.as_ref()).await?;
     let keeps = annotations.keeps().await?;
     let mut backups = Vec::new();
@@ -89,8 +97,11 @@ pub(super) async fn barman_backups(from: &Context, annotations: &Annotations) ->
             None => tracing::warn!("backup {id} is not copied: it was not finished"),
         }
     }
-    Ok(backups)
+    Ok(Backups { backups, undescribed: catalogue.unreadable.into_iter().map(Name::from).collect() })
 }
+
+/// So many seconds that follow each other are not all taken: backups of one server do not begin so close together.
+const IDS_TRIED: i64 = 3600;
 
 impl Facts {
     /// `None` for a backup of a very old tool, whose documents lack what the other layout needs.
@@ -237,49 +248,54 @@ impl Facts {
 
     /// Whether a backup of barman's is a copy of this one. Its id may be another: it is a local time.
     pub fn is_copied_as(&self, other: &BackupInfo) -> bool {
-        other.status == Status::Done
-            && other.systemid == Some(self.system_identifier)
-            && other.begin_xlog == Some(self.start_lsn)
+        other.status == Status::Done && self.is_of_same_start(other)
     }
 
-    /// The object that makes its copy exist.
-    pub fn marker(&self) -> Key {
-        match &self.source {
-            Source::WalG(_) => barman::names::backup_info_key(self.id()),
-            Source::Barman { .. } => walg::names::sentinel_key(BackupName::full(self.begin_wal)),
+    /// Whether a backup of barman's begins where this one does.
+    pub fn is_of_same_start(&self, other: &BackupInfo) -> bool {
+        other.systemid == Some(self.system_identifier) && other.begin_xlog == Some(self.start_lsn)
+    }
+
+    /// The object that makes its copy in wal-g's layout exist.
+    pub fn sentinel(&self) -> Key {
+        walg::names::sentinel_key(BackupName::full(self.begin_wal))
+    }
+
+    /// Its copy in wal-g's layout.
+    pub fn walg_copy(&self, cluster: &StoppedCluster) -> walg::NewBackup {
+        walg::NewBackup {
+            name: BackupName::full(self.begin_wal),
+            delta: None,
+            beginning: cluster.beginning.clone(),
+            is_permanent: self.is_kept,
+            user_data: None,
         }
     }
 
-    /// Its copy in the other layout.
-    pub fn copy(&self, cluster: &StoppedCluster) -> Arc<dyn NewBackup> {
+    /// Its copy in barman's layout.
+    pub fn barman_copy(&self, cluster: &StoppedCluster, id: BackupId) -> barman::NewBackup {
         let beginning = cluster.beginning.clone();
-        match &self.source {
-            Source::WalG(_) => Arc::new(barman::NewBackup {
-                id: self.id(),
-                backup_name: None,
-                settings: ServerSettings {
-                    data_directory: Some(self.data_dir.display().to_string()),
-                    data_checksums: Some(on_or_off(beginning.server.data_checksums)),
-                    tablespaces: self.tablespace_names.clone(),
-                    ..ServerSettings::default()
-                },
-                beginning,
-                zone: TimeZone::system(),
-            }),
-            Source::Barman { .. } => Arc::new(walg::NewBackup {
-                name: BackupName::full(self.begin_wal),
-                delta: None,
-                beginning,
-                is_permanent: self.is_kept,
-                user_data: None,
-                with_files_metadata: true,
-            }),
+        barman::NewBackup {
+            id,
+            backup_name: None,
+            settings: ServerSettings {
+                data_directory: Some(self.data_dir.display().to_string()),
+                data_checksums: Some(on_or_off(beginning.server.data_checksums)),
+                tablespaces: self.tablespace_names.clone(),
+                ..ServerSettings::default()
+            },
+            beginning,
+            zone: TimeZone::system(),
         }
     }
 
-    /// The id of its copy in barman's layout.
-    pub fn id(&self) -> BackupId {
-        BackupId::at(TimeZone::system().to_datetime(self.start_time))
+    /// The ids that its copy in barman's layout can have, the best first: the second in which it began, and those after it.
+    pub fn ids(&self) -> impl Iterator<Item = BackupId> {
+        let zone = TimeZone::system();
+        (0..IDS_TRIED).filter_map(move |seconds| {
+            let time = self.start_time.checked_add(SignedDuration::from_secs(seconds)).ok()?;
+            Some(BackupId::at(zone.to_datetime(time)))
+        })
     }
 }
 

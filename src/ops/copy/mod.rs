@@ -10,6 +10,7 @@
 
 mod backups;
 mod facts;
+mod left_out;
 mod wal;
 
 use std::path::PathBuf;
@@ -19,7 +20,9 @@ use crate::layout::Name;
 
 use super::backup_push::Packing;
 use super::ownership::{self, Claimant, TakeOver};
-use super::{Context, Error};
+use super::{Context, Error, RequestError};
+
+pub use left_out::LeftOut;
 
 /// From which layout to which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,20 +53,10 @@ pub struct Options {
 pub enum Backups {
     /// All of them.
     All,
-    /// The one with this name in the source.
+    /// The one that the source knows by this: its name there, barman's names and words, wal-g's `LATEST`.
     Named(String),
     /// None, only WAL.
     None,
-}
-
-impl Backups {
-    fn contains(&self, name: &Name) -> bool {
-        match self {
-            Backups::All => true,
-            Backups::Named(wanted) => name.to_string() == *wanted,
-            Backups::None => false,
-        }
-    }
 }
 
 /// What was copied.
@@ -78,17 +71,14 @@ pub struct Copied {
 /// Copies what `to` does not have from `from`. Durable on return. `to` must be the same cluster's, or nobody's
 /// ([`ownership`]). `annotations` are those of the side that has barman's layout.
 ///
-/// [`RequestError::NoWalToCopy`](super::RequestError::NoWalToCopy) when all is copied but backups whose WAL the source lacks.
+/// [`RequestError::LeftOut`] when all is copied but what cannot be.
 pub async fn run(
     from: &Context,
     to: &Context,
     annotations: &Annotations,
     options: &Options,
 ) -> Result<Copied, Error> {
-    let backups = match &options.backups {
-        Backups::None => Vec::new(),
-        _ => backups::of_source(from, annotations, options).await?,
-    };
+    let source = backups::of_source(from, annotations, options).await?;
     let archived = wal::files(from).await?;
     let owner = match ownership::owner(from).await? {
         None => wal::cluster(from, &archived).await?,
@@ -99,9 +89,17 @@ pub async fn run(
         ownership::claim(to, claimant, TakeOver::NEVER).await?;
     }
     let wal = wal::copy(from, to, archived, owner, options).await?;
+    let mut left_out =
+        LeftOut { wal: wal.unreadable, unrestorable: source.undescribed, ..LeftOut::default() };
     let backups = match &options.backups {
         Backups::None => Vec::new(),
-        _ => backups::copy(from, to, annotations, backups, &wal.there, options).await?,
+        _ => {
+            let copying = backups::Copying { from, to, annotations, archived: &wal.there, options };
+            copying.run(source.backups, &mut left_out).await?
+        }
     };
-    Ok(Copied { wal_files: wal.copied, backups })
+    match left_out.is_empty() {
+        true => Ok(Copied { wal_files: wal.copied, backups }),
+        false => Err(RequestError::from(left_out).into()),
+    }
 }

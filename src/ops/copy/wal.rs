@@ -21,8 +21,14 @@ use super::Options;
 /// One part holds an encoded segment of the usual size, whatever it compresses to.
 const PART_BYTES: usize = (16 << 20) + (16 << 20) / 64;
 
-/// What an archive holds, each file in one of its forms.
-pub(super) type Files = BTreeMap<WalFileName, (Key, Method)>;
+/// What an archive holds.
+#[derive(Default)]
+pub(super) struct Files {
+    /// Each file that can be read, in one of its forms.
+    readable: BTreeMap<WalFileName, (Key, Method)>,
+    /// The files that are there in a compression that we do not know.
+    unreadable: Vec<(WalFileName, Key)>,
+}
 
 /// The archive after a copy.
 pub(super) struct Archive {
@@ -30,6 +36,8 @@ pub(super) struct Archive {
     pub copied: usize,
     /// All that the target has now.
     pub there: BTreeSet<WalFileName>,
+    /// What of the source it lacks, since it cannot be read.
+    pub unreadable: Vec<Key>,
 }
 
 /// Copies of `source`, which is archived in `from`, what is not in `to`.
@@ -42,8 +50,11 @@ pub(super) async fn copy(
     owner: Option<SystemIdentifier>,
     options: &Options,
 ) -> Result<Archive, Error> {
-    let target = files(to).await?;
-    let there = source.keys().chain(target.keys()).copied().collect();
+    let target = files(to).await?.readable;
+    let Files { readable: source, unreadable } = source;
+    let there: BTreeSet<_> = source.keys().chain(target.keys()).copied().collect();
+    let unreadable: Vec<Key> =
+        unreadable.into_iter().filter(|(file, _)| !there.contains(file)).map(|(_, key)| key).collect();
     let missing: Vec<_> = source.into_iter().filter(|(file, _)| !target.contains_key(file)).collect();
     let at_once = options.downloads.clamp(1, 8);
     let uploads = UploadSettings {
@@ -62,24 +73,29 @@ pub(super) async fn copy(
         })
         .await?;
     tracing::info!("copied {count} archived files");
-    Ok(Archive { copied: count, there })
+    for key in &unreadable {
+        tracing::error!("`{key}` is not copied: its compression is not known");
+    }
+    Ok(Archive { copied: count, there, unreadable })
 }
 
 /// Lists an archive.
 pub(super) async fn files(ctx: &Context) -> Result<Files, Error> {
     let listing = storage::list_all(ctx.storage.as_ref(), &ctx.layout.archive(), Depth::All).await?;
-    let keys = listing.objects.into_iter().map(|object| object.key);
-    Ok(keys
-        .filter_map(|key| {
-            let (file, method) = ctx.layout.archived_file(&key)?;
-            Some((file, (key, method)))
-        })
-        .collect())
+    let mut files = Files::default();
+    for key in listing.objects.into_iter().map(|object| object.key) {
+        if let Some((file, method)) = ctx.layout.archived_file(&key) {
+            files.readable.insert(file, (key, method));
+        } else if let Some(file) = ctx.layout.unreadable_file(&key) {
+            files.unreadable.push((file, key));
+        }
+    }
+    Ok(files)
 }
 
 /// The cluster whose WAL is archived in `ctx`, by the first segment of its `files`.
 pub(super) async fn cluster(ctx: &Context, files: &Files) -> Result<Option<SystemIdentifier>, Error> {
-    let file = files.keys().find(|file| matches!(file, WalFileName::Segment(_)));
+    let file = files.readable.keys().find(|file| matches!(file, WalFileName::Segment(_)));
     let Some(file) = file else { return Ok(None) };
     let Some(archived) = archived::open(ctx, &file.to_string()).await? else { return Ok(None) };
     let head = archived.read(ctx, |content| {

@@ -12,6 +12,7 @@ use crate::storage::{Key, Lock};
 
 use super::Class;
 use crate::ops::backup_push::Unfit;
+use crate::ops::copy::LeftOut;
 
 /// A request that cannot be fulfilled as it was made.
 #[derive(Debug, thiserror::Error)]
@@ -127,12 +128,9 @@ pub enum RequestError {
         /// The name asked for.
         name: String,
     },
-    /// The source of a copy lacks WAL that these backups need.
-    #[error("not copied, since WAL that they need is not archived: {}", join(.backups))]
-    NoWalToCopy {
-        /// The backups, at least one.
-        backups: Vec<Name>,
-    },
+    /// A copy has left something out; all else is copied.
+    #[error(transparent)]
+    LeftOut(#[from] LeftOut),
     /// The label of a backup makes no sense.
     #[error("backup `{backup}` has a bad backup_label: {source}")]
     Label {
@@ -190,7 +188,7 @@ impl RequestError {
     /// Its class: the request is wrong, or what was asked for is not whole.
     pub(super) fn class(&self) -> Class {
         match self {
-            RequestError::NoWalToCopy { .. } | RequestError::LinkBehindLink { .. } => Class::Integrity,
+            RequestError::LeftOut(_) | RequestError::LinkBehindLink { .. } => Class::Integrity,
             _ => Class::Usage,
         }
     }
@@ -228,9 +226,7 @@ impl RequestError {
             RequestError::TablespacePlaceTaken { .. } | RequestError::TablespaceWithoutPlace { .. } => Some(
                 "give each tablespace of the backup a place of its own: --restore-spec of backup-fetch, --tablespace of barman-cloud-restore",
             ),
-            RequestError::NoWalToCopy { .. } => {
-                Some("all else is copied; if it is still to be archived, the same command copies them later")
-            }
+            RequestError::LeftOut(left_out) => Some(left_out.hint()),
             RequestError::Parent { .. } => {
                 Some("without a named parent one is chosen, or a full backup taken; --full takes one at once")
             }
