@@ -202,3 +202,15 @@ fn two_backups_of_one_second() {
     let begins: std::collections::BTreeSet<_> = copy.backups("srv").iter().map(begins).collect();
     assert_eq!(begins.len(), 3, "{begins:?}");
 }
+
+#[test]
+fn a_repository_is_taken_over_from_the_cluster_that_is_named() {
+    let scratch = Scratch::new();
+    Copy::new(&scratch, "brotli-sodium-hex").there(&["--only-wal"], "srv").success();
+    let mut copy = Copy::new(&scratch, "lz4-plain-tablespace");
+    let refused = copy.there(&["--only-wal"], "srv").fails(1).stderr_has("SEAWALL_TAKE_OVER_FROM=");
+    let (_, owner) = refused.stderr.split_once("SEAWALL_TAKE_OVER_FROM=").unwrap();
+    let owner: String = owner.chars().take_while(char::is_ascii_digit).collect();
+    copy.tool = copy.tool.with("SEAWALL_TAKE_OVER_FROM", &owner);
+    copy.there(&["--only-wal"], "srv").success().stderr_has("took");
+}

@@ -12,12 +12,14 @@ use crate::cli::{self, printer};
 use crate::ops::Context;
 use crate::ops::backup_push::Packing;
 use crate::ops::copy::{self, Backups, Direction, Options};
-use crate::settings::{Settings, Sources};
+use crate::ops::ownership::TakeOver;
+use crate::settings::{Settings, Sources, keys};
 
 use super::backup::compression;
 use super::commands::Session;
 use super::flags::{COPY_BACKUP, FROM_WALG, JOBS, ONLY_WAL, SCRATCH, TO_WALG};
 use super::place::Objects;
+use super::wal::take_over;
 use super::{WHOLE_FILES, values};
 
 /// Tars and archived files on their way at once, unless `--jobs` says otherwise.
@@ -52,13 +54,18 @@ pub fn copy(session: &Session) -> Result<(), cli::Error> {
             disk_rate: None,
             network_rate: None,
         },
+        take_over: take_over(session)?,
     };
     let barman = session.context(WHOLE_FILES, compression(session)?, Objects::default())?;
     let annotations = session.annotations()?;
     if session.only_tests() {
         return session.probe();
     }
-    let walg = walg(config.into())?;
+    let (walg, take_over) = walg(config.into())?;
+    let options = match direction {
+        Direction::ToBarman => options,
+        Direction::ToWalG => Options { take_over: take_over.unwrap_or(options.take_over), ..options },
+    };
     // They end together and are shown together.
     let walg = Context { cancel: barman.cancel.clone(), progress: barman.progress.clone(), ..walg };
     let copied = session::run_shown(barman, "copy", &MultiProgress::new(), async |barman| match direction {
@@ -69,8 +76,11 @@ pub fn copy(session: &Session) -> Result<(), cli::Error> {
     printer::print(&lines.collect::<String>())
 }
 
-fn walg(config: PathBuf) -> Result<Context, cli::Error> {
+/// The repository that a configuration file describes, and from whom it may be taken over, if the file says that.
+fn walg(config: PathBuf) -> Result<(Context, Option<TakeOver>), cli::Error> {
     let sources = Sources { config: Some(config), ..Sources::default() };
     let (settings, bars) = (Settings::load(sources)?, MultiProgress::new());
-    cli::session::Session { settings, bars, program: Program::default() }.context(Content::Coded)
+    let take_over = settings.parsed(&keys::TAKE_OVER_FROM, TakeOver::parse)?;
+    let session = cli::session::Session { settings, bars, program: Program::default() };
+    Ok((session.context(Content::Coded)?, take_over))
 }

@@ -46,6 +46,8 @@ pub struct Options {
     pub downloads: usize,
     /// How the target's backups are packed.
     pub packing: Packing,
+    /// From whom the target may be taken over (`SEAWALL_TAKE_OVER_FROM`).
+    pub take_over: TakeOver,
 }
 
 /// Which backups to copy.
@@ -86,7 +88,7 @@ pub async fn run(
     };
     if let Some(system_identifier) = owner {
         let claimant = Claimant { system_identifier, timeline: None };
-        ownership::claim(to, claimant, TakeOver::NEVER).await?;
+        ownership::claim(to, claimant, options.take_over).await?;
     }
     let wal = wal::copy(from, to, archived, owner, options).await?;
     let mut left_out =
