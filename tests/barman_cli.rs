@@ -305,6 +305,12 @@ fn wal_goes_up_and_comes_down() {
     ended(place.barman("wal-restore URL srv 00000002.history h"), 0);
     assert_eq!(fs::read(work.join("h")).unwrap(), b"1\t0/1000060\tno reason\n");
 
+    // As somebody else has spelled it.
+    fs::write(place.path("archive/srv/wals/0000000a.history"), "small letters").unwrap();
+    ended(place.barman("wal-restore URL srv 0000000a.history small"), 0);
+    assert_eq!(fs::read(work.join("small")).unwrap(), b"small letters");
+    ended(place.barman("wal-restore URL srv 0000000A.history large"), 1);
+
     // The same bytes are archived already, in whatever form; others must not take their place.
     ended(place.barman(&format!("wal-archive --zstd URL srv pg_wal/{SEGMENT}")), 0);
     let mut other = segment(1);

@@ -80,8 +80,8 @@ pub enum FindWal {
     },
     /// They are listed.
     ByList {
-        /// The beginning of all its names.
-        stem: Prefix,
+        /// What all its names begin with: one of these.
+        stems: Vec<Prefix>,
         /// Chooses the one to read among those that exist.
         choose: ChooseWal,
     },

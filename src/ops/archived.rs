@@ -28,7 +28,7 @@ pub(super) struct Archived {
 pub(super) async fn open(ctx: &Context, file: &str) -> Result<Option<Archived>, Error> {
     match ctx.layout.find_wal(file, ctx.compression.method()) {
         FindWal::ByName { names, unreadable } => by_name(ctx, names, unreadable).await,
-        FindWal::ByList { stem, choose } => by_list(ctx, &stem, choose).await,
+        FindWal::ByList { stems, choose } => by_list(ctx, &stems, choose).await,
     }
 }
 
@@ -63,9 +63,13 @@ async fn by_name(
 }
 
 /// A missing file costs one request.
-async fn by_list(ctx: &Context, stem: &Prefix, choose: ChooseWal) -> Result<Option<Archived>, Error> {
-    let listed = storage::list_all(ctx.storage.as_ref(), stem, Depth::Children).await?;
-    match choose(listed.objects.into_iter().map(|object| object.key).collect()) {
+async fn by_list(ctx: &Context, stems: &[Prefix], choose: ChooseWal) -> Result<Option<Archived>, Error> {
+    let mut listed = Vec::new();
+    for stem in stems {
+        let listing = storage::list_all(ctx.storage.as_ref(), stem, Depth::Children).await?;
+        listed.extend(listing.objects.into_iter().map(|object| object.key));
+    }
+    match choose(listed) {
         Some((key, method)) => open_form(ctx, key, method).await,
         None => Ok(None),
     }

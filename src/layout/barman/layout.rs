@@ -46,7 +46,7 @@ impl Layout for Barman {
             _ => None,
         };
         FindWal::ByList {
-            stem: names::wal_stem(wanted),
+            stems: names::wal_stems(wanted, file),
             choose: Box::new(move |listed| {
                 let forms = listed.into_iter().filter_map(|key| {
                     let (file, method) = names::parse_wal_key(&key)?;
@@ -98,11 +98,11 @@ mod tests {
     use super::*;
 
     fn chosen(partials: Partials, file: &str, listed: &[&str]) -> Option<(String, Method)> {
-        let FindWal::ByList { stem, choose } = (Barman { partials }).find_wal(file, Method::Lz4) else {
+        let FindWal::ByList { stems, choose } = (Barman { partials }).find_wal(file, Method::Lz4) else {
             panic!("{file} is not listed")
         };
         let keys: Vec<Key> = listed.iter().map(|key| Key::parse(key).unwrap()).collect();
-        assert!(keys.iter().all(|key| key.below(&stem).is_some()), "{stem}");
+        assert!(keys.iter().all(|key| stems.iter().any(|stem| key.below(stem).is_some())), "{stems:?}");
         choose(keys).map(|(key, method)| (key.to_string(), method))
     }
 
@@ -126,5 +126,14 @@ mod tests {
         assert_eq!(named, Some((partial.to_owned(), Method::Gzip)));
         let history = chosen(Partials::Accept, "00000002.history", &["wals/00000002.history.bz2"]);
         assert_eq!(history, Some(("wals/00000002.history.bz2".to_owned(), Method::Bzip2)));
+        for key in [
+            "wals/0000000a00000000/0000000a000000000000000b.gz",
+            "wals/0000000A00000000/0000000A000000000000000B.gz",
+        ] {
+            let lower = chosen(Partials::Accept, "0000000a000000000000000b", &[key]);
+            assert_eq!(lower, Some((key.to_owned(), Method::Gzip)));
+        }
+        let lower = chosen(Partials::Accept, "0000000a.history", &["wals/0000000a.history"]);
+        assert_eq!(lower, Some(("wals/0000000a.history".to_owned(), Method::None)));
     }
 }

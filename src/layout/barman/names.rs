@@ -147,11 +147,20 @@ pub fn wal_key(file: WalFileName, method: Method) -> Key {
     }
 }
 
-/// The beginning of the names of all forms of an archived file.
-pub(super) fn wal_stem(file: WalFileName) -> Prefix {
-    let plain = wal_key(file, Method::None);
+/// What the names of all forms of an archived file begin with: as it is always written, and as it is `spelled`, if that is
+/// with small letters.
+pub(super) fn wal_stems(file: WalFileName, spelled: &str) -> Vec<Prefix> {
+    let usual = wal_key(file, Method::None);
+    let other = match segment(file).and_then(|_| spelled.get(..16)) {
+        Some(folder) => format!("{WAL}{folder}/{spelled}"),
+        None => format!("{WAL}{spelled}"),
+    };
     #[expect(clippy::expect_used, reason = "a key is a stem")]
-    Prefix::stem(plain.as_str()).expect("keys are stems")
+    let stem = |key: &str| Prefix::stem(key).expect("keys are stems");
+    match other == usual.as_str() {
+        true => vec![stem(&other)],
+        false => vec![stem(usual.as_str()), stem(&other)],
+    }
 }
 
 /// A file that PostgreSQL does not archive; the caller has made sure that its name can be part of a key.
