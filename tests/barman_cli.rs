@@ -426,6 +426,12 @@ fn a_backup_is_listed_shown_kept_and_deleted() {
     }
     ended(place.barman("backup-show URL srv 20000101T000000"), 1);
     ended(place.barman("backup-show URL srv nobody"), 4);
+    ended(place.barman("backup-keep --target full URL srv 20000101T000000"), 4);
+    ended(place.barman(&format!("restore URL srv {id} dir")), 4);
+    let unreadable = place.path("archive/other/base").join(id);
+    fs::create_dir_all(&unreadable).unwrap();
+    fs::write(unreadable.join("backup.info"), "no backup.info").unwrap();
+    ended(place.barman(&format!("backup-show URL other {id}")), 4);
     ended(place.barman("backup-list file:///no/such srv"), 4);
 
     assert_eq!(printed("backup-keep -s URL srv nightly"), "Keep: nokeep\n");

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use crate::catalog;
 use crate::ops::wal_fetch::Recovery;
-use crate::ops::{self, Class};
+use crate::ops::{self, Class, RequestError};
 use crate::storage::ErrorKind;
 
 use super::Error;
@@ -75,9 +75,10 @@ fn barman_operation(error: &ops::Error, command: Option<Command>) -> u8 {
     match (command, error.class()) {
         // Whatever goes wrong with a backup that was begun.
         (Some(Command::Backup), _) => OPERATION,
-        _ if is_unknown_name(error) => GENERAL,
-        (_, Class::Missing) => OPERATION,
+        (Some(Command::BackupKeep), Class::Missing) => GENERAL,
         _ if error.storage_kind().is_some_and(is_silent) => NETWORK,
+        _ if is_general(error) => GENERAL,
+        (_, Class::Missing) => OPERATION,
         (Some(Command::WalArchive | Command::WalRestore), _) => match error {
             ops::Error::NotAWalFile { .. } => LINE,
             _ => GENERAL,
@@ -88,10 +89,18 @@ fn barman_operation(error: &ops::Error, command: Option<Command>) -> u8 {
     }
 }
 
-/// Whether a name stands for no backup, or for several. An id that does not exist is another failure.
-fn is_unknown_name(error: &ops::Error) -> bool {
+/// What barman does not expect: a name that stands for no backup or for several, where an id that does not exist is another
+/// failure; what is stored is damaged, which another attempt may find whole.
+fn is_general(error: &ops::Error) -> bool {
     use catalog::barman::Error as Catalog;
-    matches!(error, ops::Error::BarmanCatalog(Catalog::UnknownName { .. } | Catalog::AmbiguousName { .. }))
+    match error {
+        ops::Error::BarmanCatalog(error) => matches!(
+            error,
+            Catalog::UnknownName { .. } | Catalog::AmbiguousName { .. } | Catalog::Info { .. }
+        ),
+        ops::Error::Content { .. } | ops::Error::Request(RequestError::Snapshots(_)) => true,
+        _ => false,
+    }
 }
 
 /// The code of a call of barman-cloud that came to no operation.
