@@ -162,7 +162,11 @@ impl Session {
             let name = flag.shown();
             match flag.support {
                 Support::Full => {}
-                Support::OtherProvider => tracing::warn!("{name} has no effect: it is for another provider"),
+                Support::NoEffect => {
+                    tracing::warn!(
+                        "{name} has no effect: it is for another provider, or for snapshots of volumes"
+                    );
+                }
                 Support::Refused(hint) => {
                     return Err(cli::Error::Unsupported { what: name, hint });
                 }

@@ -1,6 +1,7 @@
 //! Every flag and positional of the nine commands, as barman 3.19 knows them.
 //!
-//! Those without a text are left out of the help page: they belong to another provider, or are refused.
+//! Those without a text are left out of the help page: they belong to another provider or to snapshots of volumes, or are
+//! refused.
 
 use super::Command;
 use super::grammar::{Exclusive, Flag, Grammar, Positional, Takes};
@@ -24,8 +25,6 @@ static COPIED: Exclusive = Exclusive { required: false };
 
 /// What to say to snapshots of volumes.
 const NO_SNAPSHOTS: &str = "leave the flag out: the backup goes to the object store";
-/// What to say to keys that other providers encrypt with.
-const OTHER_KEYS: &str = "for S3 these are `--encryption` and `--sse-kms-key-id`";
 
 const PROVIDERS: [&str; 3] = ["aws-s3", "azure-blob-storage", "google-cloud-storage"];
 const AZURE_CREDENTIALS: [&str; 3] = ["azure-cli", "managed-identity", "default"];
@@ -62,7 +61,7 @@ flags! {
     );
     /// Azure's credentials.
     AZURE_CREDENTIAL =
-        Flag::choice(&["--azure-credential", "--credential", "--default"], &AZURE_CREDENTIALS, "").of_other_provider();
+        Flag::choice(&["--azure-credential", "--credential", "--default"], &AZURE_CREDENTIALS, "").without_effect();
 
     /// gzip.
     GZIP = Flag::switch(&["-z", "--gzip"], "compress with gzip").among(&COMPRESSION);
@@ -99,15 +98,15 @@ flags! {
     /// With which key.
     SSE_KMS_KEY_ID = Flag::value(&["--sse-kms-key-id"], "ID", "the key of `--encryption aws:kms`");
     /// Google's key.
-    KMS_KEY_NAME = Flag::value(&["--kms-key-name"], "NAME", "").refused(OTHER_KEYS);
+    KMS_KEY_NAME = Flag::value(&["--kms-key-name"], "NAME", "").without_effect();
     /// Azure's scope.
-    ENCRYPTION_SCOPE = Flag::value(&["--encryption-scope"], "SCOPE", "").refused(OTHER_KEYS);
+    ENCRYPTION_SCOPE = Flag::value(&["--encryption-scope"], "SCOPE", "").without_effect();
     /// Azure's blocks.
-    MAX_BLOCK_SIZE = Flag::value(&["--max-block-size"], "SIZE", "").of_other_provider();
+    MAX_BLOCK_SIZE = Flag::value(&["--max-block-size"], "SIZE", "").without_effect();
     /// Azure's uploads.
-    MAX_CONCURRENCY = Flag::value(&["--max-concurrency"], "N", "").of_other_provider();
+    MAX_CONCURRENCY = Flag::value(&["--max-concurrency"], "N", "").without_effect();
     /// Azure's puts.
-    MAX_SINGLE_PUT_SIZE = Flag::value(&["--max-single-put-size"], "SIZE", "").of_other_provider();
+    MAX_SINGLE_PUT_SIZE = Flag::value(&["--max-single-put-size"], "SIZE", "").without_effect();
 
     /// Take no partial segment.
     NO_PARTIAL = Flag::switch(&["--no-partial"], "never take a partial segment");
@@ -147,41 +146,39 @@ flags! {
     /// Snapshots: the disks.
     SNAPSHOT_DISK = Flag::value(&["--snapshot-disk"], "NAME", "").refused(NO_SNAPSHOTS);
     /// Snapshots: the zone.
-    GCP_ZONE = Flag::value(&["--snapshot-zone", "--gcp-zone"], "ZONE", "").refused(NO_SNAPSHOTS);
+    GCP_ZONE = Flag::value(&["--snapshot-zone", "--gcp-zone"], "ZONE", "").without_effect();
     /// Snapshots: the project.
-    GCP_PROJECT = Flag::value(&["--snapshot-gcp-project", "--gcp-project"], "PROJECT", "").refused(NO_SNAPSHOTS);
+    GCP_PROJECT = Flag::value(&["--snapshot-gcp-project", "--gcp-project"], "PROJECT", "").without_effect();
     /// Snapshots: the region.
-    AWS_REGION = Flag::value(&["--aws-region"], "REGION", "").refused(
-        "it is the region of snapshots, which are not supported; that of the bucket is AWS_DEFAULT_REGION",
-    );
+    AWS_REGION = Flag::value(&["--aws-region"], "REGION", "").without_effect();
     /// Snapshots: how long to wait.
-    SNAPSHOTS_TIMEOUT = Flag::value(&["--aws-await-snapshots-timeout"], "SECONDS", "").refused(NO_SNAPSHOTS);
+    SNAPSHOTS_TIMEOUT = Flag::value(&["--aws-await-snapshots-timeout"], "SECONDS", "").without_effect();
     /// Snapshots: the lock.
     SNAPSHOT_LOCK_MODE =
-        Flag::choice(&["--aws-snapshot-lock-mode"], &["governance", "compliance"], "").refused(NO_SNAPSHOTS);
+        Flag::choice(&["--aws-snapshot-lock-mode"], &["governance", "compliance"], "").without_effect();
     /// Snapshots: how long the lock can be taken back.
     SNAPSHOT_LOCK_COOL_OFF =
-        Flag::value(&["--aws-snapshot-lock-cool-off-period"], "HOURS", "").refused(NO_SNAPSHOTS);
+        Flag::value(&["--aws-snapshot-lock-cool-off-period"], "HOURS", "").without_effect();
     /// Snapshots: until when.
     SNAPSHOT_LOCK_DATE = Flag::value(&["--aws-snapshot-lock-expiration-date"], "DATE", "")
-        .refused(NO_SNAPSHOTS)
+        .without_effect()
         .among(&SNAPSHOT_LOCK);
     /// Snapshots: for how long.
     SNAPSHOT_LOCK_DURATION =
-        Flag::value(&["--aws-snapshot-lock-duration"], "DAYS", "").refused(NO_SNAPSHOTS).among(&SNAPSHOT_LOCK);
+        Flag::value(&["--aws-snapshot-lock-duration"], "DAYS", "").without_effect().among(&SNAPSHOT_LOCK);
     /// Snapshots: Azure's subscription.
-    AZURE_SUBSCRIPTION = Flag::value(&["--azure-subscription-id"], "ID", "").refused(NO_SNAPSHOTS);
+    AZURE_SUBSCRIPTION = Flag::value(&["--azure-subscription-id"], "ID", "").without_effect();
     /// Snapshots: Azure's group.
-    AZURE_GROUP = Flag::value(&["--azure-resource-group"], "NAME", "").refused(NO_SNAPSHOTS);
+    AZURE_GROUP = Flag::value(&["--azure-resource-group"], "NAME", "").without_effect();
 
     /// Where a tablespace goes.
     TABLESPACE = Flag::value(&["--tablespace"], "NAME:LOCATION", "put a tablespace elsewhere, may be repeated");
     /// Snapshots: the machine that is restored to.
     SNAPSHOT_RECOVERY_INSTANCE =
-        Flag::value(&["--snapshot-recovery-instance"], "NAME", "").refused(NO_SNAPSHOTS);
+        Flag::value(&["--snapshot-recovery-instance"], "NAME", "").without_effect();
     /// Snapshots: its zone.
     SNAPSHOT_RECOVERY_ZONE =
-        Flag::value(&["--snapshot-recovery-zone", "--gcp-zone"], "ZONE", "").refused(NO_SNAPSHOTS);
+        Flag::value(&["--snapshot-recovery-zone", "--gcp-zone"], "ZONE", "").without_effect();
     /// `auto`: of which timeline.
     TARGET_TLI = Flag::value(&["--target-tli"], "N", "with backup id auto: a backup of timeline N, or of the latest");
     /// `auto`: ended before this LSN.

@@ -61,8 +61,9 @@ pub struct Exclusive {
 pub enum Support {
     /// It works.
     Full,
-    /// It belongs to another provider and says nothing about this one, in barman as well.
-    OtherProvider,
+    /// It belongs to another provider or to snapshots of volumes, and says nothing about a backup in the object store, in
+    /// barman as well.
+    NoEffect,
     /// It is refused, with what to do instead.
     Refused(&'static str),
 }
@@ -166,9 +167,9 @@ impl Flag {
         Flag { exclusive: Some(exclusive), ..self }
     }
 
-    /// The same flag, which belongs to another provider.
-    pub const fn of_other_provider(self) -> Flag {
-        Flag { support: Support::OtherProvider, ..self }
+    /// The same flag, which says nothing here.
+    pub const fn without_effect(self) -> Flag {
+        Flag { support: Support::NoEffect, ..self }
     }
 
     /// The same flag, which is refused.
