@@ -474,6 +474,8 @@ fn a_backup_is_chosen_for_a_target() {
         ("restore --target-tli current URL srv auto dir", 4),
         ("restore --target-lsn x URL srv auto dir", 4),
         ("restore --target-time yesterday URL srv auto dir", 4),
+        ("restore --target-time 2026/11/22 URL srv auto dir", 1),
+        ("restore --target-time 20261122 URL srv auto dir", 1),
         ("restore --tablespace x URL srv auto dir", 3),
         ("restore URL srv 20261121T031555 dir", 1),
         ("restore --endpoint-url http://127.0.0.1:1 s3://b srv auto dir", 2),

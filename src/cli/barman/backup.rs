@@ -11,7 +11,7 @@ use crate::cli;
 use crate::cli::process::cores;
 use crate::cli::session;
 use crate::codec::{Compression, Method};
-use crate::layout::barman::{BackupTime, RecoveryEnd};
+use crate::layout::barman::{RecoveryEnd, parse_target_time};
 use crate::ops::backup_fetch::{self, MovedTablespace, Plan, SyncFiles};
 use crate::ops::backup_push::{self, Format, Packing, VerifyPages, WalWitness};
 use crate::ops::barman::backup_show;
@@ -161,11 +161,13 @@ fn end(session: &Session) -> Result<Option<RecoveryEnd>, Error> {
         return Ok(Some(RecoveryEnd::Lsn(lsn)));
     }
     let Some(text) = session.line.value(&TARGET_TIME) else { return Ok(None) };
-    match BackupTime::parse(text, &TimeZone::system()) {
+    match parse_target_time(text, &TimeZone::system()) {
         Ok(time) => Ok(Some(RecoveryEnd::Time(time.timestamp()))),
         Err(_) => Err(Error::Target {
             value: text.to_owned(),
-            expected: "a time such as 2026-11-21 10:00:00+00:00",
+            expected: "a time such as 2026-11-22 10:00:00+01:00, 2026-11-22 10:00 UTC, 2026-11-22, 2026/11/22, 20261122, \
+                       Nov 22 2026 10:00, Sun Nov 22 10:00:00 UTC 2026 or Sun, 22 Nov 2026 10:00:00 +0100; names of zones \
+                       are UTC, GMT and those of the local zone",
         }),
     }
 }

@@ -186,8 +186,13 @@ flags! {
         .among(&TARGET);
     /// `auto`: ended before this time.
     TARGET_TIME =
-        Flag::value(&["--target-time"], "TIME", "with backup id auto: a backup that ended at this time or before")
-            .among(&TARGET);
+        Flag::value(
+            &["--target-time"],
+            "TIME",
+            "with backup id auto: a backup that ended at this time or before: 2026-11-22 10:00:00+01:00, 2026-11-22 10:00 \
+             CET, 2026/11/22, Nov 22 2026 10:00, or as date and RFC 2822 write it; local time unless it says another zone",
+        )
+        .among(&TARGET);
 
     /// console or JSON.
     FORMAT = Flag::value(&["--format"], "FORMAT", "console or json (default: console)");

@@ -12,6 +12,7 @@ mod literal;
 pub mod names;
 mod new_backup;
 mod recovery_target;
+mod target_time;
 mod time;
 
 pub use backup_id::{BackupId, InvalidBackupId};
@@ -22,4 +23,5 @@ pub use layout::{Barman, Partials};
 pub use literal::{InvalidLiteral, Literal, quote};
 pub use new_backup::NewBackup;
 pub use recovery_target::{RecoveryEnd, RecoveryTarget};
+pub use target_time::parse_target_time;
 pub use time::{BackupTime, InvalidTime};

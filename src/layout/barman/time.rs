@@ -25,6 +25,12 @@ pub struct InvalidTime {
     text: String,
 }
 
+impl InvalidTime {
+    pub(super) fn new(text: &str) -> InvalidTime {
+        InvalidTime { text: text.escape_debug().to_string() }
+    }
+}
+
 impl BackupTime {
     /// A time, shown with this offset. What is finer than a microsecond is dropped.
     pub fn new(timestamp: Timestamp, offset: Offset) -> BackupTime {
@@ -35,7 +41,7 @@ impl BackupTime {
     /// Reads a time; one without an offset is in the zone `local`.
     pub fn parse(text: &str, local: &TimeZone) -> Result<BackupTime, InvalidTime> {
         let read = iso(text, local).or_else(|| ctime(text, local));
-        read.ok_or_else(|| InvalidTime { text: text.escape_debug().to_string() })
+        read.ok_or_else(|| InvalidTime::new(text))
     }
 
     /// The point in time.
