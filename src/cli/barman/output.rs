@@ -2,7 +2,7 @@
 //! `output.py` (`ConsoleOutputWriter.render_show_backup`), `utils.py` (`pretty_size`, `human_readable_timedelta`),
 //! `infofile.py` (`to_json`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Display, Write as _};
 
 use crate::catalog::barman::BackupEntry;
@@ -331,11 +331,13 @@ pub fn delete_dry_run(deletion: &Deletion, root: &Prefix) -> String {
     };
     for backup in &deletion.backups {
         objects(&mut text, &mut backup.tars.iter().chain([&backup.info]));
-        for folder in &backup.wal.folders {
+        // barman, which has deleted nothing, finds the folders of earlier backups again.
+        let folders = backup.wal.folders.iter().map(|folder| folder.folder);
+        for folder in BTreeSet::from_iter(folders.chain(backup.wal.emptied_before.iter().copied())) {
             let _ = writeln!(
                 text,
                 "Skipping deletion of all objects under prefix {root}{} due to --dry-run option",
-                folder.folder.prefix()
+                folder.prefix()
             );
         }
         objects(&mut text, &mut backup.wal.files.iter());

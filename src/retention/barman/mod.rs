@@ -14,7 +14,7 @@ mod policy;
 mod tests;
 mod wal;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -226,11 +226,19 @@ pub fn wal_removals(
     archive: &[ArchivedObject],
 ) -> Vec<WalRemoval> {
     let mut left = backups.to_vec();
+    let mut folders: BTreeMap<HashDir, Vec<&ArchivedObject>> = BTreeMap::new();
+    for object in archive {
+        if let Some(folder) = object.folder {
+            folders.entry(folder).or_default().push(object);
+        }
+    }
     let mut archive: Vec<&ArchivedObject> = archive.iter().collect();
-    let mut removals = Vec::new();
+    let (mut emptied, mut removals) = (BTreeMap::new(), Vec::new());
     for id in chosen {
-        let removal = wal::removal(*id, &left, &archive, request);
+        let removal = wal::removal(*id, &left, &archive, &emptied, request);
         let gone: BTreeSet<_> = removal.keys().collect();
+        let went = removal.folders.iter().map(|folder| folder.folder);
+        emptied.extend(went.filter_map(|folder| folders.remove_entry(&folder)));
         archive.retain(|object| !gone.contains(&object.key));
         left.retain(|facts| facts.id != *id);
         removals.push(removal);

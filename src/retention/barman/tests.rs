@@ -360,6 +360,34 @@ fn outcome(
     Some((chosen.into_iter().collect(), keys))
 }
 
+/// barman tells it of each backup whose deletion empties the folder; it goes once.
+#[test]
+fn a_folder_that_is_empty_already_is_told_again() {
+    let backups = [
+        backup(1, 9, numbered(1, 256)),
+        backup(2, 8, numbered(1, 258)),
+        backup(3, 7, numbered(1, 514)),
+        backup(4, 6, numbered(1, 516)),
+    ];
+    let chosen = [id(1), id(2), id(3)];
+    let archive: Vec<ArchivedObject> = [1, 256, 258, 514, 516]
+        .map(|number| {
+            let file = crate::pg::WalFileName::Segment(numbered(1, number));
+            ArchivedObject::new(names::wal_key(file, crate::codec::Method::None))
+        })
+        .into();
+    let removals = wal_removals(&redundancy(1), &chosen, &backups, &archive);
+    let folders = |removal: &WalRemoval| {
+        let emptied: Vec<u32> = removal.folders.iter().map(|folder| folder.folder.log).collect();
+        let before: Vec<u32> = removal.emptied_before.iter().map(|folder| folder.log).collect();
+        (emptied, before)
+    };
+    let told: Vec<_> = removals.iter().map(folders).collect();
+    assert_eq!(told, [(vec![0], vec![]), (vec![1], vec![0]), (vec![], vec![0, 1])]);
+    let gone: Vec<&Key> = removals.iter().flat_map(WalRemoval::keys).collect();
+    assert_eq!(gone.len(), BTreeSet::from_iter(&gone).len());
+}
+
 proptest! {
     #[test]
     fn what_stays_can_be_restored(request in requests(), backups in catalogues(), minimum in 0..4_usize) {

@@ -17,7 +17,7 @@ pub struct ArchivedObject {
     /// What it is; `None` when its name is not that of an archived file.
     file: Option<WalFileName>,
     /// The folder of `wals/` in which it lies.
-    folder: Option<HashDir>,
+    pub(super) folder: Option<HashDir>,
 }
 
 impl ArchivedObject {
@@ -46,6 +46,8 @@ pub struct WalRemoval {
     pub folders: Vec<WalFolder>,
     /// Files elsewhere, sorted.
     pub files: Vec<Key>,
+    /// Folders that are emptied with this backup as well, and were with an earlier one: there is nothing left in them.
+    pub emptied_before: Vec<HashDir>,
 }
 
 /// A folder that is emptied.
@@ -64,17 +66,18 @@ impl WalRemoval {
     }
 }
 
-/// What WAL goes with the backup `id`, which is still among `backups`.
+/// What WAL goes with the backup `id`, which is still among `backups`. In `emptied` is what the folders held that went with
+/// earlier backups.
 pub(super) fn removal(
     id: BackupId,
     backups: &[BackupFacts],
     archive: &[&ArchivedObject],
+    emptied: &BTreeMap<HashDir, Vec<&ArchivedObject>>,
     request: &Request,
 ) -> WalRemoval {
-    match Rules::new(id, backups, request) {
-        Some(rules) => rules.apply(archive),
-        None => WalRemoval::default(),
-    }
+    let Some(rules) = Rules::new(id, backups, request) else { return WalRemoval::default() };
+    let again = emptied.iter().filter(|(folder, objects)| rules.empties(**folder, objects));
+    WalRemoval { emptied_before: again.map(|(folder, _)| *folder).collect(), ..rules.apply(archive) }
 }
 
 /// Which WAL goes.
