@@ -112,6 +112,7 @@ impl Page<'_> {
     fn set(&self, name: &str) -> Option<String> {
         match self.fields.get(name)? {
             FieldValue::Unset | FieldValue::Integer(0) => None,
+            FieldValue::Literal(literal) if literal.is_empty() => None,
             value => Some(value.to_string()).filter(|text| !text.is_empty()),
         }
     }

@@ -73,6 +73,7 @@ fn literal(value: &Literal) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout::barman::BackupInfo;
 
     #[test]
     fn what_json_dumps_writes() {
@@ -91,8 +92,20 @@ mod tests {
                 r#"{"a": 1.5, "b": 1e-05, "1": null, "null": true, "false": {}}"#,
             ),
             ("[[], ()]", "[[], []]"),
+            ("{}", "{}"),
         ] {
             assert_eq!(literal(&Literal::parse(text).unwrap()), json);
+        }
+        // Empty is not unset, though it is written so.
+        for text in ["copy_stats={}", "included_files=[]", "copy_stats=None", "tablespaces=[]"] {
+            let info = BackupInfo::parse(text.as_bytes(), &jiff::tz::TimeZone::UTC).unwrap();
+            let (name, value) = text.split_once('=').unwrap();
+            let fields = info.fields();
+            let json =
+                fields.iter().find(|(field, _)| *field == name).map(|(_, value)| field(value)).unwrap();
+            let unset = name == "tablespaces" || value == "None";
+            assert_eq!(json, if unset { "null" } else { value }, "{text}");
+            assert!(info.to_string().contains(&format!("{name}=None\n")), "{text}");
         }
     }
 }

@@ -16,7 +16,7 @@ pub enum FieldValue<'a> {
     Integer(u64),
     /// A time.
     Time(BackupTime),
-    /// A Python literal.
+    /// A Python literal. What Python takes for false is written as if it were not set.
     Literal(Cow<'a, Literal>),
 }
 
@@ -27,6 +27,7 @@ impl fmt::Display for FieldValue<'_> {
             FieldValue::Text(text) => f.write_str(&text.replace(['\n', '\r'], " ")),
             FieldValue::Integer(number) => number.fmt(f),
             FieldValue::Time(time) => time.fmt(f),
+            FieldValue::Literal(literal) if literal.is_empty() => FieldValue::Unset.fmt(f),
             FieldValue::Literal(literal) => literal.fmt(f),
         }
     }
@@ -57,9 +58,8 @@ impl From<BackupTime> for FieldValue<'_> {
 }
 
 impl<'a> From<Cow<'a, Literal>> for FieldValue<'a> {
-    /// What Python takes for false is written as if it were not set.
     fn from(literal: Cow<'a, Literal>) -> FieldValue<'a> {
-        if literal.is_empty() { FieldValue::Unset } else { FieldValue::Literal(literal) }
+        FieldValue::Literal(literal)
     }
 }
 
