@@ -269,6 +269,7 @@ impl Facts {
             beginning: cluster.beginning.clone(),
             is_permanent: self.is_kept,
             user_data: None,
+            with_files_metadata: true,
         }
     }
 
