@@ -2,8 +2,11 @@
 
 use super::*;
 
-/// A full backup of three pages, then increments: their sizes and their pages.
-fn chain(increments: &[(u32, &[(u32, u8)])]) -> Vec<Step> {
+/// A size in pages, and the pages that there are, each with the byte that fills it.
+type Increment<'a> = (u32, &'a [(u32, u8)]);
+
+/// A full backup of three pages, then increments.
+fn chain(increments: &[Increment<'_>]) -> Vec<Step> {
     let mut steps = vec![step(vec![("base/1/1", 1, whole(&[1, 2, 3]))])];
     steps.extend(
         increments.iter().map(|(pages, changed)| step(vec![("base/1/1", 1, increment(*pages, changed))])),
@@ -18,7 +21,7 @@ fn pages_of(files: &Files) -> Vec<u8> {
 
 #[test]
 fn a_file_is_as_long_as_the_newest_increment_has_pages() {
-    let cases: [(&str, &[(u32, &[(u32, u8)])], &[u8]); 7] = [
+    let cases: [(&str, &[Increment<'_>], &[u8]); 7] = [
         ("the newest grew", &[(3, &[(1, 12), (3, 13), (4, 14)])], &[1, 12, 3, 13, 14]),
         ("it has nothing else", &[(3, &[(3, 13)])], &[1, 2, 3, 13]),
         ("with a gap", &[(3, &[(5, 15)])], &[1, 2, 3, 0, 0, 15]),
