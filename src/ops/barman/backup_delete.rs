@@ -61,6 +61,8 @@ pub struct BackupRemoval {
     pub id: BackupId,
     /// Its tars, those of the data directory first.
     pub tars: Vec<Key>,
+    /// What says whose backup it is, where it was killed.
+    pub claim: Option<Key>,
     /// Its `backup.info`.
     pub info: Key,
     /// What stands there when its deletion begins.
@@ -120,9 +122,11 @@ async fn plan(
     let mut removals = Vec::new();
     for (id, wal) in chosen.into_iter().zip(wal) {
         let entry = catalogue.backups.iter().find(|entry| entry.id == id);
+        let (tars, claim) = data(ctx, id).await?;
         removals.push(BackupRemoval {
             id,
-            tars: tars(ctx, id).await?,
+            tars,
+            claim,
             info: names::backup_info_key(id),
             announcement: entry.map(|entry| entry.info.being_deleted().to_string()).unwrap_or_default(),
             wal,
@@ -173,17 +177,19 @@ fn tell(request: &Request, backups: &[BackupFacts], minimum_redundancy: usize, n
     }
 }
 
-/// The tars of a backup, each after those that come before it. What else lies in its folder stays.
-async fn tars(ctx: &Context, id: BackupId) -> Result<Vec<Key>, Error> {
+/// The tars of a backup, each after those that come before it, and its claim. What else lies in its folder stays.
+async fn data(ctx: &Context, id: BackupId) -> Result<(Vec<Key>, Option<Key>), Error> {
     let folder = names::backup_prefix(id);
     let objects = storage::list_all(ctx.storage.as_ref(), &folder, Depth::Children).await?.objects;
+    let claim = names::claim_key(id);
+    let claim = objects.iter().any(|object| object.key == claim).then_some(claim);
     let named = objects.into_iter().filter_map(|object| {
         let (tar, _) = names::parse_tar_name(object.key.file_name())?;
         Some((tar, object.key))
     });
     let mut tars: Vec<_> = named.collect();
     tars.sort();
-    Ok(tars.into_iter().map(|(_, key)| key).collect())
+    Ok((tars.into_iter().map(|(_, key)| key).collect(), claim))
 }
 
 /// Its tars, what a killed process has left of it, its WAL, its `backup.info`; what is left undone is in `removal`.
@@ -191,7 +197,7 @@ async fn delete_all_of(ctx: &Context, backup: &BackupRemoval, removal: &mut Remo
     let wal: Vec<Key> = backup.wal.keys().cloned().collect();
     removal.delete(ctx, &backup.tars).await?;
     if removal.is_complete() {
-        delete_unfinished(ctx, backup.id).await;
+        delete_unfinished(ctx, backup).await;
     }
     for keys in [&wal, &vec![backup.info.clone()]] {
         if removal.is_complete() {
@@ -203,16 +209,19 @@ async fn delete_all_of(ctx: &Context, backup: &BackupRemoval, removal: &mut Remo
 
 /// Removes what is no tar of a backup, and would be found by nobody once the backup is gone: the uploads that were never
 /// finished, and the claim. barman leaves the uploads too, so where they cannot be looked for, or not be ended, that is no failure.
-async fn delete_unfinished(ctx: &Context, id: BackupId) {
+async fn delete_unfinished(ctx: &Context, backup: &BackupRemoval) {
     let storage = ctx.storage.as_ref();
     let ended = async {
-        for upload in storage::list_unfinished(storage, &names::backup_prefix(id)).await? {
+        for upload in storage::list_unfinished(storage, &names::backup_prefix(backup.id)).await? {
             storage.remove_unfinished(&upload).await?;
         }
-        storage.delete(&[names::claim_key(id)]).await.map(drop)
+        match &backup.claim {
+            Some(claim) => storage.delete(std::slice::from_ref(claim)).await.map(drop),
+            None => Ok(()),
+        }
     };
     if let Err(error) = ended.await {
-        tracing::info!("what was left unfinished of backup {id} is not removed: {error}");
+        tracing::info!("what was left unfinished of backup {} is not removed: {error}", backup.id);
     }
 }
 
