@@ -250,6 +250,8 @@ fn a_recovery_that_would_end_is_stopped() {
     assert_eq!(broken(&place, &format!("{fetch} --config /nonexistent.json")), 126);
     assert_eq!(broken(&place, &format!("{fetch} --seawall-recovery-exit-126=false")), 1);
     assert_eq!(broken(&place, "wal-push x"), 1);
+    assert_eq!(code(&place.seawall(fetch).output().unwrap()), 126, "nothing is stored there");
+    fs::write(place.path("repo/anything"), "").unwrap();
     assert_eq!(code(&place.seawall(fetch).output().unwrap()), 74, "the storage answered");
     fs::write(place.path("work/standby.signal"), "").unwrap();
     assert_eq!(broken(&place, fetch), 1, "a standby asks again");

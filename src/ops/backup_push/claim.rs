@@ -31,6 +31,17 @@ pub(super) struct Claim {
     content: Bytes,
 }
 
+/// Who has a name that was claimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holder {
+    /// Whoever claimed it.
+    Us,
+    /// Somebody who takes a backup of the same name.
+    Another,
+    /// Nobody: somebody has deleted the backup.
+    Nobody,
+}
+
 /// Who takes a backup, as its claim says it.
 #[derive(Debug, Deserialize)]
 struct Claimer {
@@ -98,10 +109,10 @@ impl Claim {
         });
         let claim = Claim { key: backup.claim(), content: content.to_string().into() };
         let put = storage::put_new(ctx.storage.as_ref(), &claim.key, claim.content.clone()).await;
-        match (claim.holds(ctx).await, put) {
+        match (claim.holder(ctx).await, put) {
             // Also when the answer to the put was lost.
-            (Ok(true), _) => Ok(Some(claim)),
-            (Ok(false), Ok(_)) => Ok(None),
+            (Ok(Holder::Us), _) => Ok(Some(claim)),
+            (Ok(Holder::Another | Holder::Nobody), Ok(_)) => Ok(None),
             (_, Err(error)) => Err(error.into()),
             (Err(error), Ok(PutOutcome::Stored)) => {
                 claim.release(ctx).await;
@@ -111,10 +122,13 @@ impl Claim {
         }
     }
 
-    /// Whether the name is ours still.
-    pub async fn holds(&self, ctx: &Context) -> Result<bool, Error> {
-        let found = storage::get_bytes(ctx.storage.as_ref(), &self.key).await?;
-        Ok(found.is_some_and(|(_, content)| content == self.content))
+    /// Whose the name is by now.
+    pub async fn holder(&self, ctx: &Context) -> Result<Holder, Error> {
+        Ok(match storage::get_bytes(ctx.storage.as_ref(), &self.key).await? {
+            Some((_, content)) if content == self.content => Holder::Us,
+            Some(_) => Holder::Another,
+            None => Holder::Nobody,
+        })
     }
 
     /// Removes the object: the backup's marker is there.

@@ -8,7 +8,7 @@ use crate::layout::new_backup::Document;
 use crate::ops::{Context, Error};
 use crate::storage::{self, Depth, Storage};
 
-use super::claim::Claim;
+use super::claim::{Claim, Holder};
 
 /// Time for removing what a failed backup had stored.
 const CLEAN_UP_DEADLINE: Duration = Duration::from_secs(30);
@@ -32,7 +32,7 @@ pub(super) async fn remove_leftovers(
     };
     let removed = tokio::time::timeout(deadline, async {
         if let Some(claim) = claim
-            && !claim.holds(ctx).await?
+            && claim.holder(ctx).await? == Holder::Another
         {
             tracing::warn!(
                 "another backup-push has taken the name {}, so nothing of it is removed",

@@ -61,7 +61,7 @@ use super::error::RequestError;
 use super::ownership::{self, Claimant};
 use super::{Context, Error, control_file};
 
-use claim::Claim;
+use claim::{Claim, Holder};
 use delta::Delta;
 use job::Packed;
 use leftovers::remove_leftovers;
@@ -126,9 +126,10 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Name, Error> {
     let taker = Taker { ctx, options: &options, session: &session, beginning: &beginning, backup, origin };
     let taken = async {
         let taken = taker.take(survey, verify, delta).await?;
-        match claim.holds(ctx).await? {
-            true => Ok(taken),
-            false => Err(RequestError::BackupRunning(name.clone(), named_by).into()),
+        match claim.holder(ctx).await? {
+            Holder::Us => Ok(taken),
+            Holder::Another => Err(RequestError::BackupRunning(name.clone(), named_by).into()),
+            Holder::Nobody => Err(RequestError::DeletedMeanwhile(name.clone()).into()),
         }
     };
     let taken: Result<_, Error> = taken.await;
@@ -337,12 +338,13 @@ impl Taker<'_> {
 
     /// A deletion that has seen the backup before its marker was there may have taken its tars, and the claim with them.
     async fn check_is_left(&self, claim: &Claim) -> Result<(), Error> {
-        match claim.holds(self.ctx).await {
-            Ok(true) => Ok(()),
-            // What is left of the data is not looked for: the name may be another's by now.
-            Ok(false) => {
+        match claim.holder(self.ctx).await {
+            Ok(Holder::Us) => Ok(()),
+            Ok(Holder::Another | Holder::Nobody) => {
                 self.delete_marker().await?;
-                Err(RequestError::DeletedMeanwhile(self.backup.name()).into())
+                let error = RequestError::DeletedMeanwhile(self.backup.name()).into();
+                remove_leftovers(self.ctx, self.backup.as_ref(), Some(claim), &error).await;
+                Err(error)
             }
             // It was there a moment ago.
             Err(error) => {
