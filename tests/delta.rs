@@ -640,7 +640,8 @@ fn vacuumed_pages_of_a_cluster_without_checksums() {
     let tool = repository.tool.clone().with("SEAWALL_DELTA_SOURCES", "pages");
     let source = repository.primary(&postgres, &[]);
     for table in ["vacuumed", "other"] {
-        source.sql(&format!("CREATE TABLE {table} (i int PRIMARY KEY, note text)"));
+        let by_hand = "WITH (autovacuum_enabled = off)";
+        source.sql(&format!("CREATE TABLE {table} (i int PRIMARY KEY, note text) {by_hand}"));
         source
             .sql(&format!("INSERT INTO {table} SELECT i, repeat('x', 100) FROM generate_series(1, 20000) i"));
     }

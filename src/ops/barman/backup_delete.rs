@@ -212,8 +212,11 @@ async fn delete_all_of(ctx: &Context, backup: &BackupRemoval, removal: &mut Remo
 async fn delete_unfinished(ctx: &Context, backup: &BackupRemoval) {
     let storage = ctx.storage.as_ref();
     let ended = async {
-        for upload in storage::list_unfinished(storage, &names::backup_prefix(backup.id)).await? {
-            storage.remove_unfinished(&upload).await?;
+        let uploads = storage::list_unfinished(storage, &names::backup_prefix(backup.id)).await?;
+        let now = Timestamp::now();
+        // Without one that is under way a backup that is still being taken could not tell that it was deleted.
+        for upload in uploads.iter().filter(|upload| now.duration_since(upload.modified) > RUNNING_AGE) {
+            storage.remove_unfinished(upload).await?;
         }
         match &backup.claim {
             Some(claim) => storage.delete(std::slice::from_ref(claim)).await.map(drop),

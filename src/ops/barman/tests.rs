@@ -12,7 +12,7 @@ use crate::ops::error::RequestError;
 use crate::ops::removal::Mode;
 use crate::ops::{self, Context, Error};
 use crate::pg::{Lsn, TimelineId};
-use crate::retention::barman::{Refusal, RetentionPolicy};
+use crate::retention::barman::{RUNNING_AGE, Refusal, RetentionPolicy};
 use crate::storage::memory::{Fault, Memory, Operation};
 use crate::storage::{self, ErrorKind, Key, Prefix, Storage};
 
@@ -164,6 +164,7 @@ async fn what_a_killed_backup_has_left_goes_with_it() {
     let memory = repository();
     let tar = names::backup_prefix(id(1)).key("data_0002.tar.gz").unwrap();
     drop(memory.start_upload(&tar).await.unwrap());
+    memory.age_uploads(RUNNING_AGE + SignedDuration::from_hours(1));
     memory.set(&names::claim_key(id(1)), "");
     let options = delete(backup(1), Mode::Confirmed);
     backup_delete::run(&context(&memory), &annotations(&memory), options).await.unwrap();
