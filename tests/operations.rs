@@ -543,11 +543,8 @@ fn backup_push_that_is_deleted_meanwhile() {
     let mut cluster = Cluster::create(&scratch, &postgres, "data", &[]);
     cluster.start();
     let never = CancellationToken::new();
-    let clean = Memory::new();
-    push_backup(&clean, &cluster, &never).unwrap();
     let memory = Memory::new();
-    let marker = clean.calls(Operation::Put);
-    memory.overtake(Operation::Put, marker, |memory| {
+    memory.overtake(Operation::Put, names::SENTINEL_SUFFIX, |memory| {
         memory.keys().iter().filter(|key| **key != Owner::key(&WalG)).for_each(|key| memory.remove(key));
     });
     let error = push_backup(&memory, &cluster, &never).unwrap_err();

@@ -88,13 +88,13 @@ struct State {
 /// What somebody else does right before a call.
 struct Overtaker {
     operation: Operation,
-    call: u32,
+    end: &'static str,
     act: Box<dyn FnOnce(&Memory) + Send>,
 }
 
 impl fmt::Debug for Overtaker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "before {:?} {}", self.operation, self.call)
+        write!(f, "before {:?} of …{}", self.operation, self.end)
     }
 }
 
@@ -139,9 +139,14 @@ impl Memory {
         self.state().faults.push(Scheduled { operation, call, fault });
     }
 
-    /// Lets somebody else `act` right before the `call`th call of `operation`, past all faults.
-    pub fn overtake(&self, operation: Operation, call: u32, act: impl FnOnce(&Memory) + Send + 'static) {
-        self.state().overtakers.push(Overtaker { operation, call, act: Box::new(act) });
+    /// Lets somebody else `act` right before the first call of `operation` for a key that ends so, past all faults.
+    pub fn overtake(
+        &self,
+        operation: Operation,
+        end: &'static str,
+        act: impl FnOnce(&Memory) + Send + 'static,
+    ) {
+        self.state().overtakers.push(Overtaker { operation, end, act: Box::new(act) });
     }
 
     /// Refuses to delete these objects from now on, and no others.
@@ -188,12 +193,13 @@ impl Memory {
     }
 
     /// Counts a call of `operation`; the fault that is scheduled for it.
-    fn begin(&self, operation: Operation) -> Option<Fault> {
+    fn begin(&self, operation: Operation, key: Option<&Key>) -> Option<Fault> {
         let (fault, overtakers) = {
             let mut state = self.state();
             let fault = state.fault(operation);
-            let call = state.calls.get(&operation).copied().unwrap_or(0);
-            let is_due = |other: &mut Overtaker| other.operation == operation && other.call == call;
+            let is_due = |other: &mut Overtaker| {
+                other.operation == operation && key.is_some_and(|key| key.as_str().ends_with(other.end))
+            };
             (fault, state.overtakers.extract_if(.., is_due).collect::<Vec<_>>())
         };
         overtakers.into_iter().for_each(|overtaker| (overtaker.act)(self));
@@ -207,7 +213,7 @@ impl Memory {
         key: Option<&Key>,
         effect: impl FnOnce(&mut State) -> Result<T>,
     ) -> Result<T> {
-        let fault = self.begin(operation);
+        let fault = self.begin(operation, key);
         self.run(operation, key, fault, effect).await
     }
 
@@ -307,7 +313,7 @@ impl Storage for Memory {
 
     fn head<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<ObjectMeta>>> {
         async move {
-            let fault = self.begin(Operation::Head);
+            let fault = self.begin(Operation::Head, Some(key));
             let find = |state: &mut State| Ok(state.objects.get(key).map(|object| object.meta(key)));
             let meta = self.run(Operation::Head, Some(key), fault, find).await?;
             Ok(meta.filter(|_| fault != Some(Fault::TooEarly)))
@@ -322,7 +328,7 @@ impl Storage for Memory {
         if_match: Option<&'a ETag>,
     ) -> BoxFuture<'a, Result<Option<Body>>> {
         async move {
-            let fault = self.begin(Operation::Get);
+            let fault = self.begin(Operation::Get, Some(key));
             let (cut, fault) = match fault {
                 Some(Fault::CutBody(bytes)) => (Some(bytes), None),
                 other => (None, other),

@@ -120,7 +120,7 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Name, Error> {
     let backup = ctx.until_cancelled(backup).await?;
     let name = backup.name();
     let named_by = options.format.named_by(&beginning.started);
-    let claim = Claim::take(ctx, &session, backup.as_ref(), &beginning, named_by).await?;
+    let claim = Box::pin(Claim::take(ctx, &session, backup.as_ref(), &beginning, named_by)).await?;
     tracing::info!("Started backup with name {name} at LSN {}", beginning.started.lsn);
 
     let taker = Taker { ctx, options: &options, session: &session, beginning: &beginning, backup, origin };
@@ -132,17 +132,18 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Name, Error> {
             Holder::Nobody => Err(RequestError::DeletedMeanwhile(name.clone()).into()),
         }
     };
-    let taken: Result<_, Error> = taken.await;
+    // Apart, since together they are too much for the stack of a thread.
+    let taken: Result<_, Error> = Box::pin(taken).await;
     if let Err(error) = &taken {
         // The session ends with this function, and with it the backup on the server.
-        remove_leftovers(ctx, taker.backup.as_ref(), Some(&claim), error).await;
+        Box::pin(remove_leftovers(ctx, taker.backup.as_ref(), Some(&claim), error)).await;
     }
     let (documents, stop) = taken?;
-    leftovers::commit(ctx, taker.backup.as_ref(), Some(&claim), documents).await?;
-    taker.check_is_left(&claim).await?;
+    Box::pin(leftovers::commit(ctx, taker.backup.as_ref(), Some(&claim), documents)).await?;
+    Box::pin(taker.check_is_left(&claim)).await?;
     claim.release(ctx).await;
     tracing::info!("Wrote backup with name {name}");
-    taker.check_parent_is_left().await?;
+    Box::pin(taker.check_parent_is_left()).await?;
     // The server is not needed any more, and the wait may be long.
     drop(session);
     if options.wal_witness == WalWitness::Archive && !options.wal_timeout.is_zero() {
