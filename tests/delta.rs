@@ -876,8 +876,8 @@ fn wal_gs_deltas_of_a_table_that_grows() {
     let count = "SELECT count(*), sum(i), sum(length(note)) FROM growing";
     let expected = source.sql(count);
     source.stop();
-    for backup in &repository.backups()[1..] {
-        let mut restored = repository.restore(&repository.tool, &postgres, backup, &format!("from-{backup}"));
+    for (number, backup) in repository.backups().iter().enumerate().skip(1) {
+        let mut restored = repository.restore(&repository.tool, &postgres, backup, &format!("from-{number}"));
         assert_eq!(restored.sql(count), expected, "from {backup}");
         restored.amcheck();
         restored.stop();
