@@ -540,8 +540,7 @@ fn backup_push_whose_name_is_taken() {
 fn backup_push_that_is_deleted_meanwhile() {
     let postgres = require!(Postgres::version(15));
     let scratch = Scratch::new();
-    let mut cluster = Cluster::create(&scratch, &postgres, "data", &[]);
-    cluster.start();
+    let cluster = Cluster::running(&scratch, &postgres, "data", &[]);
     let never = CancellationToken::new();
     let memory = Memory::new();
     memory.overtake(Operation::Put, names::SENTINEL_SUFFIX, |memory| {

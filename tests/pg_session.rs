@@ -351,8 +351,7 @@ fn forward_until_backup(mut client: TcpStream, mut server: UnixStream) {
 fn a_start_is_waited_for_as_long_as_the_server_shows_signs_of_life() {
     let postgres = require!(Postgres::version(15));
     let scratch = Scratch::new();
-    let mut cluster = Cluster::create(&scratch, &postgres, "data", &[]);
-    cluster.start();
+    let cluster = Cluster::running(&scratch, &postgres, "data", &[]);
     let mut env = cluster.libpq_env();
     let socket = Path::new(&env["PGHOST"]).join(format!(".s.PGSQL.{}", env["PGPORT"]));
     let lossy = Lossy::start(socket);
@@ -377,8 +376,7 @@ fn a_start_is_waited_for_as_long_as_the_server_shows_signs_of_life() {
 fn a_database_whose_catalog_is_locked_is_left_out() {
     let postgres = require!(Postgres::version(15));
     let scratch = Scratch::new();
-    let mut cluster = Cluster::create(&scratch, &postgres, "data", &[]);
-    cluster.start();
+    let cluster = Cluster::running(&scratch, &postgres, "data", &[]);
     cluster.sql("CREATE DATABASE locked");
     let info = conninfo(&cluster.libpq_env());
     let mut psql = cluster.client("psql");
