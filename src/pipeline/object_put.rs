@@ -262,12 +262,14 @@ async fn put_whole(
     let _permit = turn(settings, body.len(), &settings.cancel).await?;
     let outcome = settled(settings, async {
         let storage = settings.storage.as_ref();
-        match existing {
-            Existing::Kept => storage::put_new(storage, key, body).await,
-            Existing::KeptWhereFree if storage.limits().conditional_put => {
-                storage::put_new(storage, key, body).await
-            }
-            Existing::KeptWhereFree | Existing::Replaced => storage.put(key, body, PutMode::Overwrite).await,
+        let keeps = match existing {
+            Existing::Kept => true,
+            Existing::KeptWhereFree => storage.limits().conditional_put,
+            Existing::Replaced => false,
+        };
+        match keeps {
+            true => storage::put_new(storage, key, body).await,
+            false => storage.put(key, body, PutMode::Overwrite).await,
         }
     });
     match outcome.await? {
