@@ -26,12 +26,13 @@ use crate::storage::{ErrorKind, Location, Result};
 /// The region that a service which has none is signed for, and where the region of a bucket can be asked.
 pub(super) const DEFAULT_REGION: &str = "us-east-1";
 
-/// Builds the client. Asks the service for the region of the bucket when nothing names it.
+/// Builds the client, whose answers `answering` looks at. Asks the service for the region of the bucket when nothing names it.
 pub(super) async fn connect(
     config: &S3Config,
     location: &Location,
     policy: &RetryPolicy,
     http: &SharedHttpClient,
+    answering: &Answering,
 ) -> Result<Client> {
     let region = match (&config.region, &config.endpoint, &config.credentials) {
         (Some(region), _, _) => Some(region.trim().to_owned()),
@@ -42,12 +43,12 @@ pub(super) async fn connect(
         (None, None, Credentials::Static { .. }) => None,
     };
     if let Some(region) = region {
-        return Ok(client(config, policy, http, region).await);
+        return Ok(client(config, policy, http, answering, region).await);
     }
-    let anywhere = client(config, policy, http, DEFAULT_REGION.to_owned()).await;
+    let anywhere = client(config, policy, http, answering, DEFAULT_REGION.to_owned()).await;
     let region = bucket_region(&anywhere, config, location).await?;
     tracing::debug!(region, bucket = config.bucket, "looked up the region");
-    Ok(client(config, policy, http, region).await)
+    Ok(client(config, policy, http, answering, region).await)
 }
 
 /// The region that the service names in any answer about a bucket, also in a refusal.
@@ -74,12 +75,13 @@ pub(super) fn in_region(client: &Client, region: String) -> Client {
     Client::from_conf(client.config().to_builder().region(Region::new(region)).build())
 }
 
-/// The same client, whose answers are looked at.
-pub(super) fn observed(client: &Client, answering: Answering) -> Client {
-    Client::from_conf(client.config().to_builder().interceptor(answering).build())
-}
-
-async fn client(config: &S3Config, policy: &RetryPolicy, http: &SharedHttpClient, region: String) -> Client {
+async fn client(
+    config: &S3Config,
+    policy: &RetryPolicy,
+    http: &SharedHttpClient,
+    answering: &Answering,
+    region: String,
+) -> Client {
     let region = Region::new(region);
     let timeouts = TimeoutConfig::builder().connect_timeout(policy.connect).build();
     let mut builder = aws_sdk_s3::Config::builder()
@@ -99,6 +101,7 @@ async fn client(config: &S3Config, policy: &RetryPolicy, http: &SharedHttpClient
             Checksums::WhenSupported => ResponseChecksumValidation::WhenSupported,
         })
         .interceptor(ExtraHeaders(config.headers.0.clone()))
+        .interceptor(answering.clone())
         .interceptor(Bounded)
         // `storage::retry` bounds this as well.
         .identity_cache(IdentityCache::lazy().load_timeout(policy.transfer_budget).build());
@@ -170,7 +173,8 @@ mod tests {
         let (policy, http) = (RetryPolicy::default(), transport::http_client(config.scheme(), None));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let client = client(&config, &policy, &http, DEFAULT_REGION.to_owned()).await;
+            let client =
+                client(&config, &policy, &http, &Answering::default(), DEFAULT_REGION.to_owned()).await;
             bucket_region(&client, &config, &config.location()).await
         })
     }
@@ -186,7 +190,8 @@ mod tests {
             let (policy, http) = (RetryPolicy::default(), transport::http_client(config.scheme(), None));
             let location = config.location();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let client = runtime.block_on(connect(&config, &location, &policy, &http)).unwrap();
+            let client =
+                runtime.block_on(connect(&config, &location, &policy, &http, &Answering::default())).unwrap();
             assert_eq!(client.config().region().map(Region::as_ref), Some(expected));
         }
     }

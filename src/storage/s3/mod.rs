@@ -201,10 +201,8 @@ fn checksum(config: &S3Config, bytes: &[u8]) -> Option<String> {
 
 impl Place {
     async fn client(&self) -> Result<&Client> {
-        let connect = async || {
-            let client = client::connect(&self.config, &self.location, &self.policy, &self.http).await?;
-            Ok(client::observed(&client, self.answering.clone()))
-        };
+        let connect =
+            || client::connect(&self.config, &self.location, &self.policy, &self.http, &self.answering);
         match self.moved.get() {
             Some(client) => Ok(client),
             None => self.client.get_or_try_init(connect).await,
