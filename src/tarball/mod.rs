@@ -11,7 +11,7 @@ mod tests;
 mod writer;
 
 pub use header::{Entry, HeaderError};
-pub use reader::{Ending, Kind, Member, ReadError, read_members};
+pub use reader::{Ending, Kind, Member, Owner, ReadError, read_members};
 pub use writer::{Copied, WriteError, Writer};
 
 /// The unit of an archive, in bytes.

@@ -27,6 +27,19 @@ pub enum Kind {
     HardLink(PathBuf),
 }
 
+/// Whose a member is, by number and by name; a name that is not known is empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The user's number.
+    pub uid: u32,
+    /// The user's name.
+    pub user: String,
+    /// The group's number.
+    pub gid: u32,
+    /// The group's name.
+    pub group: String,
+}
+
 /// A member of an archive, and a reader of its content.
 pub struct Member<'a> {
     /// The name, relative and without `.` and `..`; empty for the root directory.
@@ -35,6 +48,8 @@ pub struct Member<'a> {
     pub kind: Kind,
     /// Permission bits, with the set-id and sticky bits.
     pub mode: u32,
+    /// `None` when its header tells of no such numbers.
+    pub owner: Option<Owner>,
     /// The size of the content.
     pub size_bytes: u64,
     content: &'a mut dyn Read,
@@ -119,6 +134,7 @@ where
             path: checked_path(&entry.path_bytes())?,
             kind: kind(&entry)?,
             mode: entry.header().mode().map_err(ReadError::Archive)? & 0o7777,
+            owner: owner(entry.header()),
             size_bytes,
             rest_bytes: size_bytes,
             content: &mut entry,
@@ -207,6 +223,17 @@ fn checked_path(name: &[u8]) -> Result<PathBuf, ReadError> {
         }
     }
     Ok(path)
+}
+
+fn owner(header: &tar::Header) -> Option<Owner> {
+    let number = |number: io::Result<u64>| u32::try_from(number.ok()?).ok();
+    let name = |name: Option<&[u8]>| String::from_utf8_lossy(name.unwrap_or_default()).into_owned();
+    Some(Owner {
+        uid: number(header.uid())?,
+        user: name(header.username_bytes()),
+        gid: number(header.gid())?,
+        group: name(header.groupname_bytes()),
+    })
 }
 
 fn kind<R: Read>(entry: &tar::Entry<'_, R>) -> Result<Kind, ReadError> {

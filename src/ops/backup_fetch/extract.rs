@@ -16,7 +16,7 @@ use crate::pg::ControlFile;
 use crate::pipeline::ObjectReader;
 use crate::progress::Progress;
 use crate::read_full::read_full;
-use crate::tarball::{Ending, Kind, Member, ReadError, read_members};
+use crate::tarball::{Ending, Kind, Member, Owner, ReadError, read_members};
 
 use super::plan::{Form, Tar};
 use super::root_files::RootFiles;
@@ -36,9 +36,17 @@ pub(super) struct Extraction {
     /// Whether `tablespace_map` is restored; with it the server would link the tablespaces to where they were.
     pub takes_tablespace_map: bool,
     pub root_files: RootFiles,
-    /// The order of its tar and its content, kept until everything else is in place.
-    pub control: Mutex<Option<(usize, Vec<u8>)>>,
+    /// Kept until everything else is in place.
+    pub control: Mutex<Option<Control>>,
     pub progress: Progress,
+}
+
+/// A backup's `pg_control`.
+pub(super) struct Control {
+    /// Of its tar.
+    pub order: usize,
+    pub content: Vec<u8>,
+    pub owner: Option<Owner>,
 }
 
 /// Extracts `tar` from `object`, which `threads` may decompress. Every byte of the object was read and verified on return.
@@ -186,8 +194,8 @@ impl Extraction {
         member.take(CONTROL_BYTES).read_to_end(&mut content).map_err(Failure::source)?;
         ControlFile::parse(&content).map_err(Failure::source)?;
         let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
-        if control.as_ref().is_none_or(|(order, _)| *order <= tar.order) {
-            *control = Some((tar.order, content));
+        if control.as_ref().is_none_or(|other| other.order <= tar.order) {
+            *control = Some(Control { order: tar.order, content, owner: member.owner.clone() });
         }
         Ok(())
     }

@@ -6,7 +6,7 @@
 //!    was killed has left there (`unfinished`).
 //! 3. Extract the tars of all backups in one stream, the newest first, several at once (`extract`). Of a file that
 //!    several backups hold, each page is written once (`shared_files`). The tars with the labels come last.
-//! 4. Link the tablespaces, sync everything, and write `pg_control` last of all: without it no server starts on the
+//! 4. Link the tablespaces, give everything to its owner if we are root (`recipient`), sync it, and write `pg_control` last of all: without it no server starts on the
 //!    directory, so an interrupted restore can never be mistaken for a cluster.
 //!
 //! Recovery settings are the caller's: no signal file is written and no configuration touched.
@@ -14,6 +14,7 @@
 mod extract;
 mod incomplete;
 mod plan;
+mod recipient;
 mod root_files;
 mod shared_files;
 mod target;
@@ -117,7 +118,7 @@ async fn restore(ctx: &Context, options: &Options, plan: Plan, target: &Arc<Targ
     }
 
     let control = extraction.control.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let (_, control) = control.ok_or_else(|| Incomplete::file(&plan.backup, "global/pg_control"))?;
+    let control = control.ok_or_else(|| Incomplete::file(&plan.backup, "global/pg_control"))?;
     // Without its label a server would start from the wrong checkpoint and be corrupt.
     if !target.root().join("backup_label").exists() {
         return Err(Incomplete::file(&plan.backup, "backup_label").into());

@@ -17,6 +17,8 @@ use crate::ops::Error;
 use crate::ops::error::RequestError;
 
 use super::SyncFiles;
+use super::extract::Control;
+use super::recipient::Recipient;
 use super::unfinished::{Unfinished, mark, remove_content, unmark};
 
 /// Permissions of a data directory and of those in it (`PG_DIR_MODE_OWNER`, `common/file_perm.h`).
@@ -124,10 +126,10 @@ impl Target {
         self.links.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), to);
     }
 
-    /// Makes the links, syncs everything and writes `pg_control`, last and durably.
+    /// Makes the links, gives everything to its owner if we are root, syncs it and writes `pg_control`, last and durably.
     ///
     /// [`RequestError::LinkBehindLink`] when a link lies where another one of the backup leads.
-    pub fn complete(&self, control: &[u8], sync: SyncFiles) -> Result<(), Error> {
+    pub fn complete(&self, control: &Control, sync: SyncFiles) -> Result<(), Error> {
         // No link can take its place any more.
         durable::create_dir_all(&self.root.join("global"), DIRECTORY_MODE)?;
         self.make_links()?;
@@ -136,17 +138,34 @@ impl Target {
             let path = self.root.join(needed);
             durable::create_dir_all(&path, DIRECTORY_MODE)?;
         }
+        let recipient = control.owner.as_ref().and_then(Recipient::of).filter(|it| self.give_to(*it));
         if sync == SyncFiles::Yes {
             self.sync_file_systems()?;
         }
         let path = self.root.join("global/pg_control");
         let mut file = DurableFile::create(&path, 0o600)?;
-        file.write_all(control).map_err(Error::file("write", &path))?;
+        file.write_all(&control.content).map_err(Error::file("write", &path))?;
+        if let Some(recipient) = recipient {
+            recipient.give_open(file.file()).map_err(Error::file("give away", &path))?;
+        }
         file.commit()?;
         for directory in self.tablespaces.values().chain([&self.root]) {
             unmark(directory)?;
         }
         Ok(())
+    }
+
+    /// Whether all went. It may not: root of a container without `CAP_CHOWN`, file systems that know no owners.
+    fn give_to(&self, recipient: Recipient) -> bool {
+        let mut directories = self.tablespaces.values().chain([&self.root]);
+        let given = directories.try_for_each(|directory| recipient.give(directory));
+        if let Err(error) = &given {
+            let root = self.root.display();
+            tracing::warn!(
+                "what was restored into {root} stays root's, PostgreSQL will not start on it: {error}"
+            );
+        }
+        given.is_ok()
     }
 
     fn make_links(&self) -> Result<(), Error> {
@@ -231,6 +250,10 @@ mod tests {
     use super::*;
     use crate::ops::Class;
 
+    fn control() -> Control {
+        Control { order: 0, content: b"control".to_vec(), owner: None }
+    }
+
     #[test]
     fn members_of_tablespaces_go_to_their_places() {
         let dir = tempfile::tempdir().unwrap();
@@ -264,7 +287,7 @@ mod tests {
         };
         let target = prepare("data");
         links(&target, &["global", "pg_tblspc", "pg_wal", "base.link", "pg_tblspc/16384/link"]);
-        let error = target.complete(b"control", SyncFiles::No).unwrap_err();
+        let error = target.complete(&control(), SyncFiles::No).unwrap_err();
         assert_eq!(error.class(), Class::Integrity);
         assert_eq!(
             error.to_string(),
@@ -272,7 +295,7 @@ mod tests {
         );
         let target = prepare("again");
         links(&target, &["global", "pg_wal", "base.link", "pg_tblspc/16384/link"]);
-        target.complete(b"control", SyncFiles::No).unwrap();
+        target.complete(&control(), SyncFiles::No).unwrap();
         assert_eq!(fs::read(at("again/global/pg_control")).unwrap(), b"control");
         assert!(!at("again/global").is_symlink());
         for link in ["again/pg_wal", "again/base.link", "again.space/link"] {
@@ -298,7 +321,7 @@ mod tests {
         let target = prepare().unwrap();
         assert!(!root.join("base").exists() && !space.join("3").exists());
         restored();
-        target.complete(b"control", SyncFiles::No).unwrap();
+        target.complete(&control(), SyncFiles::No).unwrap();
         assert!(fs::read_dir(&root).unwrap().all(|entry| entry.unwrap().file_type().unwrap().is_dir()));
         assert!(matches!(prepare(), Err(Error::TargetNotEmpty { .. })));
 

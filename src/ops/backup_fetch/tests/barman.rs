@@ -418,3 +418,48 @@ fn fixtures_are_restored() {
         assert_eq!(info.tablespaces.is_empty(), !space.exists(), "{fixture}");
     }
 }
+
+/// Who is not root gives nothing away.
+#[test]
+fn what_root_restores_belongs_to_the_owner_in_the_tar() {
+    if !nix::unistd::Uid::effective().is_root() {
+        eprintln!(
+            "SKIPPED what_root_restores_belongs_to_the_owner_in_the_tar: only root can give files away"
+        );
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
+    // The name counts, if this machine knows it.
+    for (user, uid) in [("nobody", nobody.uid.as_raw()), ("", 4711), ("of-another-machine", 4711)] {
+        let mut builder = tar::Builder::new(Vec::new());
+        let members = [("global/pg_control", CONTROL), ("backup_label", b"START"), ("PG_VERSION", b"15\n")];
+        for (name, body) in members {
+            let mut header = tar::Header::new_gnu();
+            header.set_mode(0o600);
+            header.set_size(body.len() as u64);
+            // barman's label is root's.
+            if name != "backup_label" {
+                header.set_uid(4711);
+                header.set_gid(4712);
+                header.set_username(user).unwrap();
+            }
+            builder.append_data(&mut header, name, body).unwrap();
+        }
+        let target = dir.path().join(format!("of {user}"));
+        let memory = stored(&[
+            ("data.tar", builder.into_inner().unwrap()),
+            ("16384.tar", tar(&[(".", Directory), ("PG_15", Directory), ("PG_15/file", File(b"x"))])),
+        ]);
+        let space = dir.path().join(format!("space of {user}"));
+        let info = info("tablespaces=[('space', 16384, '/space')]");
+        restore_moved(&memory, &info, &[moved("space", space.clone())], &target, 2).unwrap();
+        for place in ["", "PG_VERSION", "backup_label", "global", "global/pg_control", "pg_tblspc/16384"] {
+            let metadata = fs::symlink_metadata(target.join(place)).unwrap();
+            assert_eq!((metadata.uid(), metadata.gid()), (uid, 4712), "{place}");
+        }
+        for place in ["", "PG_15/file"] {
+            assert_eq!(fs::metadata(space.join(place)).unwrap().uid(), uid, "{place}");
+        }
+    }
+}
