@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::case::{Case, Ended, Ground, Objects, Trial, each_request, each_silent_request};
+use crate::case::{Case, Ended, Ground, Objects, Trial, each_request};
 use crate::require;
 use crate::support::{Barman, Bucket, Run};
 use crate::walg::{Repository, SEGMENT};
@@ -11,7 +11,7 @@ use crate::walg::{Repository, SEGMENT};
 const SERVER: &str = "cluster";
 
 /// A command for one file of WAL, with boto's settings.
-struct Wal {
+pub struct Wal {
     barman: Barman,
     /// The file.
     segment: PathBuf,
@@ -20,13 +20,13 @@ struct Wal {
 }
 
 impl Wal {
-    fn archive(ground: &Ground) -> Self {
+    pub fn archive(ground: &Ground) -> Self {
         let segment = Repository::new(ground).segment;
         let barman = Barman::seawall(&ground.scratch);
         Self { barman, segment, objects: Objects::new(), command: "wal-archive" }
     }
 
-    fn restore(ground: &Ground) -> Self {
+    pub fn restore(ground: &Ground) -> Self {
         let archive = Self::archive(ground);
         let objects = {
             let case = ground.case(&archive.objects).unwrap();
@@ -88,16 +88,12 @@ impl Trial for Wal {
 fn wal_archive() {
     drop(require!(Bucket::versitygw()));
     let ground = Ground::new();
-    let archive = Wal::archive(&ground);
-    each_request(&ground, &archive);
-    each_silent_request(&ground, &archive);
+    each_request(&ground, &Wal::archive(&ground));
 }
 
 #[test]
 fn wal_restore() {
     drop(require!(Bucket::versitygw()));
     let ground = Ground::new();
-    let restore = Wal::restore(&ground);
-    each_request(&ground, &restore);
-    each_silent_request(&ground, &restore);
+    each_request(&ground, &Wal::restore(&ground));
 }

@@ -1,7 +1,7 @@
 //! barman-cloud's commands for catalogues and backups with a fault at each of their requests.
 
 use std::path::Path;
-use std::sync::{Mutex, OnceLock};
+use std::sync::OnceLock;
 
 use crate::call::{Call, Changes, Looks, Way, content, old_or_new};
 use crate::case::{Case, Ended, Ground, Objects, Trial, each_request, is_of_its_own_kind};
@@ -16,18 +16,21 @@ const FAILURES: &[i32] = &[1, 2, 4];
 /// The same of a command whose 1 says what it has found.
 const NOT_FOUND_OUT: &[i32] = &[2, 4];
 
+/// The fixture of a backup in snappy with WAL in zstd.
+pub const BARMANS: &str = "snappy-zstd";
+
 /// A repository of barman's own.
-struct Repo {
-    ground: Ground,
-    barman: Barman,
-    objects: Objects,
+pub struct Repo {
+    pub ground: Ground,
+    pub barman: Barman,
+    pub objects: Objects,
 }
 
 const FIRST: &str = "20261121T031421";
 
 impl Repo {
     /// One backup three times: the first one has WAL before the others.
-    fn of_three() -> Self {
+    pub fn of_three() -> Self {
         let mut repo = Self::of_fixture("bzip2");
         // Nobody reads them here.
         for (key, body) in &mut repo.objects {
@@ -47,7 +50,14 @@ impl Repo {
         repo
     }
 
-    fn of_fixture(name: &str) -> Self {
+    /// With nothing but one backup.
+    pub fn of_a_backup() -> Self {
+        let mut repo = Self::of_fixture(BARMANS);
+        repo.objects.retain(|key, _| key.contains("/base/"));
+        repo
+    }
+
+    pub fn of_fixture(name: &str) -> Self {
         let ground = Ground::new();
         let barman = Barman::seawall(&ground.scratch);
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/barman-cloud");
@@ -70,6 +80,23 @@ impl Repo {
             }
         }
         self.barman.clone().for_bucket(&case.bucket).run(&self.ground.scratch, line[0], words)
+    }
+
+    /// Commands for the catalogue of three.
+    pub fn trials(&self) -> Vec<Box<dyn Trial + '_>> {
+        let looks = |line| Looks::new(&self.objects, FAILURES, self.call(line));
+        let check = Looks::new(&Objects::new(), NOT_FOUND_OUT, self.call(&["check-wal-archive", "PLACE"]));
+        let changes = |line, intact| Changes::new(&self.objects, FAILURES, intact, self.call(line));
+        vec![
+            Box::new(looks(&["backup-list", "PLACE"])),
+            Box::new(looks(&["backup-show", "PLACE", "latest"])),
+            Box::new(check),
+            Box::new(changes(&["backup-keep", "--target", "full", "PLACE", FIRST], old_or_new)),
+            Box::new(changes(
+                &["backup-delete", "--retention-policy", "REDUNDANCY 1", "PLACE"],
+                done_is_whole,
+            )),
+        ]
     }
 
     fn call<'a>(&'a self, line: &'a [&'a str]) -> Call<'a> {
@@ -177,13 +204,19 @@ fn backup_delete() {
     }
 }
 
-struct Restore {
-    repo: Repo,
+pub struct Restore<'a> {
+    repo: &'a Repo,
     /// Without a fault.
     restored: OnceLock<Objects>,
 }
 
-impl Trial for Restore {
+impl<'a> Restore<'a> {
+    pub fn new(repo: &'a Repo) -> Self {
+        Self { repo, restored: OnceLock::new() }
+    }
+}
+
+impl Trial for Restore<'_> {
     fn objects(&self) -> &Objects {
         &self.repo.objects
     }
@@ -204,18 +237,14 @@ impl Trial for Restore {
 #[test]
 fn restore() {
     drop(require!(Bucket::versitygw()));
-    let mut repo = Repo::of_fixture("snappy-zstd");
-    repo.objects.retain(|key, _| key.contains("/base/"));
-    let restore = Restore { repo, restored: OnceLock::new() };
-    each_request(&restore.repo.ground, &restore);
+    let repo = Repo::of_a_backup();
+    each_request(&repo.ground, &Restore::new(&repo));
 }
 
-struct Backup<'a> {
-    repo: &'a Repo,
-    cluster: &'a Cluster<'a>,
-    /// The server takes one backup at a time.
-    turn: Mutex<()>,
-    nothing: Objects,
+pub struct Backup<'a> {
+    pub repo: &'a Repo,
+    pub cluster: &'a Cluster<'a>,
+    pub nothing: Objects,
 }
 
 impl Trial for Backup<'_> {
@@ -233,7 +262,6 @@ impl Trial for Backup<'_> {
         let mut command = barman.tool("backup").command(&case.ground.scratch, line);
         let libpq = self.cluster.libpq_env();
         command.envs(["PGHOST", "PGPORT", "PGUSER"].map(|name| (name, &libpq[name])));
-        let _turn = self.turn.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         run(&mut command)
     }
 
@@ -273,6 +301,6 @@ fn backup() {
     let postgres = require!(Postgres::version(15));
     let repo = Repo::of_three();
     let cluster = Cluster::running(&repo.ground.scratch, &postgres, "source", &[]);
-    let backup = Backup { repo: &repo, cluster: &cluster, turn: Mutex::new(()), nothing: Objects::new() };
+    let backup = Backup { repo: &repo, cluster: &cluster, nothing: Objects::new() };
     each_request(&repo.ground, &backup);
 }

@@ -3,16 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use crate::support::{Bucket, Fault, FaultProxy, Missing, RequestHead, Run, Scratch, Tool, files_below};
 
 /// Commands that run beside each other: most of them wait.
 const AT_ONCE: usize = 6;
-/// The same, when all of them wait for answers that never come, and other commands are tried meanwhile.
-const WAITING_AT_ONCE: usize = 4;
+/// The same, when all of them wait for answers that never come.
+const WAITING_AT_ONCE: usize = 24;
 
 /// What a bucket holds, by key.
 pub type Objects = BTreeMap<String, Vec<u8>>;
@@ -178,8 +178,13 @@ fn faults(request: &RequestHead) -> Vec<Fault> {
     faults
 }
 
-/// An ordinary run has one of three faults; with `SEAWALL_FAULTS=all` there are all.
+/// An ordinary run has one of three faults.
 const ONE_OF: usize = 3;
+
+/// With `SEAWALL_FAULTS=all` there are all.
+fn all() -> bool {
+    std::env::var("SEAWALL_FAULTS").is_ok_and(|which| which == "all")
+}
 
 /// Which one of them: `SEAWALL_FAULTS_TURN`, or each time another.
 fn turn() -> usize {
@@ -200,8 +205,7 @@ pub fn each_request(ground: &Ground, trial: &dyn Trial) {
     let requests = requests(ground, trial).into_iter().enumerate();
     let cases = requests.flat_map(|(n, head)| faults(&head).into_iter().map(move |fault| (n, fault)));
     let cases = cases.filter(|(_, fault)| trial.minds(*fault)).enumerate();
-    let all = std::env::var("SEAWALL_FAULTS").is_ok_and(|which| which == "all");
-    let is_due = |at: usize, fault| all || fault == REFUSED || at % ONE_OF == turn();
+    let is_due = |at: usize, fault| all() || fault == REFUSED || at % ONE_OF == turn();
     let cases: Vec<_> = cases.filter(|(at, (_, fault))| is_due(*at, *fault)).map(|(_, case)| case).collect();
     let failed = AtomicUsize::new(0);
     in_parallel(AT_ONCE, &cases, |&(n, fault)| {
@@ -212,12 +216,19 @@ pub fn each_request(ground: &Ground, trial: &dyn Trial) {
     assert!(failed.into_inner() > 0, "no fault did any harm: do they happen?");
 }
 
-/// Runs the command with no answer, or half of one, at each of its requests.
+/// Runs the commands with no answer, or half of one, at each of their requests: an ordinary run has one of the two.
 #[track_caller]
-pub fn each_silent_request(ground: &Ground, trial: &dyn Trial) {
-    let requests = requests(ground, trial).len();
-    let cases: Vec<_> = (0..requests).flat_map(|n| [(n, Fault::Silence), (n, Fault::Stall)]).collect();
-    in_parallel(WAITING_AT_ONCE, &cases, |&(n, fault)| {
+pub fn each_silent_request(trials: &[(&Ground, Box<dyn Trial + '_>)]) {
+    let cases: Mutex<Vec<_>> = Mutex::default();
+    in_parallel(AT_ONCE, trials, |(ground, trial)| {
+        for n in 0..requests(ground, &**trial).len() {
+            let faults = [Fault::Silence, Fault::Stall].into_iter().enumerate();
+            let due = faults.filter(|(which, _)| all() || (n + turn()) % 2 == *which);
+            cases.lock().unwrap().extend(due.map(|(_, fault)| (*ground, &**trial, n, fault)));
+        }
+    });
+    let cases = cases.into_inner().unwrap();
+    in_parallel(WAITING_AT_ONCE, &cases, |&(ground, trial, n, fault)| {
         assert_eq!(one(ground, trial, n, fault), Ended::Done);
     });
 }
@@ -264,7 +275,7 @@ fn one(ground: &Ground, trial: &dyn Trial, n: usize, fault: Fault) -> Ended {
 }
 
 /// Calls `work` with every item, `at_once` of them at a time.
-pub fn in_parallel<T: Sync>(at_once: usize, items: &[T], work: impl Fn(&T) + Sync) {
+pub fn in_parallel<'a, T: Sync>(at_once: usize, items: &'a [T], work: impl Fn(&'a T) + Sync) {
     let next = AtomicUsize::new(0);
     std::thread::scope(|threads| {
         for _ in 0..at_once.min(items.len()) {

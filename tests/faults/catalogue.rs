@@ -1,7 +1,7 @@
 //! wal-g's commands that look at a repository, mark a backup, and delete by a rule, with a fault at each of their requests.
 
 use crate::call::{Call, Changes, Looks, Way, old_or_new};
-use crate::case::{Ground, Objects, each_request};
+use crate::case::{Ground, Objects, Trial, each_request};
 use crate::require;
 use crate::support::{Bucket, Fixture, files_below};
 
@@ -12,15 +12,17 @@ const LAST_DELTA: &str = "base_000000010000000000000006_D_0000000100000000000000
 /// The full backup after them.
 const NEWEST: &str = "base_000000010000000000000008";
 
+const VERIFY: &str = "wal-verify integrity timeline --timeline 2 --lsn 0/A000000";
+
 /// The chain, a later full backup, what an interrupted deletion has left of an earlier one, and WAL of two timelines.
-struct Catalogue {
-    ground: Ground,
+pub struct Catalogue {
+    pub ground: Ground,
     settings: Vec<(String, String)>,
     objects: Objects,
 }
 
 impl Catalogue {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let ground = Ground::new();
         let fixture = Fixture::open(&ground.scratch, CHAIN);
         let history = ground.scratch.file("00000002.history", "1\t0/9000000\tno recovery target specified\n");
@@ -62,6 +64,20 @@ impl Catalogue {
         })
     }
 
+    /// A command of each kind.
+    pub fn trials(&self) -> Vec<Box<dyn Trial + '_>> {
+        let looks = |line| Looks::new(&self.objects, &[1], self.call(line));
+        let changes = |line, intact| Changes::new(&self.objects, &[1], intact, self.call(line));
+        vec![
+            Box::new(looks("backup-show LATEST")),
+            Box::new(looks("wal-show")),
+            Box::new(looks(VERIFY)),
+            Box::new(changes(&format!("backup-mark {DELTA}"), old_or_new)),
+            Box::new(changes("delete retain 1 --confirm", listed_is_whole)),
+            Box::new(changes("delete garbage --confirm", listed_is_whole)),
+        ]
+    }
+
     fn looks(&self, line: &str) {
         each_request(&self.ground, &Looks::new(&self.objects, &[1], self.call(line)));
     }
@@ -97,7 +113,7 @@ fn what_only_looks() {
     let catalogue = Catalogue::new();
     catalogue.looks("backup-show LATEST");
     catalogue.looks("wal-show");
-    catalogue.looks("wal-verify integrity timeline --timeline 2 --lsn 0/A000000");
+    catalogue.looks(VERIFY);
 }
 
 /// A delta, and the backup that it builds on, which is marked first.

@@ -4,9 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use crate::case::{
-    Case, Ended, Ground, Objects, Trial, each_request, each_silent_request, is_of_its_own_kind,
-};
+use crate::case::{Case, Ended, Ground, Objects, Trial, each_request, is_of_its_own_kind};
 use crate::require;
 use crate::support::{Bucket, Cluster, Fault, Fixture, Postgres, Run, Tool, files_below, run};
 
@@ -17,6 +15,7 @@ pub const SEGMENT: &str = "000000010000000000000008";
 const ABSENT: &str = "00000001000000000000000F";
 
 /// A repository of the real wal-g: encrypted, with one backup.
+#[derive(Clone)]
 pub struct Repository {
     pub objects: Objects,
     /// The settings that it was written with.
@@ -44,6 +43,18 @@ impl Repository {
     pub fn only(mut self, parts: &[&str]) -> Self {
         self.objects.retain(|key, _| parts.iter().any(|part| key.contains(part)));
         self
+    }
+
+    /// Every command that needs nothing but this repository.
+    pub fn trials(&self) -> [Box<dyn Trial>; 6] {
+        [
+            Box::new(WalPush { repository: self.clone(), nothing: Objects::new() }),
+            Box::new(WalFetch(self.clone())),
+            Box::new(WalFetchOfNothing(self.clone())),
+            Box::new(BackupFetch { repository: self.clone(), restored: OnceLock::new() }),
+            Box::new(BackupList(self.clone())),
+            Box::new(DeleteEverything(self.clone())),
+        ]
     }
 
     fn with_settings(&self, tool: Tool) -> Tool {
@@ -254,42 +265,14 @@ fn delete_everything() {
     each_request(&ground, &DeleteEverything(Repository::new(&ground)));
 }
 
-/// No answer at all: the request is made again after its deadline.
-#[test]
-fn silence() {
-    drop(require!(Bucket::versitygw()));
-    let ground = Ground::new();
-    let repository = Repository::new(&ground);
-    let again = || Repository {
-        objects: repository.objects.clone(),
-        settings: repository.settings.clone(),
-        segment: repository.segment.clone(),
-    };
-    let trials: [Box<dyn Trial>; 6] = [
-        Box::new(WalPush { repository: again(), nothing: Objects::new() }),
-        Box::new(WalFetch(again())),
-        Box::new(WalFetchOfNothing(again())),
-        Box::new(BackupFetch { repository: again(), restored: OnceLock::new() }),
-        Box::new(BackupList(again())),
-        Box::new(DeleteEverything(again())),
-    ];
-    std::thread::scope(|threads| {
-        for trial in &trials {
-            threads.spawn(|| each_silent_request(&ground, &**trial));
-        }
-    });
-}
-
-struct BackupPush<'a> {
+pub struct BackupPush<'a> {
     cluster: &'a Cluster<'a>,
-    /// The server takes one backup at a time.
-    turn: std::sync::Mutex<()>,
     nothing: Objects,
 }
 
 impl<'a> BackupPush<'a> {
-    fn new(cluster: &'a Cluster<'a>) -> Self {
-        Self { cluster, turn: std::sync::Mutex::new(()), nothing: Objects::new() }
+    pub fn new(cluster: &'a Cluster<'a>) -> Self {
+        Self { cluster, nothing: Objects::new() }
     }
 }
 
@@ -304,7 +287,6 @@ impl Trial for BackupPush<'_> {
             case.seawall().with("WALG_COMPRESSION_METHOD", "none").with("WALG_S3_MAX_PART_SIZE", "5242880");
         let mut command =
             tool.command(&case.ground.scratch, ["backup-push", self.cluster.data().to_str().unwrap()]);
-        let _turn = self.turn.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         run(command.envs(self.cluster.libpq_env()))
     }
 

@@ -1,0 +1,33 @@
+//! No answer, or half of one and then silence, at each request of each command: the request is made again after its deadline.
+
+use crate::barman::Wal;
+use crate::barman_backups::{Backup, Repo, Restore};
+use crate::case::{Ground, Objects, Trial, each_silent_request};
+use crate::catalogue::Catalogue;
+use crate::copy::Copy;
+use crate::require;
+use crate::support::{Bucket, Cluster, Postgres};
+use crate::walg::{BackupPush, Repository};
+
+#[test]
+fn is_survived_by_every_command() {
+    drop(require!(Bucket::versitygw()));
+    let postgres = require!(Postgres::version(15));
+    let ground = Ground::new();
+    let (catalogue, repo, stored) = (Catalogue::new(), Repo::of_three(), Repo::of_a_backup());
+    let cluster = Cluster::running(&ground.scratch, &postgres, "source", &[]);
+    let other = Cluster::running(&repo.ground.scratch, &postgres, "source", &[]);
+    let mut trials: Vec<(&Ground, Box<dyn Trial + '_>)> = Vec::new();
+    trials.extend(Repository::new(&ground).trials().map(|trial| (&ground, trial as Box<dyn Trial>)));
+    trials.push((&ground, Box::new(BackupPush::new(&cluster))));
+    trials.extend(catalogue.trials().into_iter().map(|trial| (&catalogue.ground, trial)));
+    trials.push((&ground, Box::new(Wal::archive(&ground))));
+    trials.push((&ground, Box::new(Wal::restore(&ground))));
+    trials.extend(repo.trials().into_iter().map(|trial| (&repo.ground, trial)));
+    let backup = Backup { repo: &repo, cluster: &other, nothing: Objects::new() };
+    trials.push((&repo.ground, Box::new(backup)));
+    let fetched = Ground::new();
+    trials.extend(Copy::trials(&fetched).map(|trial| (&fetched, Box::new(trial) as Box<dyn Trial>)));
+    trials.push((&stored.ground, Box::new(Restore::new(&stored))));
+    each_silent_request(&trials);
+}
