@@ -25,6 +25,8 @@ pub enum Kind {
     Symlink(PathBuf),
     /// Another name of the member with this name, which has the content; relative and without `.` and `..`.
     HardLink(PathBuf),
+    /// A pipe or a device, which PostgreSQL has none of; tar and so barman store what they find.
+    Special,
 }
 
 /// Whose a member is, by number and by name; a name that is not known is empty.
@@ -80,7 +82,7 @@ pub enum ReadError {
     /// A member's name leads out of the directory it is extracted to, or is none.
     #[error("the tar archive has a member with the unsafe name '{0}'")]
     UnsafeName(String),
-    /// A member is a device or the like, which no backup has.
+    /// A member is of a type that tars of files do not have.
     #[error("the tar archive has a member '{name}' of the unsupported type '{flag}'")]
     UnsupportedType {
         /// The member's name.
@@ -248,6 +250,7 @@ fn kind<R: Read>(entry: &tar::Entry<'_, R>) -> Result<Kind, ReadError> {
         tar::EntryType::Link => {
             Ok(Kind::HardLink(checked_path(&entry.link_name_bytes().unwrap_or_default())?))
         }
+        tar::EntryType::Fifo | tar::EntryType::Char | tar::EntryType::Block => Ok(Kind::Special),
         _ => Err(ReadError::UnsupportedType {
             name: String::from_utf8_lossy(&entry.path_bytes()).into_owned(),
             flag: char::from(entry_type.as_byte()),

@@ -162,6 +162,10 @@ impl Extraction {
                 Ok(())
             }
             Kind::HardLink(to) if level.is_newest || form.is_some() => self.hard_link(tar, to, &path),
+            Kind::Special => {
+                tracing::warn!(path = %path.display(), "not restored: a pipe or a device");
+                Ok(())
+            }
             Kind::Directory | Kind::Symlink(_) | Kind::HardLink(_) => Ok(()),
         }
     }
