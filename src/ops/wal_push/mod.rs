@@ -131,7 +131,7 @@ pub enum Outcome {
 pub async fn run(ctx: &Context, path: &Path, options: Options) -> Result<Outcome, Error> {
     let file = WalFile::at(path, options.check)?;
     let marks = Marks::beside(path, ctx.storage.location());
-    if options.marks == ReadMarks::Yes && marks.take(&file.name, path) {
+    if options.marks == ReadMarks::Yes && marks.take(&file.name, path) && is_stored(ctx, &file.name).await? {
         wal_metadata::upload(ctx, &options.metadata, &marks, &file.name, path).await?;
         tracing::info!(file = file.name, "already archived by an earlier call");
         return Ok(Outcome::PushedAhead);
@@ -154,6 +154,13 @@ pub async fn run(ctx: &Context, path: &Path, options: Options) -> Result<Outcome
         recording.join_groups(&pusher).await;
     }
     outcome
+}
+
+/// Whether the archive still has what an earlier call has stored there: a mark knows nothing of a bucket or a disk that was
+/// replaced since.
+async fn is_stored(ctx: &Context, name: &str) -> Result<bool, Error> {
+    let key = ctx.layout.wal_key(name, ctx.compression.method());
+    Ok(ctx.until_cancelled(ctx.storage.head(&key)).await?.is_some())
 }
 
 /// The timelines whose history files are to be archived now. Before one of them is, nothing of its timeline may go ahead:
