@@ -85,11 +85,11 @@ impl OwnershipError {
     /// What a person can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            OwnershipError::Storage(error) if error.kind() == ErrorKind::Refused => Some(
-                "whose the repository is says `seawall_owner.json` beside the backups: the keys have to get, put and list \
-                 objects there as well"
-                    .to_owned(),
-            ),
+            OwnershipError::Storage(error) if error.kind() == ErrorKind::Refused => {
+                let own = "whose the repository is says `seawall_owner.json` beside the backups: the keys have to get, put \
+                           and list objects there as well";
+                Some(error.hint().map_or_else(|| own.to_owned(), |hint| format!("{hint}; {own}")))
+            }
             OwnershipError::Storage(error) => error.hint().map(str::to_owned),
             OwnershipError::AnotherCluster { owner, .. } => Some(format!(
                 "each cluster needs a storage prefix of its own; if this one takes the place of the other, as after \
@@ -100,9 +100,11 @@ impl OwnershipError {
                  of it"
                     .to_owned(),
             ),
-            OwnershipError::Record { .. } => {
-                Some("remove this object: the next push writes it anew, for its own cluster".to_owned())
-            }
+            OwnershipError::Record { .. } => Some(
+                "something in front of the storage may have answered in its place: look at the object with another program; \
+                 one that is really damaged can be removed, the next push writes it anew, for its own cluster"
+                    .to_owned(),
+            ),
         }
     }
 }
