@@ -111,13 +111,21 @@ pub(super) fn is_uri(text: &str) -> bool {
     })
 }
 
-/// The name of a host or a database for messages. One that may be a URI, or the end of one, may hold a password.
+/// The name of a host or a database for messages. One that may be a URI, or the end of one, or a connection string, may
+/// hold a password.
 pub(super) fn shown(name: &str) -> &str {
-    match name.contains('@') || name.contains("://") {
-        true => "(not shown)",
+    match name.contains(['@', '=']) || name.contains("://") {
+        true => NOT_SHOWN,
         false => name,
     }
 }
+
+/// The name of a user for messages: one may have been given with its password.
+pub(super) fn shown_user(name: &str) -> &str {
+    if name.contains(':') { NOT_SHOWN } else { shown(name) }
+}
+
+const NOT_SHOWN: &str = "(not shown)";
 
 /// The value at the beginning of `text`, and what follows it; `None` when its quotes do not end.
 fn value(text: &str) -> Option<(String, &str)> {

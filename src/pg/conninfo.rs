@@ -25,7 +25,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio_postgres::config::ChannelBinding;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::connection_string::{Keywords, is_uri, shown};
+use super::connection_string::{Keywords, is_uri, shown, shown_user};
 use super::pgpass::{PasswordFile, read_service};
 use super::tls::{SslMode, TlsError, TlsFiles, client_config};
 
@@ -62,6 +62,15 @@ pub(super) struct Attempt {
     pub server: Server,
     pub config: tokio_postgres::Config,
     pub tls: Option<MakeRustlsConnect>,
+}
+
+/// The text with `shown` in place of a name. The server cuts names.
+fn without(text: &str, name: &str, shown: &str) -> String {
+    if shown == name {
+        return text.to_owned();
+    }
+    let cut = name.get(..name.floor_char_boundary(NAME_BYTES)).unwrap_or_default();
+    text.replace(name, shown).replace(cut, shown)
 }
 
 impl ConnInfo {
@@ -152,13 +161,9 @@ impl ConnInfo {
 
     /// The database's name for messages, and with it what the server said of it: one that may hold a password is in neither.
     pub(super) fn shown_database(&self, said: &str) -> (String, String) {
-        let shown = shown(&self.database);
-        if shown == self.database {
-            return (shown.to_owned(), said.to_owned());
-        }
-        // The server cuts names.
-        let cut = self.database.get(..self.database.floor_char_boundary(NAME_BYTES)).unwrap_or_default();
-        (shown.to_owned(), said.replace(&self.database, shown).replace(cut, shown))
+        let (database, user) = (shown(&self.database), shown_user(&self.user));
+        let said = without(said, &self.database, database);
+        (database.to_owned(), without(&said, &self.user, user))
     }
 
     /// How long one attempt may take, from the first packet to a session that is ready. libpq would wait for ever; so does
@@ -489,7 +494,13 @@ mod tests {
             let error = from(&[(variable, "postgresql://bob:hidden@db/x,y")]).unwrap_err().to_string();
             assert!(!error.contains("hidden"), "{error}");
         }
-        assert_eq!(places(&[("PGHOST", "bob:hidden@db")]), ["(not shown):5432"]);
+        for host in ["bob:hidden@db", "host=/x password=hidden"] {
+            assert_eq!(places(&[("PGHOST", host)]), ["(not shown):5432"]);
+        }
+        let info = from(&[("PGUSER", "bob:hidden"), ("PGDATABASE", "dbname=x password=hidden")]).unwrap();
+        let said = "role \"bob:hidden\" is not permitted in database \"dbname=x password=hidden\"";
+        let (database, said) = info.shown_database(said);
+        assert!(!database.contains("hidden") && !said.contains("hidden"), "{database}: {said}");
     }
 
     #[test]

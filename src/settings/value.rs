@@ -143,6 +143,10 @@ pub fn parse_yaml(text: &str) -> Result<serde_json::Value, String> {
 
 /// A URL without the user and password before its host; any other text as it is.
 pub fn without_credentials(text: &str) -> String {
+    // A connection string, where the name of a host or a database should be.
+    if text.contains("password=") {
+        return "(hidden)".to_owned();
+    }
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
     let end = rest.find('/').unwrap_or(rest.len());
     match rest.split_at_checked(end) {
