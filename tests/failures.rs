@@ -185,9 +185,12 @@ fn the_last_error_is_kept_in_a_file() {
     let gone = empty.clone().with("WALG_FILE_PREFIX", "/nonexistent");
     gone.run(&scratch, ["backup-list"]).fails(1);
     assert!(fs::read_to_string(&kept).unwrap().contains("/nonexistent"));
-    // Nobody's home.
+    // Nobody's home: a pod has another place.
     let homeless = gone.with("HOME", "/proc");
     homeless.run(&scratch, ["backup-list"]).fails(1).stderr_has("/nonexistent");
+    let tmp = scratch.dir("tmp");
+    homeless.with("TMPDIR", tmp.to_str().unwrap()).run(&scratch, ["backup-list"]).fails(1);
+    assert!(fs::read_to_string(tmp.join(".seawall-last-error")).unwrap().contains("/nonexistent"));
 }
 
 fn refused_by(bucket: &Bucket) {

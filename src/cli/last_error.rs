@@ -1,8 +1,7 @@
-//! The last failure, kept in the file `~/.seawall-last-error`: callers such as Spilo's `wale_restore.sh` throw stderr away,
+//! The last failure, kept in the file `.seawall-last-error` in `$HOME`, or in `$TMPDIR` where that cannot be written: callers such as Spilo's `wale_restore.sh` throw stderr away,
 //! and of a pod that does not start there is no other word.
 //!
-//! The file says what stderr said: time and command, message, hints. Only its owner may read it. Where it cannot be
-//! written, as below a root that is read-only, it is not.
+//! The file says what stderr said: time and command, message, hints. Only its owner may read it.
 
 use std::env;
 use std::ffi::OsString;
@@ -29,22 +28,25 @@ pub fn command(arguments: &[OsString]) -> Option<String> {
 
 /// Keeps `text`, the failure of `command`, in place of the failure before. Not durable; a failure to do so is nobody's.
 pub fn keep(command: &str, text: &str) {
-    let home = env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
-    if let Some(Err(error)) = home.map(|home| write(&home, command, text)) {
-        tracing::debug!("cannot keep the error in ~/{NAME}: {error}");
+    let places = ["HOME", "TMPDIR"].into_iter().filter_map(env::var_os).map(PathBuf::from);
+    for place in places.filter(|place| place.is_absolute()) {
+        match write(&place, command, text) {
+            Ok(()) => return,
+            Err(error) => tracing::debug!("cannot keep the error in {}: {error}", place.display()),
+        }
     }
 }
 
 /// Several processes may fail at once: each writes a file of its own, and the last one stays.
-fn write(home: &Path, command: &str, text: &str) -> io::Result<()> {
-    let temporary = home.join(format!("{NAME}.{}", process::id()));
+fn write(directory: &Path, command: &str, text: &str) -> io::Result<()> {
+    let temporary = directory.join(format!("{NAME}.{}", process::id()));
     let written = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(&temporary)
         .and_then(|mut file| writeln!(file, "{:.0} {command}\n{text}", Timestamp::now()))
-        .and_then(|()| fs::rename(&temporary, home.join(NAME)));
+        .and_then(|()| fs::rename(&temporary, directory.join(NAME)));
     if written.is_err() {
         // Nothing more can be done about it.
         let _ = fs::remove_file(&temporary);
