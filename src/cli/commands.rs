@@ -164,9 +164,10 @@ fn wal_verify(session: &Session, arguments: &WalVerifyArgs) -> Result<(), Error>
         true => wal_output::verify_json(&verification)?,
         false => wal_output::verify_text(&verification),
     })?;
-    match verification.status() {
-        CheckStatus::Failure => Err(Error::VerificationFailed),
-        CheckStatus::Ok | CheckStatus::Warning => Ok(()),
+    match (verification.status(), &verification.integrity) {
+        (CheckStatus::Failure, _) => Err(Error::VerificationFailed),
+        (_, Some(integrity)) if !integrity.has_backup => Err(Error::NoBaseBackup),
+        (CheckStatus::Ok | CheckStatus::Warning, _) => Ok(()),
     }
 }
 

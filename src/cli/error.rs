@@ -32,6 +32,9 @@ pub enum Error {
     /// `wal-verify` found what must not be.
     #[error("the archive failed the check")]
     VerificationFailed,
+    /// `wal-verify` found WAL, or none, and nothing that it could be replayed on.
+    #[error("there is no base backup of this history: WAL alone cannot be restored")]
+    NoBaseBackup,
     /// `storage check` found something that does not work and is needed.
     #[error("the storage failed the check")]
     StorageUnfit,

@@ -80,6 +80,8 @@ pub struct Integrity {
     pub status: CheckStatus,
     /// What was looked at, oldest first.
     pub sequences: Vec<SegmentSequence>,
+    /// Whether there is a base backup that all this WAL is of use to.
+    pub has_backup: bool,
 }
 
 /// Consecutive segments of one timeline in the same state.
@@ -166,7 +168,8 @@ async fn check_integrity(
     }
     let scan = Scan { options, archive, switches: &switches };
     let sequences = scan.run(stop.unwrap_or(SegmentNumber::new(1)));
-    Ok(Integrity { status: status(&sequences, stop.is_some()), sequences })
+    let has_backup = stop.is_some();
+    Ok(Integrity { status: status(&sequences, has_backup), sequences, has_backup })
 }
 
 /// Where the current timeline and its ancestors were split off.
