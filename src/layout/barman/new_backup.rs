@@ -64,6 +64,18 @@ impl NewBackup {
         info
     }
 
+    /// Files that the configuration includes from outside of the data directory: they are in no backup.
+    pub fn included_elsewhere(&self) -> Vec<PathBuf> {
+        self.outside(self.settings.included_files.iter())
+    }
+
+    /// Those outside of the data directory.
+    fn outside<'a>(&self, files: impl Iterator<Item = &'a String>) -> Vec<PathBuf> {
+        let (server, resolved) = (&self.beginning.server.data_directory, &self.beginning.data_dir);
+        let files = files.map(PathBuf::from);
+        files.filter(|file| !file.starts_with(server) && !file.starts_with(resolved)).collect()
+    }
+
     fn time(&self, at: Timestamp) -> BackupTime {
         BackupTime::new(at, self.zone.to_offset(at))
     }
@@ -123,9 +135,7 @@ impl Taking for NewBackup {
     /// The configuration files, which Debian keeps in a place of their own.
     fn outside_files(&self) -> Vec<PathBuf> {
         let ServerSettings { config_file, hba_file, ident_file, .. } = &self.settings;
-        let files = [config_file, hba_file, ident_file].into_iter().flatten().map(PathBuf::from);
-        let (server, resolved) = (&self.beginning.server.data_directory, &self.beginning.data_dir);
-        files.filter(|file| !file.starts_with(server) && !file.starts_with(resolved)).collect()
+        self.outside([config_file, hba_file, ident_file].into_iter().flatten())
     }
 
     fn labels(&self, stopped: &StoppedBackup) -> Vec<LabelFile> {
@@ -145,6 +155,8 @@ impl Taking for NewBackup {
         info.end_time = Some(self.time(taken.finish_time));
         info.set_end(self.beginning.server.timeline, taken.stopped.lsn);
         let took = taken.finish_time.duration_since(self.beginning.time).as_secs_f64();
+        // To the microsecond, as Python has it. barman's times of each tar are nobody's who reads it.
+        let took = (took * 1e6).round() / 1e6;
         let stat = |name: &str, value| (Literal::Str(name.to_owned()), value);
         info.copy_stats = Some(Literal::Dict(vec![
             stat("total_time", Literal::Float(took)),

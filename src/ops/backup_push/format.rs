@@ -98,7 +98,11 @@ impl Format {
             Format::Barman { name } => {
                 let (zone, settings) = (TimeZone::system(), session.server_settings().await?);
                 let (id, backup_name) = (id(beginning.time, &zone), name.clone());
-                Ok(Arc::new(barman::NewBackup { id, backup_name, beginning, settings, zone }))
+                let backup = barman::NewBackup { id, backup_name, beginning, settings, zone };
+                for path in backup.included_elsewhere() {
+                    tracing::warn!(path = %path.display(), "not in the backup: the configuration includes it from outside of the data directory");
+                }
+                Ok(Arc::new(backup))
             }
         }
     }
