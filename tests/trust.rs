@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use support::{Bucket, Cluster, Postgres, Run, Scratch, Tool, run, wait_until_it_says};
+use support::{Barman, Bucket, Cluster, Postgres, Run, Scratch, Tool, run, wait_until_it_says};
 
 fn push(scratch: &Scratch, tool: &Tool, cluster: &Cluster<'_>) -> Run {
     let mut command = tool.command(scratch, [OsStr::new("backup-push"), cluster.data().as_os_str()]);
@@ -187,6 +187,22 @@ fn a_slow_archiver_costs_no_backup() {
     assert_eq!(bucket.backups().len(), 1);
 }
 
+/// Starts a standby that streams.
+fn stream(primary: &Cluster<'_>, standby: &mut Cluster<'_>) {
+    let at = primary.libpq_env();
+    let conninfo = format!("host={} port={} user=postgres", at["PGHOST"], at["PGPORT"]);
+    standby.configure("primary_conninfo", &conninfo);
+    standby.start();
+}
+
+/// A restartpoint of the standby that has all there is.
+fn restartpoint(primary: &Cluster<'_>, standby: &Cluster<'_>) {
+    primary.sql("CHECKPOINT");
+    let lsn = primary.sql("SELECT pg_current_wal_flush_lsn()");
+    standby.wait_until(&format!("SELECT pg_last_wal_replay_lsn() >= '{lsn}'"), "t");
+    standby.sql("CHECKPOINT");
+}
+
 /// The WAL of a standby's backup comes from its primary, and only when a segment is full there.
 #[test]
 fn a_standbys_backup_waits_for_the_primarys_wal() {
@@ -203,15 +219,9 @@ fn a_standbys_backup_waits_for_the_primarys_wal() {
     let mut standby = Cluster::restored(&scratch, &postgres, "standby");
     fetch(&scratch, &tool, standby.data()).success();
     standby.follow_with(&tool);
-    let at = primary.libpq_env();
-    let conninfo = format!("host={} port={} user=postgres", at["PGHOST"], at["PGPORT"]);
-    standby.configure("primary_conninfo", &conninfo);
-    standby.start();
+    stream(&primary, &mut standby);
     primary.sql("CREATE TABLE t AS SELECT generate_series(1, 1000)");
-    primary.sql("CHECKPOINT");
-    let lsn = primary.sql("SELECT pg_current_wal_flush_lsn()");
-    standby.wait_until(&format!("SELECT pg_last_wal_replay_lsn() >= '{lsn}'"), "t");
-    standby.sql("CHECKPOINT");
+    restartpoint(&primary, &standby);
 
     let impatient = tool.clone().with("SEAWALL_BACKUP_WAL_TIMEOUT", "1s");
     let run = push(&scratch, &impatient, &standby).fails(1);
@@ -219,12 +229,9 @@ fn a_standbys_backup_waits_for_the_primarys_wal() {
     let (before, unarchived) = (bucket.backups().len(), primary.switch_wal());
     assert!(bucket.keys().iter().any(|key| key.contains(&unarchived)));
 
-    // A new restartpoint, so that the next backup has a name of its own.
+    // So that the next backup has a name of its own.
     primary.sql("INSERT INTO t VALUES (0)");
-    primary.sql("CHECKPOINT");
-    let lsn = primary.sql("SELECT pg_current_wal_flush_lsn()");
-    standby.wait_until(&format!("SELECT pg_last_wal_replay_lsn() >= '{lsn}'"), "t");
-    standby.sql("CHECKPOINT");
+    restartpoint(&primary, &standby);
     let mut command = tool.command(&scratch, [OsStr::new("backup-push"), standby.data().as_os_str()]);
     command.envs(standby.libpq_env()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut waiting = command.spawn().unwrap();
@@ -233,4 +240,50 @@ fn a_standbys_backup_waits_for_the_primarys_wal() {
     primary.switch_wal();
     let ended = waiting.wait_with_output().unwrap();
     assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+}
+
+/// barman-cloud's witness, the server's own archiver, is on the primary then.
+#[test]
+fn a_standbys_backup_in_barmans_layout_waits_as_well() {
+    let postgres = require!(Postgres::version(15));
+    let scratch = Scratch::new();
+    let (bucket, barman) = (Bucket::directory(&scratch, "storage"), Barman::seawall(&scratch));
+    let tool = Tool::seawall(&scratch).with_all(bucket.env());
+    let url = format!("file://{}", scratch.dir("barman").display());
+    let mut primary = Cluster::create(&scratch, &postgres, "primary", &[]);
+    primary.configure("archive_mode", "on");
+    let archive = barman.directory().join("barman-cloud-wal-archive");
+    primary.configure("archive_command", &format!("{} {url} srv %p", archive.display()));
+    primary.configure("wal_keep_size", "1GB");
+    primary.start();
+    push(&scratch, &tool, &primary).success();
+
+    let mut standby = Cluster::restored(&scratch, &postgres, "standby");
+    fetch(&scratch, &tool, standby.data()).success();
+    standby.append("standby.signal", "");
+    stream(&primary, &mut standby);
+    primary.sql("CREATE TABLE t AS SELECT generate_series(1, 1000)");
+    restartpoint(&primary, &standby);
+    let backup = |server| {
+        let line = ["--immediate-checkpoint", &url, server];
+        let mut command = barman.tool("backup").command(&scratch, line);
+        command.envs(standby.libpq_env()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+    };
+    // Where nothing is archived at all, nothing is to be waited for.
+    run(&mut backup("other")).success().stderr_has("is not archived here");
+    run(backup("srv").env("SEAWALL_BACKUP_WAL_TIMEOUT", "1s"))
+        .fails(1)
+        .stderr_has("the archive lacks WAL segment")
+        .stderr_has("SELECT pg_switch_wal()");
+    let mut waiting = backup("srv").env("SEAWALL_BACKUP_WAL_TIMEOUT", "1h").spawn().unwrap();
+    wait_until_it_says(&mut waiting, "Waiting until the archive has WAL segment");
+    primary.switch_wal();
+    let ended = waiting.wait_with_output().unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    let list = barman.run(&scratch, "backup-list", ["--format", "json", &url, "srv"]).success();
+    let list: Value = serde_json::from_str(&list.stdout).unwrap();
+    let newest = list["backups_list"].as_array().unwrap().last().unwrap();
+    let (begin, fetched) = (newest["begin_wal"].as_str().unwrap(), scratch.absent("begin"));
+    barman.run(&scratch, "wal-restore", [&url, "srv", begin, fetched.to_str().unwrap()]).success();
 }

@@ -32,9 +32,13 @@ impl fmt::Display for WalAlone {
 
 /// That the archive has WAL, asked where there is no backup.
 pub(super) async fn wal_alone(ctx: &Context) -> Result<Option<WalAlone>, Error> {
+    Ok(any_wal(ctx).await?.then(|| WalAlone(ctx.storage.location().clone())))
+}
+
+/// Whether the archive has any WAL.
+pub(super) async fn any_wal(ctx: &Context) -> Result<bool, Error> {
     let first = ctx.storage.list_page(&ctx.layout.archive(), Depth::All, None).await?;
-    let any = first.objects.iter().any(|object| ctx.layout.archived_file(&object.key).is_some());
-    Ok(any.then(|| WalAlone(ctx.storage.location().clone())))
+    Ok(first.objects.iter().any(|object| ctx.layout.archived_file(&object.key).is_some()))
 }
 
 /// For a push: whether a base backup is missing. Asked once in ten minutes, by the time of a file in `directory`,

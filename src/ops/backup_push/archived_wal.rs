@@ -13,8 +13,8 @@ use tokio::time::Instant;
 
 use crate::layout::Name;
 use crate::layout::new_backup::Beginning;
-use crate::ops::archived;
 use crate::ops::{Context, Error};
+use crate::ops::{archived, base_backups};
 use crate::pg::session::Session;
 use crate::pg::{Lsn, SegmentName, WalFileName};
 use crate::storage::{self, Depth, Prefix};
@@ -88,6 +88,19 @@ pub(super) async fn archiver_is_done(
 /// (`XLogArchiveIsBusy`). It goes with the segment at some later checkpoint.
 fn is_marked_done(data_dir: &Path, segment: SegmentName) -> bool {
     data_dir.join("pg_wal/archive_status").join(format!("{segment}.done")).exists()
+}
+
+/// Whether the archive has to be asked although the server's own archiver is the witness: that of a standby's backup is
+/// on the primary. An archive without any WAL is not where the primary's goes.
+pub(super) async fn has_the_primarys(ctx: &Context, beginning: &Beginning) -> Result<bool, Error> {
+    if Archiver::of(beginning) != Archiver::Primary {
+        return Ok(false);
+    }
+    let any = ctx.until_cancelled(base_backups::any_wal(ctx)).await?;
+    if !any {
+        tracing::warn!("the WAL of this backup is not archived here: the primary has to keep it elsewhere");
+    }
+    Ok(any)
 }
 
 /// Returns when the archive has all WAL from the beginning of the backup to its end at `stop`;

@@ -146,7 +146,12 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Name, Error> {
     Box::pin(taker.check_parent_is_left()).await?;
     // The server is not needed any more, and the wait may be long.
     drop(session);
-    if options.wal_witness == WalWitness::Archive && !options.wal_timeout.is_zero() {
+    let asks_archive = match options.wal_witness {
+        _ if options.wal_timeout.is_zero() => false,
+        WalWitness::Archive => true,
+        WalWitness::Archiver => archived_wal::has_the_primarys(ctx, &beginning).await?,
+    };
+    if asks_archive {
         archived_wal::wait(ctx, &name, &beginning, stop, options.wal_timeout).await?;
     }
     Ok(name)
@@ -224,8 +229,7 @@ impl Taker<'_> {
         let mut packed = copy_data(self.ctx, &job, packing.workers, &stop, self.session_lost()).await?;
         tails::store_control(&job, &self.beginning.data_dir, &mut packed).await?;
         tracing::info!("Calling pg_backup_stop()");
-        let stopped = self.ctx.until_cancelled(self.stop()).await?;
-        let finish_time = Timestamp::now();
+        let (stopped, finish_time) = self.ctx.until_cancelled(self.stop()).await?;
         self.create_restore_point().await;
         tails::store_labels(&job, &stopped, &mut packed).await?;
         self.check_timeline().await?;
@@ -251,22 +255,23 @@ impl Taker<'_> {
 
     /// Ends the backup on the server, and waits for its archiver: the server does, for `stop_timeout` as a whole, or we
     /// do, as long as it archives anything at all in `wal_timeout`. A standby that archives by itself is left to the server
-    /// where nobody asks the archive.
-    async fn stop(&self) -> Result<StoppedBackup, Error> {
+    /// where nobody asks the archive. With it the time at which the backup was over: before our own wait.
+    async fn stop(&self) -> Result<(StoppedBackup, Timestamp), Error> {
         let (timeout, limit) = (self.options.stop_timeout, self.options.wal_timeout);
         let by_itself =
             self.beginning.started.in_recovery && self.options.wal_witness == WalWitness::Archiver;
         if timeout.is_zero() && !limit.is_zero() && !by_itself {
             let stopped = self.session.stop_backup_at_once().await?;
+            let finish_time = Timestamp::now();
             archived_wal::archiver_is_done(self.ctx, self.session, self.beginning, stopped.lsn, limit)
                 .await?;
-            return Ok(stopped);
+            return Ok((stopped, finish_time));
         }
-        let stopped = self.session.stop_backup(timeout).await;
-        stopped.map_err(|error| match error.is_timeout() {
-            true => Unconfirmed::NotArchived(timeout).into(),
-            false => error.into(),
-        })
+        match self.session.stop_backup(timeout).await {
+            Ok(stopped) => Ok((stopped, Timestamp::now())),
+            Err(error) if error.is_timeout() => Err(Unconfirmed::NotArchived(timeout).into()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Returns when the session that holds the backup is gone.

@@ -47,7 +47,7 @@ pub struct Options {
 /// Who says that the WAL of a backup is archived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WalWitness {
-    /// The server's archiver, wherever it archives to.
+    /// The server's archiver, wherever it archives to; for a standby, whose primary archives, the archive if it has WAL.
     Archiver,
     /// The archive itself, after the archiver.
     Archive,
