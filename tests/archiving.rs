@@ -179,6 +179,15 @@ fn files_that_wait_are_pushed_along() {
     push(&scratch, &alone, &segments[1]).success().stderr_has("already archived by an earlier call");
     assert!(!has_mark(&segments[1]));
 
+    // a mark does not tell what became of the archive
+    push(&scratch, &seawall, &segments[0]).success();
+    assert!(has_mark(&segments[1]));
+    let name = segments[1].file_name().unwrap().to_str().unwrap();
+    let key = bucket.keys().into_iter().find(|key| key.contains(name)).unwrap();
+    bucket.delete(&key);
+    push(&scratch, &alone, &segments[1]).success();
+    assert!(bucket.keys().contains(&key));
+
     // a mark tells of the file as it was
     change(&segments[2]);
     push(&scratch, &alone, &segments[2]).fails(1).stderr_has("other content");

@@ -37,36 +37,34 @@ pub struct Copy {
 impl Copy {
     /// Every direction, of a segment and of a backup.
     pub fn trials(ground: &Ground) -> [Copy; 4] {
+        let repository = Repository::new(ground);
         [Self::wal_to_barman, Self::backup_to_barman, Self::wal_to_walg, Self::backup_to_walg]
-            .map(|trial| trial(ground))
+            .map(|trial| trial(ground, repository.clone()))
     }
 
-    fn wal_to_barman(ground: &Ground) -> Self {
-        let Repository { objects, settings, segment } = Repository::new(ground).only(&[SEGMENT]);
+    fn wal_to_barman(ground: &Ground, repository: Repository) -> Self {
+        let Repository { objects, settings, segment } = repository.only(&[SEGMENT]);
         let segment = Some((SEGMENT, fs::read(segment).unwrap()));
         Self { objects, settings, barman: Barman::seawall(&ground.scratch), to: To::Barman, segment }
     }
 
-    fn backup_to_barman(ground: &Ground) -> Self {
-        let Repository { objects, settings, .. } =
-            Repository::new(ground).only(&["basebackups_005", OF_WALGS_BACKUP]);
+    fn backup_to_barman(ground: &Ground, repository: Repository) -> Self {
+        let Repository { objects, settings, .. } = repository.only(&["basebackups_005", OF_WALGS_BACKUP]);
         Self { objects, settings, barman: Barman::seawall(&ground.scratch), to: To::Barman, segment: None }
     }
 
-    fn wal_to_walg(ground: &Ground) -> Self {
+    fn wal_to_walg(_: &Ground, repository: Repository) -> Self {
         let Repo { mut objects, barman, .. } = Repo::of_fixture(BARMANS);
         objects.retain(|key, _| key.contains(OF_BARMAN));
         let stored = objects.values().next().unwrap();
         let segment = Some((OF_BARMAN, zstd::decode_all(&stored[..]).unwrap()));
-        let settings = Repository::new(ground).settings;
-        Self { objects, settings, barman, to: To::Walg, segment }
+        Self { objects, settings: repository.settings, barman, to: To::Walg, segment }
     }
 
-    fn backup_to_walg(ground: &Ground) -> Self {
+    fn backup_to_walg(_: &Ground, repository: Repository) -> Self {
         let Repo { mut objects, barman, .. } = Repo::of_fixture(BARMANS);
         objects.retain(|key, _| key.contains("/base/") || key.contains(OF_BARMANS_BACKUP));
-        let settings = Repository::new(ground).settings;
-        Self { objects, settings, barman, to: To::Walg, segment: None }
+        Self { objects, settings: repository.settings, barman, to: To::Walg, segment: None }
     }
 
     /// Exit code and output, and what the copy has left in its scratch directory.
@@ -178,9 +176,9 @@ impl Trial for Copy {
 }
 
 /// One test each, so that they share the cores with others.
-fn each(trial: fn(&Ground) -> Copy) {
+fn each(trial: fn(&Ground, Repository) -> Copy) {
     let ground = Ground::new();
-    each_request(&ground, &trial(&ground));
+    each_request(&ground, &trial(&ground, Repository::new(&ground)));
 }
 
 #[test]

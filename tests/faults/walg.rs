@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, TryLockError};
+use std::thread;
+use std::time::Duration;
 
 use crate::case::{Case, Ended, Ground, Objects, Trial, each_request, is_of_its_own_kind};
 use crate::require;
@@ -265,14 +267,28 @@ fn delete_everything() {
     each_request(&ground, &DeleteEverything(Repository::new(&ground)));
 }
 
+/// On several servers: each takes one backup at a time.
 pub struct BackupPush<'a> {
-    cluster: &'a Cluster<'a>,
+    clusters: Vec<Mutex<&'a Cluster<'a>>>,
     nothing: Objects,
 }
 
 impl<'a> BackupPush<'a> {
-    pub fn new(cluster: &'a Cluster<'a>) -> Self {
-        Self { cluster, nothing: Objects::new() }
+    pub fn new(clusters: &'a [Cluster<'a>]) -> Self {
+        Self { clusters: clusters.iter().map(Mutex::new).collect(), nothing: Objects::new() }
+    }
+
+    fn free_cluster(&self) -> MutexGuard<'_, &'a Cluster<'a>> {
+        loop {
+            for cluster in &self.clusters {
+                match cluster.try_lock() {
+                    Ok(free) => return free,
+                    Err(TryLockError::Poisoned(free)) => return free.into_inner(),
+                    Err(TryLockError::WouldBlock) => {}
+                }
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 
@@ -285,9 +301,10 @@ impl Trial for BackupPush<'_> {
         // So that there are tars of several parts.
         let tool =
             case.seawall().with("WALG_COMPRESSION_METHOD", "none").with("WALG_S3_MAX_PART_SIZE", "5242880");
+        let cluster = self.free_cluster();
         let mut command =
-            tool.command(&case.ground.scratch, ["backup-push", self.cluster.data().to_str().unwrap()]);
-        run(command.envs(self.cluster.libpq_env()))
+            tool.command(&case.ground.scratch, ["backup-push", cluster.data().to_str().unwrap()]);
+        run(command.envs(cluster.libpq_env()))
     }
 
     /// It takes a second each time.
@@ -317,6 +334,6 @@ fn backup_push() {
     drop(require!(Bucket::versitygw()));
     let postgres = require!(Postgres::version(15));
     let ground = Ground::new();
-    let cluster = Cluster::running(&ground.scratch, &postgres, "source", &[]);
-    each_request(&ground, &BackupPush::new(&cluster));
+    let clusters = [Cluster::running(&ground.scratch, &postgres, "source", &[])];
+    each_request(&ground, &BackupPush::new(&clusters));
 }
