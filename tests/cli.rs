@@ -107,6 +107,15 @@ fn a_wrong_command_line_goes_to_stderr() {
     }
 }
 
+#[test]
+fn the_only_storage_may_be_named() {
+    let place = Place::new();
+    for line in ["backup-list --target-storage default", "--target-storage=default backup-list --json"] {
+        let output = place.seawall(line).output().unwrap();
+        assert_eq!(code(&output), 0, "{line}: {}", place.text(&output.stderr));
+    }
+}
+
 /// A command line, variables, and what stderr says.
 type Failure<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
 
@@ -114,7 +123,7 @@ type Failure<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
 fn failures_are_one_line_with_a_hint() {
     let place = Place::new();
     fs::write(place.path("broken.json"), "{").unwrap();
-    let cases: [Failure<'_>; 13] = [
+    let cases: [Failure<'_>; 14] = [
         (
             "wal-push 000000010000000000000001",
             &[("WALG_FILE_PREFIX", "")],
@@ -194,6 +203,11 @@ fn failures_are_one_line_with_a_hint() {
         ),
         (
             "wal-push x --target-storage other",
+            &[],
+            "ERROR: <time> storage `other` is not supported\nhint: there is one storage, called default\n",
+        ),
+        (
+            "backup-list --target-storage other",
             &[],
             "ERROR: <time> storage `other` is not supported\nhint: there is one storage, called default\n",
         ),

@@ -190,7 +190,7 @@ fn backup_fetch(session: &Session, arguments: &BackupFetchArgs, limits: RateLimi
 }
 
 fn backup_list(session: &Session, arguments: &BackupListArgs) -> Result<(), Error> {
-    let options = arguments.options();
+    let options = arguments.options(&session.settings)?;
     let list = session
         .run(Threads::One, Content::Plain, async |context| ops::backup_list::run(&context, options).await)?;
     let format = arguments.format.format();

@@ -7,8 +7,9 @@ use crate::cli::backup_output::ListFormat;
 use crate::ops::backup_list::Detail;
 use crate::ops::backup_mark::{self, Mark};
 use crate::ops::{backup_list, backup_show};
+use crate::settings::Settings;
 
-use super::backup_choice;
+use super::{StorageArgs, backup_choice};
 
 /// How a list is printed.
 #[derive(Debug, Args)]
@@ -33,6 +34,9 @@ pub struct BackupListArgs {
     /// In which form
     #[command(flatten)]
     pub format: FormatArgs,
+    /// Which storage
+    #[command(flatten)]
+    pub storage: StorageArgs,
 }
 
 /// Arguments of `backup-show`.
@@ -66,9 +70,10 @@ impl FormatArgs {
 
 impl BackupListArgs {
     /// What to list.
-    pub fn options(&self) -> backup_list::Options {
+    pub fn options(&self, settings: &Settings) -> Result<backup_list::Options, Error> {
+        self.storage.refuse_other(settings)?;
         let detail = if self.detail || self.tree { Detail::Documents } else { Detail::Names };
-        backup_list::Options { detail }
+        Ok(backup_list::Options { detail })
     }
 }
 
