@@ -221,6 +221,36 @@ fn failures_are_one_line_with_a_hint() {
 }
 
 #[test]
+fn a_command_of_wal_g_that_is_not_there_is_no_slip_of_the_pen() {
+    let place = Place::new();
+    for (line, hint) in [
+        ("st check read", "`storage check`"),
+        ("st ls -r --glob basebackups_005/*", "aws s3 ls"),
+        ("st -t default cat x", "aws s3 ls"),
+        ("--turbo st", "aws s3 ls"),
+        ("wal-receive", "pg_receivewal"),
+        ("wal-restore /data /other --help", "--restore-target-wal"),
+        ("catchup-push /data --from-lsn 0/1000000", "`backup-push`"),
+        ("catchup-fetch /data LATEST", "`backup-fetch`"),
+        ("catchup-list --json", "`backup-push`"),
+        ("catchup-send /data host:1", "pg_rewind"),
+        ("catchup-receive /data 1", "pg_rewind"),
+        ("pgbackrest backup-list --pretty", "pgBackRest itself"),
+        ("pgbackrest wal-fetch 000000010000000000000001 x", "pgBackRest itself"),
+        ("daemon --help", "archive_command"),
+    ] {
+        let output = place.seawall(line).output().unwrap();
+        let text = place.text(&output.stderr);
+        let name = line.split(' ').find(|word| !word.starts_with("--")).unwrap();
+        let beginning = format!("ERROR: <time> `{name}` is not supported\nhint: ");
+        assert!(text.starts_with(&beginning) && text.contains(hint), "{line}: {text}");
+        assert_eq!((code(&output), output.stdout.len(), text.lines().count()), (1, 0, 2), "{line}: {text}");
+    }
+    let help = place.seawall("--help").output().unwrap();
+    assert!(!String::from_utf8(help.stdout).unwrap().contains("catchup"));
+}
+
+#[test]
 fn a_file_goes_up_and_comes_back() {
     let place = Place::new();
     fs::create_dir(place.path("work/pg_wal")).unwrap();

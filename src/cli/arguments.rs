@@ -13,7 +13,8 @@ use secrecy::SecretString;
 
 use crate::settings::{Key, keys, value};
 
-use super::walg::Arguments;
+use super::Error;
+use super::walg::{Arguments, absent};
 
 /// A parsed command line.
 #[derive(Debug)]
@@ -27,10 +28,10 @@ pub struct Invocation {
 /// The id of a setting flag in the parser is this, then its long name.
 const SETTING: &str = "setting:";
 
-/// Parses a command line, the program's name included.
-pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, clap::Error> {
+/// Parses a command line, the program's name included. A command of wal-g that is not there is refused here.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, Error> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let parser = command(&program_name(arguments.first()));
+    let parser = command(&program_name(arguments.first())).subcommands(absent::commands());
     // Each flag that the parser knows is made again for every command, which takes longer than all else before the
     // first byte: so it gets to know those that were typed. The error of a wrong line may suggest any of them.
     let typed = with_setting_flags(parser.clone(), |flag| is_typed(flag, &arguments));
@@ -39,6 +40,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
         true => with_setting_flags(parser, |_| true).try_get_matches_from(&arguments),
         false => Err(error),
     })?;
+    absent::refuse(&matches)?;
     Ok(Invocation { arguments: Arguments::from_arg_matches(&matches)?, settings: setting_flags(&matches) })
 }
 
@@ -203,13 +205,14 @@ mod tests {
     use super::super::walg::{Command, ConfigCommand, Configured};
     use super::*;
 
-    fn parsed(line: &str) -> Result<Invocation, clap::Error> {
+    fn parsed(line: &str) -> Result<Invocation, Error> {
         parse(line.split(' ').map(OsString::from))
     }
 
     #[test]
     fn the_parser_is_consistent() {
-        with_setting_flags(command("seawall"), |_| true).debug_assert();
+        let parser = command("seawall").subcommands(absent::commands());
+        with_setting_flags(parser, |_| true).debug_assert();
     }
 
     #[test]
@@ -321,7 +324,7 @@ mod tests {
             "seawall config show --json=maybe",
             "seawall --walg-file-prefix",
         ] {
-            assert!(parsed(line).is_err_and(|error| error.use_stderr()), "{line}");
+            assert!(matches!(parsed(line), Err(Error::Usage(error)) if error.use_stderr()), "{line}");
         }
     }
 }

@@ -44,10 +44,10 @@ pub enum Error {
     /// A document cannot be printed.
     #[error("cannot print JSON")]
     Json(#[from] serde_json::Error),
-    /// A flag or argument asks for something that is not done yet.
+    /// A command, flag or argument asks for something that is not done yet.
     #[error("{what} is not supported")]
     Unsupported {
-        /// The flag or argument.
+        /// The command, flag or argument.
         what: String,
         /// What to do instead.
         hint: &'static str,

@@ -1,5 +1,6 @@
 //! wal-g's command line: commands, flags and short forms as wal-g 3.0.9 has them.
 
+pub mod absent;
 mod backup;
 mod backup_fetch;
 mod backup_push;
