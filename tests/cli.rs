@@ -246,6 +246,23 @@ fn a_command_of_wal_g_that_is_not_there_is_no_slip_of_the_pen() {
         assert!(text.starts_with(&beginning) && text.contains(hint), "{line}: {text}");
         assert_eq!((code(&output), output.stdout.len(), text.lines().count()), (1, 0, 2), "{line}: {text}");
     }
+    let as_walg = place.path("wal-g");
+    std::os::unix::fs::symlink(assert_cmd::cargo::cargo_bin!("seawall"), &as_walg).unwrap();
+    for (program, line) in [
+        (as_walg.as_path(), "copy -f a.json -t b.json"),
+        (as_walg.as_path(), "copy --from-walg a.json s3://bucket/path srv"),
+        (as_walg.as_path(), "copy"),
+        (Path::new(assert_cmd::cargo::cargo_bin!("seawall")), "copy --from=a.json --to=b.json -w"),
+    ] {
+        let mut command = Command::new(program);
+        command.env_clear().env("HOME", place.path("home")).args(line.split(' '));
+        let output = command.output().unwrap();
+        let text = place.text(&output.stderr);
+        let beginning =
+            "ERROR: <time> copy between two repositories of wal-g is not supported\nhint: `seawall copy` ";
+        assert!(text.starts_with(beginning), "{program:?} {line}: {text}");
+        assert_eq!((code(&output), output.stdout.len()), (1, 0), "{program:?} {line}");
+    }
     let help = place.seawall("--help").output().unwrap();
     assert!(!String::from_utf8(help.stdout).unwrap().contains("catchup"));
 }

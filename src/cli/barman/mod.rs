@@ -58,7 +58,7 @@ pub enum Command {
     WalRestore,
     /// Fetches the segments after one; `wal-restore --parallel` starts it. barman has no such command.
     WalPrefetch,
-    /// Copies between the layouts; `seawall copy`. barman has no such command.
+    /// Copies between the layouts; `seawall copy`, for `wal-g copy` is another. barman has no such command.
     Copy,
 }
 
@@ -112,7 +112,8 @@ pub fn call(arguments: &[OsString]) -> Option<Call> {
         let command = Command::named(name).ok_or_else(|| Some(name.to_owned()));
         return Some(Call { command, arguments: rest.to_vec() });
     }
-    if let Some((_, rest)) = rest.split_first().filter(|(first, _)| *first == "copy") {
+    let is_ours = program != "wal-g" && !is_copy_of_walg(rest);
+    if let Some((_, rest)) = rest.split_first().filter(|(first, _)| *first == "copy" && is_ours) {
         return Some(Call { command: Ok(Command::Copy), arguments: rest.to_vec() });
     }
     let (_, rest) = rest.split_first().filter(|(first, _)| *first == "barman-cloud")?;
@@ -124,6 +125,16 @@ pub fn call(arguments: &[OsString]) -> Option<Call> {
         }
     };
     Some(Call { command, arguments: rest.to_vec() })
+}
+
+/// Whether a line of `copy` names a configuration for either side, as `wal-g copy` does. None of `seawall copy` does: it
+/// has no `-f`, and what begins with `--from` excludes what begins with `--to`.
+fn is_copy_of_walg(line: &[OsString]) -> bool {
+    let has = |flag: &str| {
+        let mut words = line.iter().filter_map(|word| word.to_str());
+        words.any(|word| word.split('=').next() == Some(flag))
+    };
+    has("-f") || has("--from") && has("--to")
 }
 
 /// `copy` and `barman-cloud` with its commands as clap describes commands, for completions: clap does not read their

@@ -167,6 +167,11 @@ fn commands_are_known_by_the_program_or_by_the_first_words() {
     assert_eq!(called(&["barman-cloud-x"]), Some((Err(Some("x".to_owned())), 0)));
     assert_eq!(called(&["seawall", "barman-cloud"]), Some((Err(None), 0)));
     assert_eq!(called(&["seawall", "backup-list"]), None);
+    assert_eq!(called(&["seawall", "copy", "--from-walg", "f"]), Some((Ok(Command::Copy), 2)));
+    assert_eq!(called(&["seawall", "copy", "--from", "f", "-t"]), Some((Ok(Command::Copy), 3)));
+    assert_eq!(called(&["/usr/bin/wal-g", "copy", "--from-walg", "f"]), None);
+    assert_eq!(called(&["seawall", "copy", "-f", "a", "-t", "b"]), None);
+    assert_eq!(called(&["seawall", "copy", "--to=b", "--from", "a"]), None);
     assert_eq!(called(&[]), None);
     for command in Command::ALL {
         assert_eq!(called(&[command.program()]), Some((Ok(command), 0)));

@@ -8,12 +8,13 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use crate::cli::Error;
 
 /// Their names.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     "catchup-fetch",
     "catchup-list",
     "catchup-push",
     "catchup-receive",
     "catchup-send",
+    "copy",
     "daemon",
     "pgbackrest",
     "st",
@@ -44,6 +45,10 @@ pub fn refuse(matches: &ArgMatches) -> Result<(), Error> {
     };
     let first = inner.get_many::<OsString>(WORDS).into_iter().flatten().next();
     let hint = match name {
+        "copy" => {
+            "`seawall copy` goes between wal-g's layout and barman-cloud's; copy objects of one layout by the service's own \
+             client, such as `aws s3 sync`, sentinels last"
+        }
         "daemon" => {
             "let archive_command and restore_command call this program itself: `wal-push %p`, `wal-fetch %f %p`"
         }
@@ -63,5 +68,9 @@ pub fn refuse(matches: &ArgMatches) -> Result<(), Error> {
              by pg_rewind"
         }
     };
-    Err(Error::Unsupported { what: format!("`{name}`"), hint })
+    let what = match name {
+        "copy" => "copy between two repositories of wal-g".to_owned(),
+        name => format!("`{name}`"),
+    };
+    Err(Error::Unsupported { what, hint })
 }

@@ -35,7 +35,7 @@ pub use wal_checks::{WalPlace, WalShowArgs, WalVerifyArgs};
     arg_required_else_help = false,
     args_override_self = true,
     after_help = "`barman-cloud COMMAND …` is barman-cloud's dialect: barman-cloud-wal-archive and its eight sisters.\n\
-                  `copy` brings a repository of wal-g's layout into barman-cloud's, or back.\n\n\
+                  `seawall copy` brings a repository of wal-g's layout into barman-cloud's, or back.\n\n\
                   Every setting is a flag as well (WALG_FILE_PREFIX is --walg-file-prefix; `flags` lists them). \
                   Keys and passwords belong into the environment or the configuration file: \
                   flags can be seen in the list of processes."
