@@ -33,11 +33,14 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let parser = command(&program_name(arguments.first())).subcommands(absent::commands());
     // Each flag that the parser knows is made again for every command, which takes longer than all else before the
-    // first byte: so it gets to know those that were typed. The error of a wrong line may suggest any of them.
+    // first byte: so it gets to know those that were typed. The error of a wrong line may suggest those that begin alike; a
+    // slip in a flag of the command is none in a setting.
     let typed = with_setting_flags(parser.clone(), |flag| is_typed(flag, &arguments));
     let arguments = behind_the_command(&parser, without_boolean_values(&parser, arguments));
     let matches = typed.try_get_matches_from(&arguments).or_else(|error| match error.use_stderr() {
-        true => with_setting_flags(parser, |_| true).try_get_matches_from(&arguments),
+        true => {
+            with_setting_flags(parser, |flag| may_be_meant(flag, &arguments)).try_get_matches_from(&arguments)
+        }
         false => Err(error),
     })?;
     absent::refuse(&matches)?;
@@ -61,10 +64,20 @@ fn program_name(first: Option<&OsString>) -> String {
 }
 
 fn is_typed(flag: &str, arguments: &[OsString]) -> bool {
-    arguments
-        .iter()
-        .filter_map(|argument| argument.to_str()?.strip_prefix("--"))
-        .any(|typed| typed.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('=')))
+    long_flags(arguments).any(|typed| typed == flag)
+}
+
+/// Whether what was typed begins with the word that this flag begins with, such as `walg` or `aws`, or both with `pg`.
+fn may_be_meant(flag: &str, arguments: &[OsString]) -> bool {
+    long_flags(arguments).any(|typed| {
+        typed.split('-').next() == flag.split('-').next() || typed.starts_with("pg") && flag.starts_with("pg")
+    })
+}
+
+/// What was typed after two dashes, up to its value.
+fn long_flags(arguments: &[OsString]) -> impl Iterator<Item = &str> {
+    let typed = arguments.iter().filter_map(|argument| argument.to_str()?.strip_prefix("--"));
+    typed.filter_map(|flag| flag.split('=').next())
 }
 
 fn with_setting_flags(command: clap::Command, known: impl Fn(&str) -> bool) -> clap::Command {
@@ -312,6 +325,27 @@ mod tests {
         };
         assert!(delete("--confirm") && delete("--confirm=false --confirm"));
         assert!(!delete("--confirm --confirm=false") && !delete("--confirm=true --confirm=0"));
+    }
+
+    #[test]
+    fn a_setting_is_suggested_only_where_one_was_meant() {
+        for (line, suggested) in [
+            ("backup-list --version", None),
+            ("backup-list --regio x", None),
+            ("backup-list --detial", Some("--detail")),
+            ("wal-push x --walg-file-prefx=/y", Some("--walg-file-prefix")),
+            ("--aws-regio x wal-push y", Some("--aws-region")),
+            ("wal-push x --pghos y", Some("--pghost")),
+            ("wal-push x --walg-file-prefix /y --no-such-flag", None),
+        ] {
+            let error = parsed(&format!("seawall {line}")).unwrap_err().to_string();
+            match suggested {
+                Some(flag) => {
+                    assert!(error.contains(&format!("similar argument exists: '{flag}'")), "{error}")
+                }
+                None => assert!(!error.contains("similar argument"), "{error}"),
+            }
+        }
     }
 
     #[test]
