@@ -311,8 +311,11 @@ fn lost_wal_is_a_failure() {
          |   1 | 000000010000000000000006 | 000000010000000000000006 |              1 | MISSING_UPLOADING |\n\
          +-----+--------------------------+--------------------------+----------------+-------------------+\n"
     );
-    let from_the_delta: BackupName = listed.documents()[1].entry.name;
-    assert_eq!(run(&|options| options.backup = Some(from_the_delta)).status(), CheckStatus::Warning);
+    let delta = BackupChoice::Name(listed.documents()[1].entry.name);
+    for from in [delta, BackupChoice::Latest] {
+        let verified = run(&|options| options.backup = Some(from.clone()));
+        assert_eq!(verified.status(), CheckStatus::Warning, "{from:?}");
+    }
     let other = |options: &mut wal_verify::Options| options.timeline = TimelineId::new(2).unwrap();
     assert_eq!(run(&other).timeline.unwrap().status(), CheckStatus::Failure);
 }
@@ -336,6 +339,10 @@ fn commands_fail_loudly() {
     run("wal-verify integrity --timeline 1 --lsn 0/7000100").success().stdout_has("status: OK");
     fs::remove_file(listed.root.join("wal_005/000000010000000000000003.lz4")).unwrap();
     run("wal-verify integrity --timeline 1 --lsn 0/7000100").exits(1).stdout_has("status: FAILURE");
+    let from =
+        |name: &str| run(&format!("wal-verify integrity --timeline 1 --lsn 0/7000100 --backup-name {name}"));
+    from("LATEST").success().stdout_has("status: OK");
+    from("LATE").fails(1).stderr_has("LATEST is the newest");
     run("wal-show").success().stdout_has("LOST_SEGMENTS");
     run("backup-list --tree")
         .success()

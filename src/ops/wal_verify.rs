@@ -11,13 +11,14 @@ use crate::catalog;
 use crate::layout::walg::BackupName;
 use crate::pg::{Lsn, SegmentName, SegmentNumber, TimelineId, WalSegmentSize};
 
+use super::backup_choice::{BackupChoice, choose};
 use super::backup_list::{ListedBackup, with_documents};
 use super::error::RequestError;
 use super::wal_archive::{self, WalArchive};
 use super::{Context, Error, segment_size};
 
 /// What to check.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     /// Which checks.
     pub checks: BTreeSet<Check>,
@@ -28,7 +29,7 @@ pub struct Options {
     /// The size of the cluster's segments, unless the backups contradict it.
     pub segment_size: WalSegmentSize,
     /// From where on WAL must be whole; `None` for the oldest backup.
-    pub backup: Option<BackupName>,
+    pub backup: Option<BackupChoice>,
     /// How many of the newest segments may be missing without a warning of loss, because archiving is behind.
     pub delayed_segments: u64,
     /// How many segments after those may still be on their way.
@@ -159,8 +160,11 @@ async fn check_integrity(
     backups: &[ListedBackup],
 ) -> Result<Integrity, Error> {
     let switches = Switches::read(ctx, options).await?;
-    let stop = match options.backup {
-        Some(name) => Some(named_backup(ctx, backups, name, &switches, options)?),
+    let stop = match &options.backup {
+        Some(choice) => {
+            let name = choose(ctx, choice).await?;
+            Some(named_backup(ctx, backups, name, &switches, options)?)
+        }
         None => oldest_backup(backups, &switches, options),
     };
     if stop.is_none() {

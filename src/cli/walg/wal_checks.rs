@@ -3,12 +3,12 @@
 use clap::{Args, ValueEnum};
 
 use crate::cli::Error;
-use crate::layout::walg::BackupName;
 use crate::ops::wal_show::{self, BackupLookup};
 use crate::ops::wal_verify::{self, Check};
 use crate::pg::{Lsn, TimelineId, WalSegmentSize};
 use crate::settings::{Settings, keys};
 
+use super::backup_choice;
 use super::wal::{count, segment_size};
 
 /// Arguments of `wal-show`.
@@ -38,7 +38,7 @@ pub struct WalVerifyArgs {
     #[arg(long, requires = "timeline")]
     pub lsn: Option<Lsn>,
     /// Check from this backup on, instead of the oldest one that is not permanent
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME|LATEST")]
     pub backup_name: Option<String>,
 }
 
@@ -83,7 +83,7 @@ impl WalVerifyArgs {
 
     /// What to check.
     pub fn options(&self, settings: &Settings, place: WalPlace) -> Result<wal_verify::Options, Error> {
-        let backup = self.backup_name.as_deref().map(str::parse::<BackupName>).transpose();
+        let backup = self.backup_name.as_deref().map(backup_choice).transpose();
         Ok(wal_verify::Options {
             checks: self.checks.iter().map(|check| check.check()).collect(),
             timeline: place.timeline,
