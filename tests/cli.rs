@@ -123,7 +123,7 @@ type Failure<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
 fn failures_are_one_line_with_a_hint() {
     let place = Place::new();
     fs::write(place.path("broken.json"), "{").unwrap();
-    let cases: [Failure<'_>; 14] = [
+    let cases: [Failure<'_>; 15] = [
         (
             "wal-push 000000010000000000000001",
             &[("WALG_FILE_PREFIX", "")],
@@ -205,6 +205,12 @@ fn failures_are_one_line_with_a_hint() {
             "wal-push x --target-storage other",
             &[],
             "ERROR: <time> storage `other` is not supported\nhint: there is one storage, called default\n",
+        ),
+        (
+            "wal-fetch foo x",
+            &[],
+            "ERROR: <time> `foo` is not the name of a file that PostgreSQL archives\n\
+             hint: seawall checks names and headers of WAL; SEAWALL_CHECK_WAL=false leaves that out\n",
         ),
         (
             "backup-list --target-storage other",

@@ -173,7 +173,7 @@ const WORDS: [(&str, &str); 15] = [
         "SEAWALL_BACKUP_WAL_TIMEOUT bounds the wait",
     ),
     ("storage prefix", "server name"),
-    ("; SEAWALL_CHECK_WAL=false stores anything", ""),
+    ("; SEAWALL_CHECK_WAL=false leaves that out", ""),
     ("; when you know that the archived file is worthless, WALG_PREVENT_WAL_OVERWRITE=false replaces it", ""),
     (
         "no key is configured (WALG_LIBSODIUM_KEY, WALG_LIBSODIUM_KEY_PATH)",

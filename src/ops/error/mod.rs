@@ -318,7 +318,7 @@ impl Error {
                 Some("each cluster needs a storage prefix of its own; check the storage settings".to_owned())
             }
             Error::Segment { .. } | Error::NotAWalFile { .. } => Some(
-                "seawall checks names and headers of WAL; SEAWALL_CHECK_WAL=false stores anything".to_owned(),
+                "seawall checks names and headers of WAL; SEAWALL_CHECK_WAL=false leaves that out".to_owned(),
             ),
             Error::AlreadyArchived { file, .. } if file.ends_with(".history") => Some(
                 "another server has chosen this timeline first: give this cluster a storage prefix of its own, or rewind it"
