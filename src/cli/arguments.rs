@@ -133,7 +133,8 @@ fn without_boolean_values(parser: &clap::Command, arguments: Vec<OsString>) -> V
     kept
 }
 
-/// Moves the flags of a command that stand before it to the place behind it. To Go's flags both are one.
+/// Moves the flags of a command that stand before it to the place behind it. wal-g takes them there too, but for one
+/// without a value: it takes the word that follows for that, and so misses its command (`--confirm delete …`).
 fn behind_the_command(parser: &clap::Command, mut arguments: Vec<OsString>) -> Vec<OsString> {
     let known = arguments_of(parser);
     let word = |at: usize| arguments.get(at).and_then(|word| word.to_str()).unwrap_or_default();

@@ -41,7 +41,7 @@ pub struct Options {
 pub enum Check {
     /// No segment is missing.
     Integrity,
-    /// No archived timeline is higher than the cluster's.
+    /// The archive's highest timeline is the cluster's.
     Timeline,
 }
 

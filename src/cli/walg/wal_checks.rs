@@ -47,7 +47,7 @@ pub struct WalVerifyArgs {
 pub enum CheckWord {
     /// No segment is missing between the oldest backup and now
     Integrity,
-    /// No archived timeline is higher than the cluster's
+    /// The archive's highest timeline is the cluster's
     Timeline,
 }
 
