@@ -350,7 +350,10 @@ impl Planning {
                 if is_newest {
                     tails.push((object.key, stored, recorded));
                 }
-            } else if needs(&wanted, sets.and_then(|sets| sets.get(name))) {
+                continue;
+            }
+            let members = sets.and_then(|sets| sets.get(name));
+            if needs(&wanted, members) || is_newest && members.is_some_and(|members| holds_labels(members)) {
                 tars.push((object.key, stored, recorded));
             }
         }
@@ -381,6 +384,11 @@ fn needs(wanted: &Wanted, members: Option<&Vec<String>>) -> bool {
             members.iter().any(|member| files.contains_key(relative(member)))
         }
     }
+}
+
+/// Whether a tar of data holds the labels too: an old wal-g put them into one more part.
+fn holds_labels(members: &[String]) -> bool {
+    members.iter().any(|member| TAKEN_ANYWAY.contains(&relative(member)))
 }
 
 /// The form of a file that a backup has whole, under the increments of `holder`'s newer ones.

@@ -203,6 +203,29 @@ proptest! {
     }
 }
 
+/// An old wal-g has put the labels into one more part, and says so in its list.
+#[test]
+fn the_labels_may_be_in_a_part_like_any_other() {
+    let steps = every_case();
+    let (all, memory) = (stored(&steps), Memory::new());
+    let list =
+        |content: &[u8]| std::str::from_utf8(content).unwrap().replace("backup_label.tar", "part_003.tar");
+    for key in all.keys() {
+        memory.set(&key, all.content(&key).unwrap());
+    }
+    for step in 0..steps.len() {
+        let (labels, files) = (tail(step, names::TarName::Labels), names::files_metadata_key(name(step)));
+        memory.set(&tar_key(step, 3), all.content(&labels).unwrap());
+        memory.set(&files, list(&all.content(&files).unwrap()));
+        memory.remove(&labels);
+    }
+    for newest in 1..=steps.len() {
+        let (steps, directory) = (&steps[..newest], tempfile::tempdir().unwrap());
+        restore_newest(&memory, steps, directory.path(), 4).unwrap();
+        assert!(restored(directory.path()) == applied(steps), "of {newest}");
+    }
+}
+
 fn is_empty_or_absent(directory: &Path) -> bool {
     fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_none()) || !directory.exists()
 }
