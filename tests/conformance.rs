@@ -21,7 +21,7 @@ use seawall::storage::{
     Depth, ErrorKind, Key, Part, Prefix, PutMode, PutOutcome, SharedStorage, Storage, StorageConfig,
     get_bytes, list_all, list_unfinished, open,
 };
-use support::{Bucket, Missing, Scratch, Tool};
+use support::{Bucket, Missing, Scratch, Tool, block_on};
 
 /// One storage under test, and what cannot be asked of it.
 struct Candidate {
@@ -101,10 +101,6 @@ fn config(bucket: &Bucket) -> S3Config {
     config.region = Some(get("AWS_REGION"));
     config.addressing = Addressing::Path;
     config
-}
-
-fn run<T>(work: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
 }
 
 fn key(text: &str) -> Key {
@@ -391,7 +387,7 @@ macro_rules! contract {
                 #[test]
                 fn $chapter() {
                     let candidate = require!(super::$candidate());
-                    run(super::$chapter(&candidate));
+                    block_on(super::$chapter(&candidate));
                 }
             )*
         }
@@ -429,7 +425,7 @@ fn refuses_everything(config: S3Config, kind: ErrorKind, limit: Duration, words:
             assert!(text.contains(word), "{name}: `{word}` in `{text}`");
         }
     };
-    run(async {
+    block_on(async {
         let begin = Instant::now();
         timed("head", begin, storage.head(&object).await.unwrap_err());
         let begin = Instant::now();
@@ -488,15 +484,15 @@ fn versitygw_wants_its_region() {
     let mut config = config(&bucket);
     config.region = Some("eu-central-1".to_owned());
     let storage = open(StorageConfig::S3(Box::new(config.clone())), RetryPolicy::default()).unwrap();
-    let error = run(list_all(&*storage, &Prefix::root(), Depth::All)).unwrap_err();
+    let error = block_on(list_all(&*storage, &Prefix::root(), Depth::All)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused);
     assert!(error.to_string().contains("AuthorizationHeaderMalformed"), "{error}");
     assert!(error.hint().unwrap().contains("`us-east-1`: set AWS_REGION"), "{:?}", error.hint());
     // As barman-cloud takes it, whatever the first request is.
     config.region_is = RegionIs::Guess;
     let storage = open(StorageConfig::S3(Box::new(config)), RetryPolicy::default()).unwrap();
-    assert!(run(storage.head(&Key::parse("missing").unwrap())).unwrap().is_none());
-    assert!(run(list_all(&*storage, &Prefix::root(), Depth::All)).unwrap().objects.is_empty());
+    assert!(block_on(storage.head(&Key::parse("missing").unwrap())).unwrap().is_none());
+    assert!(block_on(list_all(&*storage, &Prefix::root(), Depth::All)).unwrap().objects.is_empty());
 }
 
 /// What `storage check` says of the storage, by the names of what it tries.

@@ -32,7 +32,7 @@ use seawall::storage::fs::Directory;
 use seawall::storage::memory::{Fault, Memory, Operation};
 use seawall::storage::{ErrorKind, Key, Limits, Prefix, SharedStorage, Storage, list_unfinished};
 use serde_json::{Value, json};
-use support::{Bucket, Fixture, Gate, Scratch, Tool, paths_below};
+use support::{Bucket, Fixture, Gate, Scratch, Tool, block_on, paths_below};
 
 const FIXTURES: [&str; 4] =
     ["brotli-sodium-hex", "lz4-plain-tablespace", "lzma-sodium-none-waldelta", "zstd-sodium-base64-seg1"];
@@ -43,10 +43,6 @@ fn context(storage: SharedStorage) -> Context {
 
 fn directory(root: &Path) -> Context {
     context(Arc::new(Directory::new(root, Prefix::root())))
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
 /// A repository in `tests/fixtures/wal-g` as it was when wal-g listed it: its sentinels as old as then, without the

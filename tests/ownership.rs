@@ -19,7 +19,7 @@ use seawall::ops::wal_push::{self, ChangedBlocks, Outcome, Overwrite, ReadMarks,
 use seawall::storage::ErrorKind;
 use seawall::storage::memory::{Fault, Memory, Operation};
 
-use support::{Barman, Bucket, Cluster, Missing, Postgres, Run, Scratch, Site, Tool, repository};
+use support::{Barman, Bucket, Cluster, Missing, Postgres, Run, Scratch, Site, Tool, block_on, repository};
 
 /// A stopped cluster, its system identifier, and a whole segment of its WAL.
 struct Source<'a> {
@@ -203,8 +203,7 @@ fn push_five(memory: &Memory, cluster: u64) -> Result<Outcome, Error> {
         blocks: ChangedBlocks::Forget,
         cores: 2,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(wal_push::run(&context, &pg_wal.path().join(&names[0]), options))
+    block_on(wal_push::run(&context, &pg_wal.path().join(&names[0]), options))
 }
 
 /// The files that are pushed along ask no more, and are refused as well.

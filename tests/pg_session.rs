@@ -23,14 +23,10 @@ use seawall::pg::{
     BackupFrom, BackupLabel, ConnInfo, ControlFile, Lsn, Oid, RelationFile, SegmentHeader, Session,
     TablespaceMap, TimelineId, WalSegmentSize,
 };
-use support::{Cluster, Postgres, Scratch};
+use support::{Cluster, Postgres, Scratch, block_on};
 
 fn conninfo(env: &BTreeMap<String, String>) -> ConnInfo {
     ConnInfo::from_env(&|name| env.get(name).cloned()).unwrap()
-}
-
-fn run<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
 fn backup_of_a_primary(version: u32) {
@@ -51,7 +47,7 @@ fn backup_of_a_primary(version: u32) {
     let mut env = cluster.libpq_env();
     env.insert("PGUSER".into(), "hurried".into());
 
-    run(async {
+    block_on(async {
         let session = Session::connect(&conninfo(&env)).await.unwrap();
         let identity = session.identify().await.unwrap();
         assert_eq!(session.version().major(), version);
@@ -164,7 +160,7 @@ fn tablespaces_are_walked_and_mapped() {
     cluster.sql("CREATE TABLE t TABLESPACE fast AS SELECT 1 AS x");
     let file = format!("/{}", cluster.sql("SELECT pg_relation_filepath('t')"));
     let oid = Oid::parse(&cluster.sql("SELECT oid FROM pg_tablespace WHERE spcname = 'fast'")).unwrap();
-    run(async {
+    block_on(async {
         let session = Session::connect(&conninfo(&cluster.libpq_env())).await.unwrap();
         session.start_backup("x", Checkpoint::Immediate).await.unwrap();
         let control =
@@ -199,7 +195,7 @@ fn backup_of_a_standby() {
     let status = copy.args(["-X", "stream", "-c", "fast", "-R", "-D"]).arg(standby.data()).status().unwrap();
     assert!(status.success());
     standby.start();
-    run(async {
+    block_on(async {
         let session = Session::connect(&conninfo(&standby.libpq_env())).await.unwrap();
         let identity = session.identify().await.unwrap();
         assert!(identity.in_recovery);
@@ -232,7 +228,7 @@ fn an_ordinary_user_learns_the_place_and_no_more() {
         env.insert("PGUSER".into(), user.into());
         conninfo(&env)
     };
-    run(async {
+    block_on(async {
         let session = Session::connect(&info("ordinary")).await.unwrap();
         assert_eq!(session.timeline().await.unwrap(), TimelineId::FIRST);
         assert_eq!(session.segment_size().await.unwrap(), WalSegmentSize::DEFAULT);
@@ -259,7 +255,7 @@ fn a_lost_server_and_an_absent_one_are_told_apart() {
     let scratch = Scratch::new();
     let mut cluster = Cluster::running(&scratch, &postgres, "data", &[]);
     let info = conninfo(&cluster.libpq_env());
-    run(async {
+    block_on(async {
         let session = Session::connect(&info).await.unwrap();
         session.start_backup("doomed", Checkpoint::Immediate).await.unwrap();
         cluster.kill();
@@ -297,7 +293,7 @@ fn a_server_that_stays_silent_is_not_waited_for() {
             ("PGCONNECT_TIMEOUT", "1"),
         ];
         let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let error = run(Session::connect(&conninfo(&env))).unwrap_err();
+        let error = block_on(Session::connect(&conninfo(&env))).unwrap_err();
         assert!(matches!(error, Error::Connect { .. }), "{error:?}");
         assert!(error.to_string().contains("no answer in 1 s"), "{error}");
     }
@@ -359,7 +355,7 @@ fn a_start_is_waited_for_as_long_as_the_server_shows_signs_of_life() {
     env.insert("PGPORT".into(), lossy.port.to_string());
     env.insert("PGSSLMODE".into(), "disable".into());
     env.insert("PGCONNECT_TIMEOUT".into(), "2".into());
-    run(async {
+    block_on(async {
         let session = Session::connect(&conninfo(&env)).await.unwrap();
         let mut start = Box::pin(session.start_backup("slow", Checkpoint::Immediate));
         // Longer than a server that says nothing to anybody is waited for.
@@ -387,8 +383,9 @@ fn a_database_whose_catalog_is_locked_is_left_out() {
     let mut said = String::new();
     BufReader::new(psql.stdout.as_mut().unwrap()).read_line(&mut said).unwrap();
     assert_eq!(said, "locked\n");
-    let databases =
-        run(async { tokio::time::timeout(Duration::from_secs(60), list_relations(&info)).await.unwrap() });
+    let databases = block_on(async {
+        tokio::time::timeout(Duration::from_secs(60), list_relations(&info)).await.unwrap()
+    });
     let names: Vec<&str> = databases.iter().map(|database| database.name.as_str()).collect();
     assert_eq!(names, ["postgres", "template1"]);
     drop(stdin);
@@ -402,7 +399,7 @@ fn a_stop_that_takes_too_long_ends() {
     let mut cluster = Cluster::create(&scratch, &postgres, "data", &[]);
     cluster.archive_in_vain();
     cluster.start();
-    run(async {
+    block_on(async {
         let session = Session::connect(&conninfo(&cluster.libpq_env())).await.unwrap();
         session.start_backup("stuck", Checkpoint::Immediate).await.unwrap();
         let error = session.stop_backup(Duration::from_millis(300)).await.unwrap_err();
@@ -427,7 +424,7 @@ fn relations_are_listed_below_their_ancestors() {
         |name: &str| Oid::parse(&cluster.sql(&format!("SELECT pg_relation_filenode('{name}')"))).unwrap();
     let mut env = cluster.libpq_env();
     env.insert("PGUSER".into(), "plain".into());
-    let databases = run(async {
+    let databases = block_on(async {
         let info = conninfo(&env);
         list_relations(&info).await
     });
@@ -495,7 +492,7 @@ fn passwords_and_tls() {
         ] {
             env.insert(name.into(), value.into());
         }
-        run(async { Session::connect(&conninfo(&env)).await?.identify().await.map(drop) })
+        block_on(async { Session::connect(&conninfo(&env)).await?.identify().await.map(drop) })
     };
     let ca = Some("ca.crt");
     for (name, result, works) in [

@@ -7,6 +7,8 @@
 mod credentials;
 #[path = "s3_wire/region.rs"]
 mod region;
+#[path = "support/runtime.rs"]
+mod runtime;
 #[path = "support/tls.rs"]
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod tls;
@@ -20,6 +22,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use md5::{Digest, Md5};
+use runtime::block_on;
 use seawall::storage::check::{Ability, Check, Verdict};
 use seawall::storage::retry::RetryPolicy;
 use seawall::storage::s3::{
@@ -259,10 +262,6 @@ fn retrying(config: S3Config) -> SharedStorage {
     with_policy(config, patient())
 }
 
-fn run<T>(work: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
-}
-
 fn segment() -> Key {
     Key::parse("wal_005/000000010000000000000001.br").unwrap()
 }
@@ -290,7 +289,7 @@ fn error_body(code: &str, message: &str) -> Vec<u8> {
 }
 
 fn list_error(service: &Service) -> Error {
-    run(list_all(&*service.storage(), &Prefix::root(), Depth::All)).unwrap_err()
+    block_on(list_all(&*service.storage(), &Prefix::root(), Depth::All)).unwrap_err()
 }
 
 /// Its first answer says what the service is, and with that how it creates an object.
@@ -308,7 +307,7 @@ fn a_service_is_known_by_its_answers() {
         });
         let storage = service.storage();
         assert!(!storage.limits().conditional_put);
-        run(storage.put(&segment(), Bytes::from_static(b"x"), PutMode::Overwrite)).unwrap();
+        block_on(storage.put(&segment(), Bytes::from_static(b"x"), PutMode::Overwrite)).unwrap();
         assert_eq!(storage.limits().conditional_put, known, "{name}: {value}");
     }
 }
@@ -321,7 +320,7 @@ fn a_put_is_one_plain_signed_request() {
     *session_token = Some(" token\n".to_owned().into());
     config.headers = Headers(vec![("X-Site".to_owned(), "one".to_owned())]);
     let body = Bytes::from(vec![7; 400_000]);
-    run(retrying(config).put(&segment(), body.clone(), PutMode::Overwrite)).unwrap();
+    block_on(retrying(config).put(&segment(), body.clone(), PutMode::Overwrite)).unwrap();
     let requests = service.requests();
     assert_eq!(requests.len(), 1, "no other request before it");
     let put = &requests[0];
@@ -390,7 +389,7 @@ fn encryption_and_storage_class_are_sent_when_set() {
         config.encryption = Some(encryption);
         config.storage_class = Some("STANDARD_IA".to_owned());
         let storage = retrying(config);
-        run(async {
+        block_on(async {
             storage.put(&segment(), Bytes::from_static(b"x"), PutMode::Overwrite).await.unwrap();
             let upload = storage.start_upload(&segment()).await.unwrap();
             upload.put_part(Part { number: 1, offset: 0, body: Bytes::from_static(b"x") }).await.unwrap();
@@ -437,7 +436,7 @@ fn stores_anything(request: &Request) -> Answer {
 fn store_and_read(config: S3Config) {
     let storage = retrying(config);
     let body = Bytes::from_static(b"x");
-    run(async {
+    block_on(async {
         storage.put(&segment(), body.clone(), PutMode::Overwrite).await.unwrap();
         let upload = storage.start_upload(&segment()).await.unwrap();
         let receipt = upload.put_part(Part { number: 1, offset: 0, body }).await.unwrap();
@@ -501,9 +500,9 @@ fn a_wrong_checksum_of_an_answer_is_an_error() {
     let time = ("Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT");
     let service = Service::start(move |_| ok(&[time, ("x-amz-checksum-crc32", "AAAAAA==")], "x"));
     let mut config = service.config();
-    assert!(run(get_bytes(&*retrying(config.clone()), &segment())).is_ok(), "nobody has asked for it");
+    assert!(block_on(get_bytes(&*retrying(config.clone()), &segment())).is_ok(), "nobody has asked for it");
     config.response_checksums = Checksums::WhenSupported;
-    let error = run(get_bytes(&*retrying(config), &segment())).unwrap_err();
+    let error = block_on(get_bytes(&*retrying(config), &segment())).unwrap_err();
     assert!(error.to_string().to_ascii_lowercase().contains("checksum"), "{error}");
 }
 
@@ -517,7 +516,7 @@ fn a_bucket_is_looked_for_and_created() {
         (Answer::Close, Err(ErrorKind::Network)),
     ] {
         let service = Service::saying(vec![answer]);
-        let exists = run(service.storage().exists()).map_err(|error| error.kind());
+        let exists = block_on(service.storage().exists()).map_err(|error| error.kind());
         assert_eq!(exists, expected);
         assert!(service.requests().iter().all(|request| request.operation() == "HEAD /bucket/"));
     }
@@ -525,14 +524,14 @@ fn a_bucket_is_looked_for_and_created() {
         let service = Service::saying(vec![ok(&[], "")]);
         let mut config = service.config();
         config.region = Some(region.to_owned());
-        run(retrying(config).create()).unwrap();
+        block_on(retrying(config).create()).unwrap();
         let requests = service.requests();
         assert_eq!(requests[0].operation(), "PUT /bucket/");
         let sent = String::from_utf8(requests[0].body.clone()).unwrap();
         assert!(sent.contains(body) && sent.is_empty() == body.is_empty(), "{sent}");
         assert_eq!(requests[0].header("x-amz-acl"), None);
     }
-    run(Service::saying(vec![error(409, "BucketAlreadyOwnedByYou", "m")]).storage().create()).unwrap();
+    block_on(Service::saying(vec![error(409, "BucketAlreadyOwnedByYou", "m")]).storage().create()).unwrap();
 }
 
 #[test]
@@ -548,7 +547,7 @@ fn a_batch_delete_has_an_md5_and_its_errors_count() {
         result(""),
     ]);
     let keys: Vec<Key> = ["a", "b", "c", "d"].map(|name| Key::parse(name).unwrap()).into();
-    let report = run(service.storage().delete(&keys)).unwrap();
+    let report = block_on(service.storage().delete(&keys)).unwrap();
     let failed: Vec<_> = report.failed.iter().map(|(key, error)| (key.as_str(), error.kind())).collect();
     assert_eq!(failed, [("a", ErrorKind::Refused)]);
     let requests = service.requests();
@@ -578,7 +577,7 @@ fn list_page(names: &[&str], next: Option<&str>) -> Answer {
 }
 
 fn listed(service: &Service) -> Vec<String> {
-    let page = run(list_all(&*service.storage(), &Prefix::root(), Depth::All)).unwrap();
+    let page = block_on(list_all(&*service.storage(), &Prefix::root(), Depth::All)).unwrap();
     page.objects.iter().map(|object| object.key.to_string()).collect()
 }
 
@@ -634,14 +633,14 @@ fn unfinished_uploads_come_in_pages_and_only_ours_count() {
             page(&markers, upload(below, "1") + &upload(beside, "3"))
         }
     });
-    let found = run(list_unfinished(&*service.storage(), &Prefix::parse("base").unwrap())).unwrap();
+    let found = block_on(list_unfinished(&*service.storage(), &Prefix::parse("base").unwrap())).unwrap();
     assert_eq!(found.len(), 2);
     for unfinished in &found {
         assert_eq!(
             (unfinished.key.as_str(), unfinished.modified.to_string().as_str()),
             ("base/x", "2026-11-20T10:00:00Z")
         );
-        run(service.storage().remove_unfinished(unfinished)).unwrap();
+        block_on(service.storage().remove_unfinished(unfinished)).unwrap();
     }
     let targets: Vec<_> =
         service.requests().iter().map(|request| format!("{} {}", request.method, request.target)).collect();
@@ -656,10 +655,10 @@ fn unfinished_uploads_come_in_pages_and_only_ours_count() {
     let endless = Service::start(move |_| {
         page("<NextKeyMarker>k</NextKeyMarker><NextUploadIdMarker>1</NextUploadIdMarker>", upload(below, "1"))
     });
-    let error = run(list_unfinished(&*endless.storage(), &Prefix::root())).unwrap_err();
+    let error = block_on(list_unfinished(&*endless.storage(), &Prefix::root())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
     let unknown = Service::start(|_| self::error(501, "NotImplemented", "not here"));
-    let error = run(list_unfinished(&*unknown.storage(), &Prefix::root())).unwrap_err();
+    let error = block_on(list_unfinished(&*unknown.storage(), &Prefix::root())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
 }
 
@@ -714,7 +713,7 @@ fn an_answer_without_an_end_is_an_error() {
         assert_eq!(service.requests().len(), 1, "{status}");
     }
     let service = Service::start(|_| Answer::Endless(500, None));
-    let error = run(get_bytes(&*service.storage(), &segment())).unwrap_err();
+    let error = block_on(get_bytes(&*service.storage(), &segment())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
 }
 
@@ -722,16 +721,19 @@ fn an_answer_without_an_end_is_an_error() {
 #[test]
 fn a_document_is_not_read_beyond_what_one_can_have() {
     let service = Service::start(|_| Answer::Endless(200, Some(100 << 30)));
-    let error = run(get_bytes(&*service.storage(), &segment())).unwrap_err();
+    let error = block_on(get_bytes(&*service.storage(), &segment())).unwrap_err();
     assert!(
         error.kind() == ErrorKind::Protocol && error.to_string().contains("at most 268435456"),
         "{error}"
     );
     assert_eq!(service.requests().len(), 1);
-    let error = run(get_at_most(&*object_service(b"content", vec![]).storage(), &segment(), 6)).unwrap_err();
+    let error =
+        block_on(get_at_most(&*object_service(b"content", vec![]).storage(), &segment(), 6)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
     assert!(
-        run(get_at_most(&*object_service(b"content", vec![]).storage(), &segment(), 7)).unwrap().is_some()
+        block_on(get_at_most(&*object_service(b"content", vec![]).storage(), &segment(), 7))
+            .unwrap()
+            .is_some()
     );
 }
 
@@ -752,7 +754,7 @@ fn what_is_no_listing_is_never_an_empty_one() {
         let policy = if matches!(answer, Answer::Silence) { hasty() } else { patient() };
         let service = Service::start(move |_| answer.clone());
         let storage = with_policy(service.config(), policy);
-        let error = run(list_all(&*storage, &Prefix::root(), Depth::All)).unwrap_err();
+        let error = block_on(list_all(&*storage, &Prefix::root(), Depth::All)).unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
     }
 }
@@ -815,7 +817,7 @@ fn retry_after_is_respected() {
     let later = Answer::Http(503, vec![("Retry-After", "1".to_owned())], error_body("SlowDown", "Later."));
     let service = Service::saying(vec![later, stored()]);
     let begin = Instant::now();
-    run(service.storage().put(&segment(), Bytes::new(), PutMode::Overwrite)).unwrap();
+    block_on(service.storage().put(&segment(), Bytes::new(), PutMode::Overwrite)).unwrap();
     assert!(begin.elapsed() >= Duration::from_secs(1));
     assert_eq!(service.requests().len(), 2);
 }
@@ -832,16 +834,16 @@ fn only_the_service_can_say_that_an_object_is_missing() {
             _ => get.clone(),
         });
         let storage = service.storage();
-        assert_eq!(run(storage.head(&segment())).unwrap_err().kind(), kind);
-        assert_eq!(run(storage.get(&segment(), 0, None)).unwrap_err().kind(), kind);
+        assert_eq!(block_on(storage.head(&segment())).unwrap_err().kind(), kind);
+        assert_eq!(block_on(storage.get(&segment(), 0, None)).unwrap_err().kind(), kind);
     }
     let service = Service::start(|request| match request.method.as_str() {
         "HEAD" => Answer::Http(404, vec![], vec![]),
         _ => error(404, "NoSuchKey", "none"),
     });
     let storage = service.storage();
-    assert_eq!(run(storage.head(&segment())).unwrap(), None);
-    assert_eq!(run(storage.head(&segment())).unwrap(), None);
+    assert_eq!(block_on(storage.head(&segment())).unwrap(), None);
+    assert_eq!(block_on(storage.head(&segment())).unwrap(), None);
     let asked: Vec<_> = service.requests().iter().map(|request| request.method.clone()).collect();
     assert_eq!(asked, ["HEAD", "GET", "HEAD", "GET"], "anybody may have said that");
     let service = Service::start(|request| match request.method.as_str() {
@@ -849,8 +851,8 @@ fn only_the_service_can_say_that_an_object_is_missing() {
         _ => error(404, "NoSuchKey", "none"),
     });
     let storage = service.storage();
-    assert_eq!(run(storage.head(&segment())).unwrap(), None);
-    assert_eq!(run(storage.head(&segment())).unwrap(), None);
+    assert_eq!(block_on(storage.head(&segment())).unwrap(), None);
+    assert_eq!(block_on(storage.head(&segment())).unwrap(), None);
     let asked: Vec<_> = service.requests().iter().map(|request| request.method.clone()).collect();
     assert_eq!(asked, ["HEAD", "GET", "HEAD"], "the bucket is asked for once");
     // A proxy that has lost the service, after that.
@@ -861,12 +863,12 @@ fn only_the_service_can_say_that_an_object_is_missing() {
             _ => error(404, "NoSuchKey", "none"),
         });
     let storage = service.storage();
-    assert_eq!(run(storage.head(&segment())).unwrap(), None);
+    assert_eq!(block_on(storage.head(&segment())).unwrap(), None);
     let lost = Key::parse("wal_005/lost").unwrap();
-    assert_eq!(run(storage.head(&lost)).unwrap_err().kind(), ErrorKind::Protocol);
+    assert_eq!(block_on(storage.head(&lost)).unwrap_err().kind(), ErrorKind::Protocol);
     for code in [401, 403] {
         let service = Service::start(move |_| Answer::Http(code, vec![], vec![]));
-        assert_eq!(run(service.storage().head(&segment())).unwrap_err().kind(), ErrorKind::Refused);
+        assert_eq!(block_on(service.storage().head(&segment())).unwrap_err().kind(), ErrorKind::Refused);
     }
 }
 
@@ -894,14 +896,14 @@ fn object_service(body: &'static [u8], mut cuts: Vec<usize>) -> Service {
 fn a_short_body_is_never_a_success() {
     let service = object_service(b"0123456789", vec![4]);
     let storage = S3::open(service.config(), patient()).unwrap();
-    let error = run(get_bytes(&storage, &segment())).unwrap_err();
+    let error = block_on(get_bytes(&storage, &segment())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Network, "{error}");
 }
 
 #[test]
 fn a_cut_body_goes_on_by_range() {
     let service = object_service(b"0123456789", vec![3, 4]);
-    let (meta, body) = run(get_bytes(&*service.storage(), &segment())).unwrap().unwrap();
+    let (meta, body) = block_on(get_bytes(&*service.storage(), &segment())).unwrap().unwrap();
     assert_eq!(body, "0123456789");
     assert_eq!(meta.size, 10);
     let requests = service.requests();
@@ -941,7 +943,7 @@ fn complete(completing: Vec<Answer>, found: Option<String>) -> (Result<(), Error
         }
     });
     let storage = service.storage();
-    let completed = run(async {
+    let completed = block_on(async {
         let upload = storage.start_upload(&segment()).await.unwrap();
         let first =
             upload.put_part(Part { number: 1, offset: 0, body: Bytes::from_static(b"aa") }).await.unwrap();
@@ -988,7 +990,7 @@ fn a_lost_answer_to_complete() {
 }
 
 fn fails(storage: &SharedStorage, kind: ErrorKind, words: &str, hint: &str) {
-    let error = run(storage.head(&segment())).unwrap_err();
+    let error = block_on(storage.head(&segment())).unwrap_err();
     assert_eq!(error.kind(), kind, "{error}");
     assert!(error.to_string().contains(words), "{error}");
     assert!(error.hint().is_some_and(|text| text.contains(hint)), "{:?}", error.hint());
@@ -1044,8 +1046,8 @@ fn a_put_that_nobody_reads() {
         transfer_budget: patient().transfer_budget,
         ..hasty()
     };
-    let error =
-        run(with_policy(service.config(), policy).put(&segment(), body, PutMode::Overwrite)).unwrap_err();
+    let error = block_on(with_policy(service.config(), policy).put(&segment(), body, PutMode::Overwrite))
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert!(error.to_string().contains("took no more of the body"), "{error}");
 }
@@ -1075,7 +1077,7 @@ fn a_put_over_a_slow_line_has_another_attempt() {
         reader.get_mut().write_all(answer.as_bytes()).unwrap();
         request.body == sent
     });
-    run(with_policy(config, policy).put(&segment(), body, PutMode::Overwrite)).unwrap();
+    block_on(with_policy(config, policy).put(&segment(), body, PutMode::Overwrite)).unwrap();
     assert!(slow.join().unwrap());
 }
 
@@ -1092,7 +1094,7 @@ fn certificates_are_checked() {
 
     let mut trusting = config(&endpoint);
     trusting.ca_bundle = Some(tls::CERTIFICATE.into());
-    run(retrying(trusting).put(&segment(), Bytes::from_static(b"x"), PutMode::Overwrite)).unwrap();
+    block_on(retrying(trusting).put(&segment(), Bytes::from_static(b"x"), PutMode::Overwrite)).unwrap();
     let put = service.requests().pop().unwrap();
     assert_eq!(put.header("x-amz-content-sha256"), Some("UNSIGNED-PAYLOAD"));
     assert_eq!(put.header("content-length"), Some("1"));
@@ -1104,7 +1106,7 @@ fn certificates_are_checked() {
 }
 
 fn put_to(config: S3Config) -> Result<(), Error> {
-    run(retrying(config).put(&segment(), Bytes::from(vec![7; 400_000]), PutMode::Overwrite)).map(drop)
+    block_on(retrying(config).put(&segment(), Bytes::from(vec![7; 400_000]), PutMode::Overwrite)).map(drop)
 }
 
 /// The service spoils what it gets, or something in front of it.
@@ -1194,7 +1196,7 @@ fn checked_within(
 ) -> (seawall::storage::check::Findings, Option<seawall::storage::check::Row>) {
     let folder = Prefix::parse("wal_005/check").unwrap();
     let check = Check::new(StorageConfig::S3(Box::new(config)), patient(), folder, budget).unwrap();
-    run(async { (check.run().await, check.clean_up().await) })
+    block_on(async { (check.run().await, check.clean_up().await) })
 }
 
 #[test]

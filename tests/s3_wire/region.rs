@@ -6,7 +6,9 @@ use bytes::Bytes;
 use seawall::storage::s3::{RegionIs, S3Config};
 use seawall::storage::{Depth, ErrorKind, Prefix, PutMode, PutOutcome, get_bytes, list_all};
 
-use super::{Answer, Request, Service, error_body, list_page, ok, retrying, run, segment, stores_anything};
+use super::{
+    Answer, Request, Service, block_on, error_body, list_page, ok, retrying, segment, stores_anything,
+};
 
 const RIGHT: &str = "eu-west-3";
 
@@ -64,7 +66,7 @@ fn a_region_that_the_service_names_is_used() {
             let service = service(refusal);
             let storage = retrying(service.config());
             let body = Bytes::from_static(b"x");
-            run(async {
+            block_on(async {
                 match first {
                     "head" => drop(storage.head(&segment()).await.unwrap().unwrap()),
                     "get" => drop(get_bytes(&*storage, &segment()).await.unwrap().unwrap()),
@@ -95,7 +97,7 @@ fn a_region_that_the_service_names_is_used() {
 fn calls_that_are_refused_at_once_all_go_on() {
     let service = service(|_| malformed(RIGHT));
     let storage = retrying(service.config());
-    run(async {
+    block_on(async {
         let key = segment();
         let put = || storage.put(&key, Bytes::from_static(b"x"), PutMode::Overwrite);
         let outcomes = tokio::join!(put(), put(), put(), put());
@@ -119,8 +121,8 @@ fn a_region_that_was_set() {
     config.region = Some("us-west-2".to_owned());
     let storage = retrying(config);
     let hint = format!("`{RIGHT}`: set AWS_REGION");
-    let listed = run(list_all(&*storage, &Prefix::root(), Depth::All)).unwrap_err();
-    let headed = run(storage.head(&segment())).unwrap_err();
+    let listed = block_on(list_all(&*storage, &Prefix::root(), Depth::All)).unwrap_err();
+    let headed = block_on(storage.head(&segment())).unwrap_err();
     for error in [listed, headed] {
         assert!(error.hint().unwrap().contains(&hint), "{error}: {:?}", error.hint());
     }
@@ -129,7 +131,7 @@ fn a_region_that_was_set() {
 
     let guessed = service(by_head);
     let storage = retrying(guessing(&guessed, "us-west-2"));
-    assert!(run(storage.head(&segment())).unwrap().is_some());
+    assert!(block_on(storage.head(&segment())).unwrap().is_some());
 }
 
 /// Nobody goes round in circles, and nobody is sent to another host.
@@ -148,13 +150,13 @@ fn a_service_that_names_no_useful_region() {
         (&silent, 2, "HTTP 400"),
     ] {
         let storage = retrying(service.config());
-        let error = run(list_all(&*storage, &Prefix::root(), Depth::All)).unwrap_err();
+        let error = block_on(list_all(&*storage, &Prefix::root(), Depth::All)).unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::Refused | ErrorKind::Invalid), "{error}");
         let said = format!("{error} {}", error.hint().unwrap_or_default());
         assert!(said.contains(words), "{said}");
         assert_eq!(service.requests().len(), listing, "{said}");
     }
-    let again = run(list_all(&*retrying(circle.config()), &Prefix::root(), Depth::All)).unwrap_err();
+    let again = block_on(list_all(&*retrying(circle.config()), &Prefix::root(), Depth::All)).unwrap_err();
     assert!(again.hint().unwrap().contains("b-1"), "{again}");
 }
 
