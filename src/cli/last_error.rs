@@ -14,13 +14,13 @@ use std::process;
 use clap::CommandFactory;
 use jiff::Timestamp;
 
-use super::walg::Arguments;
+use super::walg::{Arguments, absent};
 
 const NAME: &str = ".seawall-last-error";
 
 /// The command among the arguments of wal-g's dialect. Other words are none of the file's: a flag may carry a key.
 pub fn command(arguments: &[OsString]) -> Option<String> {
-    let commands = Arguments::command();
+    let commands = Arguments::command().subcommands(absent::commands());
     let names: Vec<&str> = commands.get_subcommands().map(clap::Command::get_name).collect();
     let mut words = arguments.iter().skip(1).filter_map(|word| word.to_str());
     words.find(|word| names.contains(word)).map(str::to_owned)
