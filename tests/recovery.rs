@@ -7,6 +7,7 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -672,6 +673,10 @@ fn exit_codes_of_wal_fetch() {
     fetch(&gone.clone().with("SEAWALL_RECOVERY_EXIT_126", "false")).fails(1);
     // As at the place of a file system that is not mounted.
     fetch(&reachable).fails(126).stderr_has("nothing is stored in");
+    let wal = Path::new(bucket.setting("WALG_FILE_PREFIX")).join("wal_005");
+    symlink("/nonexistent/wal_005", &wal).unwrap();
+    fetch(&reachable).fails(126).stderr_has("is a link to what is not there");
+    fs::remove_file(&wal).unwrap();
     bucket.put(&scratch, "wal_005/000000010000000000000002.lz4", b"");
     fetch(&reachable).fails(74);
     signal("standby.signal");

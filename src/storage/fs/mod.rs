@@ -16,6 +16,7 @@
 //! threads.
 
 mod check;
+mod look;
 mod new_file;
 mod unfinished;
 mod upload;
@@ -259,11 +260,10 @@ impl Place {
     fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
         let step = Step { action: "head", key: Some(key) };
         let path = self.checked_path(step, key)?;
-        match std::fs::metadata(&path) {
-            Ok(metadata) if metadata.is_file() => Ok(Some(meta(key.clone(), &metadata))),
-            Ok(_) => Ok(None),
-            Err(error) if is_missing(&error) => self.check_root(step).map(|()| None),
-            Err(error) => Err(self.failed(step, &path, &error)),
+        match self.find(step, &path, || std::fs::metadata(&path))? {
+            Some(metadata) if metadata.is_file() => Ok(Some(meta(key.clone(), &metadata))),
+            Some(_) => Err(self.no_file(step, &path)),
+            None => Ok(None),
         }
     }
 
@@ -284,15 +284,14 @@ impl Place {
         let step = Step { action: "get", key: Some(key) };
         let path = self.checked_path(step, key)?;
         let failed = |error| self.failed(step, &path, &error);
-        let mut file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if is_missing(&error) => return self.check_root(step).map(|()| None),
-            Err(error) => return Err(failed(error)),
+        // To open a FIFO is to wait for its writer.
+        let open = || std::fs::metadata(&path)?.is_file().then(|| File::open(&path)).transpose();
+        let mut file = match self.find(step, &path, open)? {
+            Some(Some(file)) => file,
+            Some(None) => return Err(self.no_file(step, &path)),
+            None => return Ok(None),
         };
         let metadata = file.metadata().map_err(failed)?;
-        if !metadata.is_file() {
-            return Ok(None);
-        }
         let meta = meta(key.clone(), &metadata);
         if if_match.is_some() && if_match != meta.etag.as_ref() {
             let detail = "the file was replaced while it was being read";
@@ -332,10 +331,8 @@ impl Place {
         let (folder, stem) = name.split_at(name.rfind('/').map_or(0, |slash| slash + 1));
         let path = self.root.join(format!("{}{folder}", self.prefix));
         let failed = |error| self.failed(step, &path, &error);
-        let entries = match std::fs::read_dir(&path) {
-            Ok(entries) => entries,
-            Err(error) if is_missing(&error) => return self.check_root(step).map(|()| Vec::new()),
-            Err(error) => return Err(failed(error)),
+        let Some(entries) = self.find(step, &path, || std::fs::read_dir(&path))? else {
+            return Ok(Vec::new());
         };
         let mut children = Vec::new();
         for entry in entries {
@@ -346,16 +343,15 @@ impl Place {
                 continue;
             }
             // Links are followed: a part of an archive may live on another disk.
-            let metadata = match std::fs::metadata(entry.path()) {
-                Ok(metadata) => metadata,
-                Err(error) if is_missing(&error) => continue,
-                Err(error) => return Err(self.failed(step, &entry.path(), &error)),
-            };
+            let path = entry.path();
+            let Some(metadata) = self.find(step, &path, || std::fs::metadata(&path))? else { continue };
             let full = format!("{folder}{file_name}");
             if metadata.is_dir() {
                 children.extend(Prefix::parse(&full).ok());
             } else if metadata.is_file() {
                 objects.extend(Key::parse(&full).ok().map(|key| meta(key, &metadata)));
+            } else {
+                return Err(self.no_file(step, &path));
             }
         }
         children.sort();
@@ -369,10 +365,13 @@ impl Place {
         let mut touched = BTreeSet::new();
         for key in keys {
             let step = Step { action: "delete", key: Some(key) };
-            let removed = self.checked_path(step, key).and_then(|path| match std::fs::remove_file(&path) {
-                Ok(()) => Ok(Some(path)),
-                Err(error) if is_missing(&error) || path.is_dir() => Ok(None),
-                Err(error) => Err(self.failed(step, &path, &error)),
+            let removed = self.checked_path(step, key).and_then(|path| {
+                let remove = || match std::fs::remove_file(&path) {
+                    Err(_) if path.is_dir() => Ok(false),
+                    removed => removed.map(|()| true),
+                };
+                let removed = self.find(step, &path, remove)?.unwrap_or(false);
+                Ok(removed.then_some(path))
             });
             match removed {
                 Ok(path) => touched.extend(path.as_deref().and_then(Path::parent).map(Path::to_owned)),

@@ -1,8 +1,8 @@
 //! A directory as a storage, where it differs from others.
 
 use super::*;
-use crate::storage::{Part, PartReceipt, get_bytes, list_all};
-use std::os::unix::fs::PermissionsExt;
+use crate::storage::{Part, PartReceipt, UploadId, get_bytes, list_all, list_unfinished};
+use std::os::unix::fs::{PermissionsExt, symlink};
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
@@ -157,12 +157,77 @@ fn a_directory_is_no_object() {
     let storage = Directory::new(root.path(), Prefix::root());
     runtime().block_on(async {
         store(&storage, "base/x").await;
-        assert_eq!(storage.head(&key("base")).await.unwrap(), None);
-        assert!(storage.get(&key("base"), 0, None).await.unwrap().is_none());
-        assert!(storage.get(&key("base/x/y"), 0, None).await.unwrap().is_none());
         assert!(storage.delete(&[key("base")]).await.unwrap().failed.is_empty());
         let error = storage.put(&key("base/x/y"), Bytes::new(), PutMode::Overwrite).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::FileSystem, "{error}");
+    });
+}
+
+/// A part of an archive that lies on another disk, which is not mounted.
+#[test]
+fn what_lies_behind_a_link_to_nothing_is_not_missing() {
+    let scratch = tempfile::tempdir().unwrap();
+    let [root, disk] = ["root", "disk"].map(|name| scratch.path().join(name));
+    std::fs::create_dir_all(root.join("cluster")).unwrap();
+    std::fs::create_dir_all(disk.join("wal")).unwrap();
+    symlink(disk.join("wal"), root.join("cluster/wal_005")).unwrap();
+    let storage = Directory::new(&root, Prefix::parse("cluster").unwrap());
+    let (wal, all) = (key("wal_005/x"), Prefix::root());
+    runtime().block_on(async {
+        store(&storage, "wal_005/x").await;
+        assert!(storage.head(&wal).await.unwrap().is_some());
+        assert_eq!(storage.head(&key("wal_005/y")).await.unwrap(), None);
+        assert_eq!(list_all(&storage, &all, Depth::All).await.unwrap().objects.len(), 1);
+
+        std::fs::remove_dir_all(&disk).unwrap();
+        let unfinished = Unfinished {
+            key: wal.clone(),
+            id: UploadId("x.tmp.20240102T030405Z-0123456789abcdef".to_owned()),
+            modified: jiff::Timestamp::now(),
+        };
+        let errors = [
+            storage.head(&wal).await.unwrap_err(),
+            storage.get(&wal, 0, None).await.unwrap_err(),
+            list_all(&storage, &all, Depth::All).await.unwrap_err(),
+            list_all(&storage, &all, Depth::Children).await.unwrap_err(),
+            list_all(&storage, &Prefix::parse("wal_005").unwrap(), Depth::All).await.unwrap_err(),
+            list_unfinished(&storage, &all).await.unwrap_err(),
+            storage.remove_unfinished(&unfinished).await.unwrap_err(),
+            storage.delete(std::slice::from_ref(&wal)).await.unwrap().failed.remove(0).1,
+        ];
+        for error in errors {
+            assert_eq!(error.kind(), ErrorKind::FileSystem, "{error}");
+            assert!(error.to_string().contains("/wal_005` is a link to what is not there"), "{error}");
+            assert!(error.hint().unwrap().contains("mount"), "{error}");
+        }
+    });
+}
+
+/// Neither an object nor missing; nobody waits for the writer of a FIFO.
+#[test]
+fn what_is_no_file_is_an_error() {
+    let root = tempfile::tempdir().unwrap();
+    let storage = Directory::new(root.path(), Prefix::root());
+    rustix::fs::mkfifoat(
+        rustix::fs::CWD,
+        root.path().join("fifo"),
+        rustix::fs::Mode::from_bits_truncate(0o600),
+    )
+    .unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(root.path().join("socket")).unwrap();
+    symlink("nowhere", root.path().join("link")).unwrap();
+    runtime().block_on(async {
+        store(&storage, "base/x").await;
+        for name in ["fifo", "socket", "link", "base", "base/x/y"] {
+            let head = storage.head(&key(name)).await.unwrap_err();
+            let get = storage.get(&key(name), 0, None).await.unwrap_err();
+            assert_eq!((head.kind(), get.kind()), (ErrorKind::FileSystem, ErrorKind::FileSystem), "{name}");
+            assert_eq!(head.detail(), get.detail());
+        }
+        for name in ["fifo", "socket", "link"] {
+            let listed = list_all(&storage, &Prefix::stem(name).unwrap(), Depth::Children).await.unwrap_err();
+            assert_eq!(listed.kind(), ErrorKind::FileSystem, "{name}");
+        }
     });
 }
 

@@ -16,25 +16,15 @@ impl Place {
             let (folder, stem) = name.split_at(name.rfind('/').map_or(0, |slash| slash + 1));
             let path = self.root.join(format!("{}{folder}", self.prefix));
             let failed = |error| self.failed(step, &path, &error);
-            let entries = match std::fs::read_dir(&path) {
-                Ok(entries) => entries,
-                Err(error) if is_missing(&error) => {
-                    self.check_root(step)?;
-                    continue;
-                }
-                Err(error) => return Err(failed(error)),
-            };
+            let Some(entries) = self.find(step, &path, || std::fs::read_dir(&path))? else { continue };
             for entry in entries {
                 let entry = entry.map_err(failed)?;
                 let Ok(file_name) = entry.file_name().into_string() else { continue };
                 if !file_name.starts_with(stem) {
                     continue;
                 }
-                let metadata = match std::fs::metadata(entry.path()) {
-                    Ok(metadata) => metadata,
-                    Err(error) if is_missing(&error) => continue,
-                    Err(error) => return Err(self.failed(step, &entry.path(), &error)),
-                };
+                let path = entry.path();
+                let Some(metadata) = self.find(step, &path, || std::fs::metadata(&path))? else { continue };
                 if metadata.is_dir() {
                     pending.push(format!("{folder}{file_name}/"));
                 } else if let Some(finished) = finished_name(&file_name)
@@ -53,10 +43,8 @@ impl Place {
         let Unfinished { key, id, .. } = unfinished;
         let step = Step { action: "remove what is unfinished of", key: Some(key) };
         let path = self.path(key).with_file_name(&id.0);
-        match std::fs::remove_file(&path) {
-            Ok(()) => {}
-            Err(error) if is_missing(&error) => return self.check_root(step),
-            Err(error) => return Err(self.failed(step, &path, &error)),
+        if self.find(step, &path, || std::fs::remove_file(&path))?.is_none() {
+            return Ok(());
         }
         match path.parent().and_then(|directory| self.prune(directory)).map(sync_directory) {
             Some(Err(error)) if !is_missing(&error) => {
