@@ -672,7 +672,10 @@ fn exit_codes_of_wal_fetch() {
     fetch(&gone).fails(126).stderr_has("hint:");
     fetch(&gone.clone().with("SEAWALL_RECOVERY_EXIT_126", "false")).fails(1);
     // As at the place of a file system that is not mounted.
-    fetch(&reachable).fails(126).stderr_has("nothing is stored in");
+    fetch(&reachable).fails(126).stderr_has("no WAL is stored in");
+    // The file system of the WAL alone.
+    bucket.put(&scratch, "basebackups_005/base_000000010000000000000002_backup_stop_sentinel.json", b"{}");
+    fetch(&reachable).fails(126).stderr_has("no WAL is stored in");
     let wal = Path::new(bucket.setting("WALG_FILE_PREFIX")).join("wal_005");
     symlink("/nonexistent/wal_005", &wal).unwrap();
     fetch(&reachable).fails(126).stderr_has("is a link to what is not there");

@@ -5,7 +5,7 @@
 //! 2. Otherwise the archive is asked. The bytes go to a temporary file beside the destination, are checked, synced and
 //!    renamed: at the destination there is a whole, valid file or none.
 //! 3. [`Error::NotArchived`] is said only after the storage positively answered that the file is in no form there; to a
-//!    recovery that would end, not of an archive without anything.
+//!    recovery that would end, not of an archive without any WAL.
 //!
 //! An object may hold far more than its size tells: nothing larger than such a file can be is written.
 //!
@@ -25,7 +25,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::durable::{self, DurableFile};
 use crate::pg::{SegmentName, WalFileName, WalSegmentSize};
 use crate::read_full::read_full;
-use crate::storage::{Depth, Prefix};
+use crate::storage::Depth;
 
 use super::prefetch_dir::PrefetchDir;
 use super::segment_check::{FetchCheck, SegmentCheck, check_segment, check_segment_file};
@@ -119,10 +119,10 @@ pub async fn run(ctx: &Context, name: &str, destination: &Path, options: Options
     fetched
 }
 
-/// Refuses to call a file missing where nothing is stored at all: the place of a file system that is not mounted, or
-/// another one than was meant. Recovery would end there.
+/// Refuses to call a file missing where no WAL is stored at all: the place of a file system that is not mounted, maybe of
+/// the WAL alone, or another one than was meant. Recovery would end there.
 async fn check_not_empty(ctx: &Context) -> Result<(), Error> {
-    let page = ctx.storage.list_page(&Prefix::root(), Depth::Children, None).await?;
+    let page = ctx.storage.list_page(&ctx.layout.archive(), Depth::Children, None).await?;
     match page.objects.is_empty() && page.prefixes.is_empty() && page.next.is_none() {
         true => Err(Error::EmptyArchive { location: ctx.storage.location().clone() }),
         false => Ok(()),

@@ -108,8 +108,8 @@ pub enum Error {
         /// Where.
         location: storage::Location,
     },
-    /// The archive has nothing at all.
-    #[error("nothing is stored in {location}, neither WAL nor backups")]
+    /// The archive has no WAL at all.
+    #[error("no WAL is stored in {location}")]
     EmptyArchive {
         /// Where.
         location: storage::Location,
