@@ -739,7 +739,25 @@ fn a_document_is_not_read_beyond_what_one_can_have() {
 
 #[test]
 fn what_is_no_listing_is_never_an_empty_one() {
+    let entry = |key: &str| {
+        format!(
+            "<Contents>{key}<Size>5</Size><LastModified>2024-01-02T03:04:05.000Z</LastModified></Contents>"
+        )
+    };
+    let of = |inner: String| {
+        ok(&[], format!("<ListBucketResult><IsTruncated>false</IsTruncated>{inner}</ListBucketResult>"))
+    };
     for (answer, kind) in [
+        // Of other names than those that were asked for.
+        (of(entry("<Key>other/x</Key>")), ErrorKind::Protocol),
+        (of(entry("<Key>/spilo/demo/wal/15/x</Key>")), ErrorKind::Protocol),
+        (of(entry("<Key>x</Key>")), ErrorKind::Protocol),
+        (of(entry("")), ErrorKind::Protocol),
+        (
+            of("<CommonPrefixes><Prefix>spilo/demo/wal/1</Prefix></CommonPrefixes>".into()),
+            ErrorKind::Protocol,
+        ),
+        (of("<CommonPrefixes></CommonPrefixes>".into()), ErrorKind::Protocol),
         (ok(&[], "<html>welcome</html>"), ErrorKind::Protocol),
         (ok(&[], "not xml"), ErrorKind::Protocol),
         (ok(&[], ""), ErrorKind::Protocol),

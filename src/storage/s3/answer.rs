@@ -22,7 +22,7 @@ const BROKEN_OFF: &str =
     "the connection broke: check the service, and proxies, load balancers and firewalls on the way";
 
 /// What to do about an answer that is none of S3.
-const FOREIGN: &str =
+pub(super) const FOREIGN: &str =
     "something else than an S3 service answered: check AWS_ENDPOINT, http_proxy, https_proxy, no_proxy";
 
 /// A request, for messages.
@@ -300,7 +300,7 @@ fn body_text(raw: &HttpResponse) -> Option<String> {
 }
 
 /// One line, bounded, without control characters.
-fn bounded(text: &str) -> String {
+pub(super) fn bounded(text: &str) -> String {
     let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut shown: String = line.chars().filter(|c| !c.is_control()).take(TEXT_CHARS).collect();
     if shown.len() < line.len() {

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::types::{CommonPrefix, Object};
 
-use super::answer::Call;
+use super::answer::{Call, FOREIGN, bounded};
 use super::document::Whole;
 use super::{Place, etag, modified, protocol, status};
 use crate::storage::{Depth, Error, Key, ListPage, ObjectMeta, PageToken, Prefix, Result};
@@ -177,6 +177,20 @@ impl Request<'_> {
         Ok(answer)
     }
 
+    /// That every entry is one of those that were asked for: to pass over the others would make an empty list of a wrong one.
+    fn check_names(&self, answer: &Answer) -> Result<()> {
+        let nameless = answer.objects.iter().any(|object| object.key().is_none())
+            || answer.prefixes.iter().any(|prefix| prefix.prefix().is_none());
+        let detail = match answer.entries().find(|name| !name.starts_with(&self.prefix)) {
+            Some(name) => {
+                format!("`{}` is listed, which does not begin with `{}`", bounded(name), self.prefix)
+            }
+            None if nameless => "an entry without a name is listed".to_owned(),
+            None => return Ok(()),
+        };
+        Err(protocol(self.call, detail).with_hint(FOREIGN))
+    }
+
     fn does_not_move(&self) -> Error {
         protocol(self.call, "a page without entries is not the last one, and the next would be the same")
     }
@@ -184,6 +198,7 @@ impl Request<'_> {
     /// The entries as keys of ours. Names that cannot be keys are not ours: markers of "directories", for example.
     fn page(&self, answer: Answer) -> Result<ListPage> {
         self.place.saw_bucket();
+        self.check_names(&answer)?;
         let root = self.place.config.prefix.as_str();
         let own = |name: &'_ str| name.strip_prefix(root).map(str::to_owned);
         let mut page = ListPage { next: answer.next.map(Position::into_token), ..ListPage::default() };
