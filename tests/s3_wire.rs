@@ -540,12 +540,10 @@ fn a_batch_delete_has_an_md5_and_its_errors_count() {
     let failed = |name: &str, code: &str| {
         format!("<Error><Key>spilo/demo/wal/15/{name}</Key><Code>{code}</Code><Message>m</Message></Error>")
     };
-    let service = Service::saying(vec![
-        result(
-            &[failed("a", "AccessDenied"), failed("b", "InternalError"), failed("c", "NoSuchKey")].concat(),
-        ),
-        result(""),
-    ]);
+    let deleted = |name: &str| format!("<Deleted><Key>spilo/demo/wal/15/{name}</Key></Deleted>");
+    let all =
+        [failed("a", "AccessDenied"), failed("b", "InternalError"), failed("c", "NoSuchKey"), deleted("d")];
+    let service = Service::saying(vec![result(&all.concat()), result(&deleted("b"))]);
     let keys: Vec<Key> = ["a", "b", "c", "d"].map(|name| Key::parse(name).unwrap()).into();
     let report = block_on(service.storage().delete(&keys)).unwrap();
     let failed: Vec<_> = report.failed.iter().map(|(key, error)| (key.as_str(), error.kind())).collect();
@@ -559,6 +557,28 @@ fn a_batch_delete_has_an_md5_and_its_errors_count() {
         assert_eq!(request.header("x-amz-checksum-crc32"), None);
         assert_eq!(request.header("x-amz-sdk-checksum-algorithm"), None);
         assert!(request.target.starts_with("/bucket/?delete"), "{}", request.target);
+    }
+}
+
+/// A proxy or a half-hearted service may say that all is well.
+#[test]
+fn what_is_not_said_to_be_deleted_is_not() {
+    let keys: Vec<Key> = ["a", "b"].map(|name| Key::parse(name).unwrap()).into();
+    for (answer, left) in [
+        ("<DeleteResult/>", &["a", "b"][..]),
+        ("<DeleteResult><Deleted><Key>a</Key></Deleted></DeleteResult>", &["a", "b"]),
+        ("<DeleteResult><Deleted><Key>spilo/demo/wal/15/b</Key></Deleted></DeleteResult>", &["a"]),
+    ] {
+        let service = Service::saying(vec![ok(&[], answer)]);
+        let report = run(service.storage().delete(&keys)).unwrap();
+        let failed: Vec<_> = report.failed.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(failed, left, "{answer}");
+        for (key, error) in &report.failed {
+            assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
+            assert!(error.to_string().starts_with(&format!("delete `{key}` in ")), "{error}");
+        }
+        let sent = String::from_utf8(service.requests()[0].body.clone()).unwrap();
+        assert!(!sent.contains("Quiet"), "{sent}");
     }
 }
 

@@ -24,7 +24,12 @@ fn service(mut refusal: impl FnMut(&Request) -> Answer + Send + 'static) -> Serv
     Service::start(move |request| match region(request) == RIGHT {
         false => refusal(request),
         true if request.method == "GET" && !request.target.contains("wal_005/0") => list_page(&[], None),
-        true if request.target.contains("?delete") => ok(&[], "<DeleteResult/>"),
+        true if request.target.contains("?delete") => {
+            let sent = String::from_utf8_lossy(&request.body);
+            let (_, key) = sent.split_once("<Key>").unwrap();
+            let (key, _) = key.split_once("</Key>").unwrap();
+            ok(&[], format!("<DeleteResult><Deleted><Key>{key}</Key></Deleted></DeleteResult>"))
+        }
         true => stores_anything(request),
     })
 }

@@ -1,21 +1,24 @@
-//! Batch deletes.
+//! Batch deletes. The service is asked to name what it has deleted: whoever answers that all is well need not be the service.
 
 use std::collections::BTreeMap;
 
 use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
-use aws_sdk_s3::types::{Delete, ObjectIdentifier, ObjectLockLegalHoldStatus};
+use aws_sdk_s3::types::{Delete, DeletedObject, ObjectIdentifier, ObjectLockLegalHoldStatus};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use md5::{Digest, Md5};
 
 use super::document::Whole;
-use super::{Head, Place, modified};
+use super::{Head, Place, modified, protocol};
 use crate::storage::{DeleteReport, ErrorKind, Key, Lock, Result};
 
 /// Keys of one request; more are refused.
 pub(super) const MAX_KEYS: usize = 1000;
+
+/// What to do when the answer leaves a key out.
+const UNNAMED: &str = "look whether it is still there, at the service, and at a proxy in front of it";
 
 /// Deletes all keys, batch by batch. After an error in a later batch the report names the keys that are left.
 pub(super) async fn delete(place: &Place, keys: &[Key]) -> Result<DeleteReport> {
@@ -39,7 +42,7 @@ async fn delete_batch(place: &Place, keys: &[Key], report: &mut DeleteReport) ->
     let call = place.call("delete", keys.first());
     let names: BTreeMap<String, &Key> = keys.iter().map(|key| (place.full(key), key)).collect();
     let invalid = |error: aws_sdk_s3::error::BuildError| call.error(ErrorKind::Invalid, error.to_string());
-    let mut batch = Delete::builder().quiet(true);
+    let mut batch = Delete::builder();
     for name in names.keys() {
         batch = batch.objects(ObjectIdentifier::builder().key(name).build().map_err(invalid)?);
     }
@@ -56,7 +59,14 @@ async fn delete_batch(place: &Place, keys: &[Key], report: &mut DeleteReport) ->
         .await
         .map_err(|error| call.failed(error))?;
     place.saw_bucket();
+    let mut unnamed = names.clone();
+    for name in answer.deleted().iter().filter_map(DeletedObject::key) {
+        unnamed.remove(name);
+    }
     for failed in answer.errors() {
+        if let Some(name) = failed.key() {
+            unnamed.remove(name);
+        }
         match failed.key().and_then(|name| names.get(name)) {
             _ if failed.code() == Some("NoSuchKey") => {}
             Some(key) => {
@@ -66,6 +76,10 @@ async fn delete_batch(place: &Place, keys: &[Key], report: &mut DeleteReport) ->
             None => return Err(call.refused_key(failed.code(), failed.message())),
         }
     }
+    report.failed.extend(unnamed.into_values().map(|key| {
+        let error = protocol(place.call("delete", Some(key)), "the service does not say that it was deleted");
+        (key.clone(), error.with_hint(UNNAMED))
+    }));
     Ok(())
 }
 
