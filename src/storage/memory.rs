@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
@@ -66,6 +67,8 @@ pub enum Fault {
     After(ErrorKind),
     /// A `get` whose body breaks after so many bytes; elsewhere the same as `After(Network)`.
     CutBody(usize),
+    /// A `get` whose body comes a byte at a time, each after 5 ms; elsewhere nothing.
+    Drip,
     /// No answer ever comes.
     Hang,
     /// A `get` or a `head` that does not see the object: it comes before the one that writes it. Elsewhere nothing.
@@ -226,7 +229,7 @@ impl Memory {
     ) -> Result<T> {
         let error = |kind| Error::new(kind, operation.name(), key, &self.location, "scheduled fault");
         match fault {
-            None | Some(Fault::TooEarly) => effect(&mut self.state()),
+            None | Some(Fault::TooEarly | Fault::Drip) => effect(&mut self.state()),
             Some(Fault::Before(kind)) => Err(error(kind)),
             Some(Fault::After(kind)) => effect(&mut self.state()).and(Err(error(kind))),
             Some(Fault::CutBody(_)) => effect(&mut self.state()).and(Err(error(ErrorKind::Network))),
@@ -246,6 +249,17 @@ impl Memory {
         });
         Body { meta: object.meta(key), stream: stream::iter(chunks.chain(broken)).boxed() }
     }
+}
+
+/// The same body, a byte at a time.
+fn dripping(body: Body) -> Body {
+    let bytes = body.stream.flat_map(|chunk| {
+        stream::iter(chunk.unwrap_or_default()).then(|byte| async move {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            Ok(Bytes::from(vec![byte]))
+        })
+    });
+    Body { meta: body.meta, stream: bytes.boxed() }
 }
 
 impl Default for Memory {
@@ -341,7 +355,8 @@ impl Storage for Memory {
                 let detail = "the object was replaced while it was being read";
                 return Err(Error::new(ErrorKind::Changed, "get", Some(key), &self.location, detail));
             }
-            Ok(Some(self.body(key, &object, from, cut)))
+            let body = self.body(key, &object, from, cut);
+            Ok(Some(if fault == Some(Fault::Drip) { dripping(body) } else { body }))
         }
         .boxed()
     }

@@ -99,7 +99,7 @@ pub(in crate::storage) const SILENT: &str = "the address accepts connections but
 const NOT_GIVEN: &str = "the service was not asked yet: check the program or file of the profile, the web identity, token service, \
                          container or instance that should give credentials";
 
-/// The attempts at one request, or since a body that is read has last moved.
+/// The attempts at one request, or since a body that is read has last shown a sign of life.
 pub(super) struct Tries {
     budget: Duration,
     pub(super) failed: u32,
@@ -116,6 +116,11 @@ impl Tries {
     /// What is left of the budget.
     pub(super) fn left(&self) -> Duration {
         self.budget.saturating_sub(self.since.elapsed().saturating_sub(self.moved))
+    }
+
+    /// Leaves a time out of account.
+    pub(super) fn leave_out(&mut self, time: Duration) {
+        self.moved += time;
     }
 
     /// Waits before the next attempt, or returns the error that ends the trying.

@@ -7,7 +7,7 @@
 //! | call | budget | an attempt is given up |
 //! |---|---|---|
 //! | head, list page, delete batch, start of a get | [`RetryPolicy::ask_budget`] | without an answer in [`RetryPolicy::ask_answer`] |
-//! | body of a get | [`RetryPolicy::transfer_budget`] after the last byte | [`RetryPolicy::stalled_body`] after the last byte |
+//! | body of a get | [`RetryPolicy::transfer_budget`] after the last 64 KiB, not counting the reader's own time | [`RetryPolicy::stalled_body`] after the last 64 KiB |
 //! | put, part, complete | [`RetryPolicy::transfer_budget`], not counting the time in which content moved | without an answer in [`RetryPolicy::first_byte`], while it is sent [`RetryPolicy::stalled_body`] after a piece was taken ([`Progress`]) |
 //!
 //! No attempt is silent for longer than is left of its budget, so nothing goes on beyond it but a body that still moves,
@@ -103,7 +103,7 @@ impl Storage for Retry {
             let call = self.call("get", Some(key), Class::Ask);
             let Some(body) = call.run(|| self.inner.get(key, from, if_match)).await? else { return Ok(None) };
             let meta = body.meta.clone();
-            let resuming = Resuming { storage: self.clone(), meta: body.meta, at: from, stream: body.stream };
+            let resuming = Resuming::new(self.clone(), body.meta, from, body.stream);
             Ok(Some(Body { meta, stream: resuming.stream() }))
         }
         .boxed()

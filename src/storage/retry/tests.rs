@@ -4,7 +4,7 @@ use super::*;
 use crate::storage::memory::{Fault, Memory, Operation};
 use crate::storage::{ErrorKind, Part};
 use crate::storage::{get_bytes, list_all};
-use futures_util::StreamExt;
+use futures_util::stream::{self, StreamExt};
 use std::cell::Cell;
 use std::sync::Arc;
 
@@ -196,6 +196,55 @@ fn a_broken_body_goes_on_where_it_broke() {
     let (_, read) = run(get_bytes(&retrying(&memory), &key())).unwrap().unwrap();
     assert!(read == body);
     assert_eq!(memory.calls(Operation::Get), 5);
+}
+
+/// A byte now and then is no progress: the rest is asked for again, and given up in the end.
+#[test]
+fn a_body_that_only_drips_is_given_up() {
+    let memory = Memory::new();
+    memory.set(&key(), vec![1; 100_000]);
+    let storage = retrying(&memory);
+    for call in [1, 2, 4, 5, 6, 7] {
+        memory.fail(Operation::Get, call, Fault::Drip);
+    }
+    let patience = Duration::from_secs(20);
+    run(tokio::time::timeout(patience, get_bytes(&storage, &key()))).unwrap().unwrap().unwrap();
+    assert_eq!(memory.calls(Operation::Get), 3);
+    let error = run(tokio::time::timeout(patience, get_bytes(&storage, &key()))).unwrap().unwrap_err();
+    assert_eq!((error.kind(), memory.calls(Operation::Get)), (ErrorKind::Timeout, 7));
+    assert!(error.to_string().contains("less than 64 KiB came in 0 s, at "), "{error}");
+    assert!(error.to_string().contains(" of 100000 bytes (gave up after 4 attempts"), "{error}");
+}
+
+/// Neither a slow line, nor a disk that does not take more.
+#[test]
+fn a_body_that_is_read_slowly_is_no_fault() {
+    let pause = Duration::from_millis(60);
+    let read = |(bytes, line, disk): (usize, Duration, Duration)| {
+        let stream = stream::repeat(()).take(30).then(move |()| async move {
+            tokio::time::sleep(line).await;
+            Ok(Bytes::from(vec![1; bytes]))
+        });
+        let size = 30 * bytes as u64;
+        let meta = ObjectMeta { key: key(), size, modified: jiff::Timestamp::now(), etag: None };
+        let policy = RetryPolicy {
+            stalled_body: Duration::from_millis(500),
+            transfer_budget: Duration::from_millis(600),
+            ..quick()
+        };
+        let storage = Retry { policy, ..retrying(&Memory::new()) };
+        let resuming = Resuming::new(storage, meta, 0, stream.boxed());
+        run(async {
+            let (mut stream, mut read) = (resuming.stream(), 0);
+            while let Some(chunk) = stream.next().await {
+                read += chunk.unwrap().len() as u64;
+                tokio::time::sleep(disk).await;
+            }
+            assert_eq!(read, size);
+        });
+    };
+    read((64 << 10, pause / 2, Duration::ZERO));
+    read((1, Duration::ZERO, pause));
 }
 
 #[test]
