@@ -215,6 +215,23 @@ fn of_somebody_who_does_not_answer() {
     }
 }
 
+/// What it says may be a secret: its end is told alone.
+#[test]
+fn of_a_program_that_fails() {
+    let home = home_with(&[(
+        ".aws/config",
+        "[default]\ncredential_process = sh -c 'echo canaryOfTheProgram; echo canaryOfTheProgram >&2; exit 3'\n",
+    )]);
+    let service = Service::start(cloud);
+    let mut seawall = seawall(home.path(), &format!("http://{}", service.address));
+    seawall.env("AWS_EC2_METADATA_DISABLED", "true").env("WALG_LOG_LEVEL", "DEVEL");
+    let output = seawall.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{said}");
+    assert!(said.contains("no credentials") && said.contains("exit status: 3"), "{said}");
+    assert!(!said.contains("canary"), "{said}");
+}
+
 /// Nobody has any: told, and no request goes to S3 unsigned.
 #[test]
 fn of_nobody() {

@@ -17,6 +17,9 @@ use crate::storage::{Error, ErrorKind, Key, Location};
 /// The longest text of a service that is shown.
 const TEXT_CHARS: usize = 300;
 
+/// What stands before the words of a `credential_process` that failed (`aws-config`, `credential_process.rs`).
+const PROGRAM_SAID: &str = ". Stderr:";
+
 /// What to do about a connection that broke, a request or an answer that was spoiled.
 const BROKEN_OFF: &str =
     "the connection broke: check the service, and proxies, load balancers and firewalls on the way";
@@ -168,7 +171,10 @@ impl Call<'_> {
         };
         let hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or check the profile, web identity, container or \
                     instance that should give them";
-        self.error(kind, format!("no credentials: {}", chain(error))).with_hint(hint)
+        let text = chain(error);
+        // What the program has said may be a secret.
+        let text = text.split(PROGRAM_SAID).next().unwrap_or_default();
+        self.error(kind, format!("no credentials: {text}")).with_hint(hint)
     }
 
     fn no_trust(&self, error: &rustls::Error) -> Error {
