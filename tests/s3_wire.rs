@@ -866,6 +866,7 @@ fn only_the_service_can_say_that_an_object_is_missing() {
         (error(404, "NoSuchBucket", "gone"), ErrorKind::NoBucket),
         (Answer::Http(404, vec![], b"<html>nginx</html>".to_vec()), ErrorKind::Protocol),
         (error(403, "AccessDenied", "no"), ErrorKind::Refused),
+        (error(403, "NoSuchKey", "none"), ErrorKind::Refused),
     ] {
         let service = Service::start(move |request| match request.method.as_str() {
             "HEAD" => Answer::Http(404, vec![], vec![]),

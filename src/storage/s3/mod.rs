@@ -280,7 +280,7 @@ impl Place {
                 self.saw_bucket();
                 Ok(Some(answer))
             }
-            Err(error) if error.code() == Some("NoSuchKey") => {
+            Err(error) if error.code() == Some("NoSuchKey") && status(&error) == Some(404) => {
                 self.saw_bucket();
                 Ok(None)
             }
