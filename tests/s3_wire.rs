@@ -5,6 +5,8 @@
 
 #[path = "s3_wire/credentials.rs"]
 mod credentials;
+#[path = "s3_wire/program.rs"]
+mod program;
 #[path = "s3_wire/region.rs"]
 mod region;
 #[path = "support/runtime.rs"]

@@ -59,7 +59,7 @@ fn listed_with(home: &Path, env: &[(&str, &str)]) -> Vec<Request> {
     service.requests()
 }
 
-fn seawall(home: &Path, url: &str) -> Command {
+pub(super) fn seawall(home: &Path, url: &str) -> Command {
     let mut seawall = Command::new(assert_cmd::cargo::cargo_bin!("seawall"));
     seawall.env_clear().env("HOME", home).env("WALG_S3_PREFIX", "s3://bucket/demo").env("AWS_ENDPOINT", url);
     seawall.env("AWS_S3_FORCE_PATH_STYLE", "true").env("AWS_REGION", "eu-central-1").arg("backup-list");

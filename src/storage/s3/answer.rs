@@ -10,7 +10,8 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use http_body_util::LengthLimitError;
 
 use super::bounded::ANSWER_BYTES;
-use super::region;
+use super::config::S3Config;
+use super::{region, transport};
 use crate::storage::error::WrongRegion;
 use crate::storage::{Error, ErrorKind, Key, Location};
 
@@ -34,6 +35,7 @@ pub(super) struct Call<'a> {
     pub(super) action: &'static str,
     pub(super) key: Option<&'a Key>,
     pub(super) location: &'a Location,
+    pub(super) config: &'a S3Config,
 }
 
 impl Call<'_> {
@@ -136,14 +138,17 @@ impl Call<'_> {
         if text.contains("dns error") || text.contains("failed to lookup address") {
             let hint = "the host's name could not be resolved: check AWS_ENDPOINT, AWS_S3_FORCE_PATH_STYLE (without it the \
                         bucket is a part of the host's name) and the name service";
-            return self.error(ErrorKind::Network, text).with_hint(hint);
-        }
-        if text.contains("tunnel") {
-            let hint = "the proxy makes no connection there: check https_proxy and no_proxy";
+            let hint =
+                self.of_proxy(|proxy| format!("the name of the proxy `{proxy}` could not be resolved"), hint);
             return self.error(ErrorKind::Network, text).with_hint(hint);
         }
         if refused {
             let hint = "nothing listens there: check AWS_ENDPOINT and whether the service runs";
+            let hint = self.of_proxy(|proxy| format!("nothing listens at the proxy `{proxy}`"), hint);
+            return self.error(ErrorKind::Network, text).with_hint(hint);
+        }
+        if text.contains("tunnel") {
+            let hint = "the proxy makes no connection there: check https_proxy and no_proxy";
             return self.error(ErrorKind::Network, text).with_hint(hint);
         }
         if text.contains("handshake") {
@@ -155,6 +160,14 @@ impl Call<'_> {
             return self.error(ErrorKind::Timeout, text).with_hint(hint);
         }
         self.broken_off(text)
+    }
+
+    /// What to do where no connection was made: with a proxy, that is the proxy's matter.
+    fn of_proxy(&self, why: impl Fn(&str) -> String, without: &str) -> String {
+        match transport::proxy(self.config) {
+            Some(proxy) => format!("{}: check http_proxy, https_proxy, no_proxy", why(&proxy)),
+            None => without.to_owned(),
+        }
     }
 
     /// The content of an answer is not what the service said of it.

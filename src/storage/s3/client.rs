@@ -53,7 +53,7 @@ pub(super) async fn connect(
 
 /// The region that the service names in any answer about a bucket, also in a refusal.
 async fn bucket_region(client: &Client, config: &S3Config, location: &Location) -> Result<String> {
-    let call = Call { action: "look up the region of the bucket", key: None, location };
+    let call = Call { action: "look up the region of the bucket", key: None, location, config };
     let named = match client.head_bucket().bucket(&config.bucket).send().await {
         Ok(answer) => answer.bucket_region().map(str::to_owned),
         Err(error) => match error.raw_response().and_then(|raw| header(raw, region::HEADER)) {

@@ -215,7 +215,7 @@ impl Place {
     }
 
     fn call<'a>(&'a self, action: &'static str, key: Option<&'a Key>) -> Call<'a> {
-        Call { action, key, location: &self.location }
+        Call { action, key, location: &self.location, config: &self.config }
     }
 
     fn saw_bucket(&self) {

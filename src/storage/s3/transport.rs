@@ -11,10 +11,11 @@ use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::client::http::{SharedHttpConnector, http_client_fn};
+use hyper_util::client::proxy::matcher::Matcher;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
-use super::config::Scheme;
+use super::config::{Addressing, S3Config, Scheme};
 use crate::storage::{Error, ErrorKind, Location, Result};
 
 /// Bundles of trusted certificates: Debian, Red Hat, SUSE, Alpine.
@@ -44,6 +45,22 @@ pub(super) fn http_client(scheme: Scheme, extra_certificates: Option<Vec<u8>>) -
         };
         connector.get_or_init(build).clone()
     })
+}
+
+/// Host and port of the proxy that requests go through, if they do: chosen as the connector chooses it.
+pub(super) fn proxy(config: &S3Config) -> Option<String> {
+    let host = match (&config.endpoint, config.addressing) {
+        (None, _) => format!("{}.s3.amazonaws.com", config.bucket),
+        (Some(endpoint), Addressing::VirtualHost) => format!("{}.{}", config.bucket, endpoint.host()),
+        (Some(endpoint), Addressing::Path) => endpoint.host().to_owned(),
+    };
+    let scheme = match config.scheme() {
+        Scheme::Http => "http",
+        Scheme::Https => "https",
+    };
+    let chosen = Matcher::from_env().intercept(&format!("{scheme}://{host}").parse().ok()?)?;
+    let (host, port) = (chosen.uri().host()?, chosen.uri().port_u16());
+    Some(port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
 }
 
 /// Refuses a proxy that cannot be used: the connector would pass it over without a word. `variable` reads the environment.
