@@ -941,6 +941,15 @@ fn a_short_body_is_never_a_success() {
     assert_eq!(error.kind(), ErrorKind::Network, "{error}");
 }
 
+/// A proxy in between has encoded the answer anew.
+#[test]
+fn an_answer_without_its_length_says_who_may_have_taken_it() {
+    let service = Service::start(|_| Answer::Endless(200, None));
+    let error = run(service.storage().get(&segment(), 0, None)).unwrap_err();
+    assert!(error.to_string().contains("no Content-Length"), "{error}");
+    assert!(error.hint().unwrap().contains("a proxy"), "{:?}", error.hint());
+}
+
 #[test]
 fn a_cut_body_goes_on_by_range() {
     let service = object_service(b"0123456789", vec![3, 4]);

@@ -231,7 +231,7 @@ impl Place {
         };
         self.saw_bucket();
         let size = answer.content_length().and_then(|size| u64::try_from(size).ok());
-        let size = size.ok_or_else(|| call.error(ErrorKind::Protocol, "the answer has no Content-Length"))?;
+        let size = size.ok_or_else(|| no_length(call))?;
         let modified = modified(answer.last_modified());
         let modified =
             modified.ok_or_else(|| call.error(ErrorKind::Protocol, "the answer has no Last-Modified"))?;
@@ -319,7 +319,7 @@ impl Place {
     fn content(&self, key: &Key, from: u64, answer: &GetObjectOutput) -> Result<(ObjectMeta, u64)> {
         let protocol = |detail: String| self.call("get", Some(key)).error(ErrorKind::Protocol, detail);
         let length = answer.content_length().and_then(|length| u64::try_from(length).ok());
-        let length = length.ok_or_else(|| protocol("the answer has no Content-Length".to_owned()))?;
+        let length = length.ok_or_else(|| no_length(self.call("get", Some(key))))?;
         let size = match answer.content_range() {
             None if from > 0 => return Err(protocol("the service ignores Range".to_owned())),
             None => length,
@@ -574,6 +574,13 @@ impl fmt::Debug for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Place").field("config", &self.config).finish_non_exhaustive()
     }
+}
+
+/// Without its length nobody knows whether a body is whole.
+fn no_length(call: Call<'_>) -> Error {
+    protocol(call, "the answer has no Content-Length").with_hint(
+        "a proxy in front of the service encodes its answers anew: let it pass them on as they are",
+    )
 }
 
 /// Reports a failure inside this module's own words.
