@@ -1,6 +1,7 @@
 //! What the program says of its requests.
 
 use super::credentials::seawall;
+use super::{Service, list_page};
 
 /// The program that lists backups at `url`, with keys.
 fn listing(home: &tempfile::TempDir, url: &str) -> assert_cmd::Command {
@@ -36,4 +37,30 @@ fn a_proxy_that_is_not_there_is_named() {
     }
     let said = ask("http://127.0.0.1:1", &[("http_proxy", "http://u:canary@seawall.invalid:3128")]);
     assert!(said.contains("hint: the name of the proxy `seawall.invalid:3128` could not be"), "{said}");
+}
+
+/// One line for each, without its headers.
+#[test]
+fn each_request_is_a_line_for_those_who_develop() {
+    let home = tempfile::tempdir().unwrap();
+    let service = Service::start(|_| list_page(&[], None));
+    let url = format!("http://{}", service.address);
+    let lines = |level: &str| {
+        let said = said(listing(&home, &url).env("WALG_LOG_LEVEL", level));
+        assert!(!said.contains("canary") && !said.contains("AKIATEST"), "{said}");
+        said.lines().filter(|line| line.contains(" request ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert!(lines("NORMAL").is_empty());
+    let lines = lines("DEVEL");
+    assert_eq!(lines.len() * 2, service.requests().len(), "{lines:?}");
+    for line in &lines {
+        let (_, fields) = line.split_once(" request ").unwrap();
+        let (fields, took) = fields.split_once(" took_ms=").unwrap();
+        assert_eq!(fields, "operation=ListObjectsV2 method=GET path=/bucket/ status=200", "{line}");
+        took.parse::<u32>().unwrap();
+    }
+
+    let said = said(listing(&home, "http://127.0.0.1:1").env("WALG_LOG_LEVEL", "DEVEL"));
+    let line = said.lines().find(|line| line.contains(" request ")).unwrap();
+    assert!(line.contains("path=/bucket/ status=none took_ms="), "{line}");
 }

@@ -19,6 +19,7 @@ use super::answer::{Call, header};
 use super::bounded::Bounded;
 use super::config::{Addressing, Checksums, Credentials, Network, S3Config};
 use super::profile::Answering;
+use super::told::Told;
 use super::{credentials, region};
 use crate::storage::retry::RetryPolicy;
 use crate::storage::{ErrorKind, Location, Result};
@@ -102,6 +103,7 @@ async fn client(
         })
         .interceptor(ExtraHeaders(config.headers.0.clone()))
         .interceptor(answering.clone())
+        .interceptor(Told)
         .interceptor(Bounded)
         // `storage::retry` bounds this as well.
         .identity_cache(IdentityCache::lazy().load_timeout(policy.transfer_budget).build());

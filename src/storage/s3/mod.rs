@@ -29,6 +29,7 @@ mod list;
 mod profile;
 mod region;
 mod stored;
+mod told;
 mod transport;
 mod unfinished;
 mod upload;
