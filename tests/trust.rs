@@ -265,7 +265,7 @@ fn a_standbys_backup_in_barmans_layout_waits_as_well() {
     primary.sql("CREATE TABLE t AS SELECT generate_series(1, 1000)");
     restartpoint(&primary, &standby);
     let backup = |server| {
-        let line = ["--immediate-checkpoint", &url, server];
+        let line = ["-v", "--immediate-checkpoint", &url, server];
         let mut command = barman.tool("backup").command(&scratch, line);
         command.envs(standby.libpq_env()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command
