@@ -207,10 +207,13 @@ fn a_body_that_only_drips_is_given_up() {
     for call in [1, 2, 4, 5, 6, 7] {
         memory.fail(Operation::Get, call, Fault::Drip);
     }
-    let patience = Duration::from_secs(20);
-    run(tokio::time::timeout(patience, get_bytes(&storage, &key()))).unwrap().unwrap().unwrap();
+    let read = || {
+        run(async { tokio::time::timeout(Duration::from_secs(20), get_bytes(&storage, &key())).await })
+            .unwrap()
+    };
+    read().unwrap().unwrap();
     assert_eq!(memory.calls(Operation::Get), 3);
-    let error = run(tokio::time::timeout(patience, get_bytes(&storage, &key()))).unwrap().unwrap_err();
+    let error = read().unwrap_err();
     assert_eq!((error.kind(), memory.calls(Operation::Get)), (ErrorKind::Timeout, 7));
     assert!(error.to_string().contains("less than 64 KiB came in 0 s, at "), "{error}");
     assert!(error.to_string().contains(" of 100000 bytes (gave up after 4 attempts"), "{error}");
