@@ -291,7 +291,7 @@ async fn lists_at_both_depths(candidate: &Candidate) {
         ("wal_005/000000010000000000000001", &names[3..4], &[]),
         ("wal_005/000000010000000000000001.br", &names[3..4], &[]),
         ("wal_005/000000010000000000000002", &[], &[]),
-        ("zz/none", &[], &[]),
+        ("none/none", &[], &[]),
     ] {
         let found = list_all(storage, &Prefix::stem(stem).unwrap(), Depth::Children).await.unwrap();
         let listed: Vec<_> = found.objects.iter().map(|object| object.key.as_str()).collect();

@@ -572,7 +572,7 @@ fn what_is_not_said_to_be_deleted_is_not() {
         ("<DeleteResult><Deleted><Key>spilo/demo/wal/15/b</Key></Deleted></DeleteResult>", &["a"]),
     ] {
         let service = Service::saying(vec![ok(&[], answer)]);
-        let report = run(service.storage().delete(&keys)).unwrap();
+        let report = block_on(service.storage().delete(&keys)).unwrap();
         let failed: Vec<_> = report.failed.iter().map(|(key, _)| key.as_str()).collect();
         assert_eq!(failed, left, "{answer}");
         for (key, error) in &report.failed {
@@ -945,7 +945,7 @@ fn a_short_body_is_never_a_success() {
 #[test]
 fn an_answer_without_its_length_says_who_may_have_taken_it() {
     let service = Service::start(|_| Answer::Endless(200, None));
-    let error = run(service.storage().get(&segment(), 0, None)).unwrap_err();
+    let error = block_on(service.storage().get(&segment(), 0, None)).unwrap_err();
     assert!(error.to_string().contains("no Content-Length"), "{error}");
     assert!(error.hint().unwrap().contains("a proxy"), "{:?}", error.hint());
 }

@@ -65,7 +65,7 @@ impl Place {
         }
     }
 
-    /// That what lies at `path` is neither a file nor, where one may be, a directory.
+    /// Something lies at `path`, and it is no file.
     pub(super) fn no_file(&self, step: Step<'_>, path: &Path) -> Error {
         let detail = format!("`{}` is no regular file", path.display());
         Error::new(ErrorKind::FileSystem, step.action, step.key, &self.location, detail)

@@ -224,7 +224,7 @@ fn what_is_no_file_is_an_error() {
             assert_eq!((head.kind(), get.kind()), (ErrorKind::FileSystem, ErrorKind::FileSystem), "{name}");
             assert_eq!(head.detail(), get.detail());
         }
-        for name in ["fifo", "socket", "link"] {
+        for name in ["fifo", "socket", "link", "base/x/y"] {
             let listed = list_all(&storage, &Prefix::stem(name).unwrap(), Depth::Children).await.unwrap_err();
             assert_eq!(listed.kind(), ErrorKind::FileSystem, "{name}");
         }
