@@ -318,7 +318,9 @@ fn a_recovery_that_would_end_is_stopped() {
     assert_eq!(broken(&place, &format!("{fetch} --seawall-recovery-exit-126=false")), 1);
     assert_eq!(broken(&place, "wal-push x"), 1);
     assert_eq!(code(&place.seawall(fetch).output().unwrap()), 126, "nothing is stored there");
-    fs::write(place.path("repo/anything"), "").unwrap();
+    fs::create_dir(place.path("repo/wal_005")).unwrap();
+    assert_eq!(code(&place.seawall(fetch).output().unwrap()), 126, "nor is any WAL");
+    fs::write(place.path("repo/wal_005/000000010000000000000002"), "").unwrap();
     assert_eq!(code(&place.seawall(fetch).output().unwrap()), 74, "the storage answered");
     fs::write(place.path("work/standby.signal"), "").unwrap();
     assert_eq!(broken(&place, fetch), 1, "a standby asks again");
