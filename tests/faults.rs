@@ -25,6 +25,8 @@ mod copy;
 mod dead;
 #[path = "faults/limits.rs"]
 mod limits;
+#[path = "faults/servers.rs"]
+mod servers;
 #[path = "faults/silence.rs"]
 mod silence;
 mod support;

@@ -25,7 +25,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::durable::{self, DurableFile};
 use crate::pg::{SegmentName, WalFileName, WalSegmentSize};
 use crate::read_full::read_full;
-use crate::storage::Depth;
+use crate::storage::{Depth, ObjectMeta, Prefix};
 
 use super::prefetch_dir::PrefetchDir;
 use super::segment_check::{FetchCheck, SegmentCheck, check_segment, check_segment_file};
@@ -119,13 +119,18 @@ pub async fn run(ctx: &Context, name: &str, destination: &Path, options: Options
     fetched
 }
 
-/// Refuses to call a file missing where no WAL is stored at all: the place of a file system that is not mounted, maybe of
-/// the WAL alone, or another one than was meant. Recovery would end there.
+/// Refuses to call a file missing where no WAL is stored at all, nor plain copies of it: the place of a file system that is
+/// not mounted, maybe of the WAL alone, or another one than was meant. Recovery would end there.
 async fn check_not_empty(ctx: &Context) -> Result<(), Error> {
-    let page = ctx.storage.list_page(&ctx.layout.archive(), Depth::Children, None).await?;
-    match page.objects.is_empty() && page.prefixes.is_empty() && page.next.is_none() {
-        true => Err(Error::EmptyArchive { location: ctx.storage.location().clone() }),
-        false => Ok(()),
+    let archive = ctx.storage.list_page(&ctx.layout.archive(), Depth::Children, None).await?;
+    if !archive.objects.is_empty() || !archive.prefixes.is_empty() || archive.next.is_some() {
+        return Ok(());
+    }
+    let root = ctx.storage.list_page(&Prefix::root(), Depth::Children, None).await?;
+    let is_copy = |object: &ObjectMeta| object.key.as_str().parse::<WalFileName>().is_ok();
+    match root.objects.iter().any(is_copy) || root.next.is_some() {
+        true => Ok(()),
+        false => Err(Error::EmptyArchive { location: ctx.storage.location().clone() }),
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use crate::call::{Call, Changes, Looks, Way, content, old_or_new};
 use crate::case::{Case, Ended, Ground, Objects, Trial, each_request, is_of_its_own_kind};
 use crate::require;
+use crate::servers::Servers;
 use crate::support::{Barman, Bucket, Cluster, Fault, Postgres, Run, files_below, run};
 
 const SERVER: &str = "cluster";
@@ -242,9 +243,15 @@ fn restore() {
 }
 
 pub struct Backup<'a> {
-    pub repo: &'a Repo,
-    pub cluster: &'a Cluster<'a>,
-    pub nothing: Objects,
+    repo: &'a Repo,
+    servers: Servers<'a>,
+    nothing: Objects,
+}
+
+impl<'a> Backup<'a> {
+    pub fn new(repo: &'a Repo, clusters: &'a [Cluster<'a>]) -> Self {
+        Self { repo, servers: Servers::new(clusters), nothing: Objects::new() }
+    }
 }
 
 impl Trial for Backup<'_> {
@@ -260,7 +267,8 @@ impl Trial for Backup<'_> {
         let line = [&["--endpoint-url", &endpoint], &small[..], &[url, SERVER]].concat();
         let barman = self.repo.barman.clone().for_bucket(&case.bucket);
         let mut command = barman.tool("backup").command(&case.ground.scratch, line);
-        let libpq = self.cluster.libpq_env();
+        let cluster = self.servers.free();
+        let libpq = cluster.libpq_env();
         command.envs(["PGHOST", "PGPORT", "PGUSER"].map(|name| (name, &libpq[name])));
         run(&mut command)
     }
@@ -300,7 +308,6 @@ fn backup() {
     drop(require!(Bucket::versitygw()));
     let postgres = require!(Postgres::version(15));
     let repo = Repo::of_three();
-    let cluster = Cluster::running(&repo.ground.scratch, &postgres, "source", &[]);
-    let backup = Backup { repo: &repo, cluster: &cluster, nothing: Objects::new() };
-    each_request(&repo.ground, &backup);
+    let clusters = [Cluster::running(&repo.ground.scratch, &postgres, "source", &[])];
+    each_request(&repo.ground, &Backup::new(&repo, &clusters));
 }

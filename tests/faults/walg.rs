@@ -2,12 +2,11 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, OnceLock, TryLockError};
-use std::thread;
-use std::time::Duration;
+use std::sync::OnceLock;
 
 use crate::case::{Case, Ended, Ground, Objects, Trial, each_request, is_of_its_own_kind};
 use crate::require;
+use crate::servers::Servers;
 use crate::support::{Bucket, Cluster, Fault, Fixture, Postgres, Run, Tool, files_below, run};
 
 const FIXTURE: &str = "zstd-sodium-base64-seg1";
@@ -267,28 +266,14 @@ fn delete_everything() {
     each_request(&ground, &DeleteEverything(Repository::new(&ground)));
 }
 
-/// On several servers: each takes one backup at a time.
 pub struct BackupPush<'a> {
-    clusters: Vec<Mutex<&'a Cluster<'a>>>,
+    servers: Servers<'a>,
     nothing: Objects,
 }
 
 impl<'a> BackupPush<'a> {
     pub fn new(clusters: &'a [Cluster<'a>]) -> Self {
-        Self { clusters: clusters.iter().map(Mutex::new).collect(), nothing: Objects::new() }
-    }
-
-    fn free_cluster(&self) -> MutexGuard<'_, &'a Cluster<'a>> {
-        loop {
-            for cluster in &self.clusters {
-                match cluster.try_lock() {
-                    Ok(free) => return free,
-                    Err(TryLockError::Poisoned(free)) => return free.into_inner(),
-                    Err(TryLockError::WouldBlock) => {}
-                }
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
+        Self { servers: Servers::new(clusters), nothing: Objects::new() }
     }
 }
 
@@ -301,7 +286,7 @@ impl Trial for BackupPush<'_> {
         // So that there are tars of several parts.
         let tool =
             case.seawall().with("WALG_COMPRESSION_METHOD", "none").with("WALG_S3_MAX_PART_SIZE", "5242880");
-        let cluster = self.free_cluster();
+        let cluster = self.servers.free();
         let mut command =
             tool.command(&case.ground.scratch, ["backup-push", cluster.data().to_str().unwrap()]);
         run(command.envs(cluster.libpq_env()))

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 
 use super::Retry;
 use super::call::{Class, Tries};
-use crate::storage::{Key, Part, PartReceipt, PutMode, PutOutcome, Result, RetryAdvice, Upload};
+use crate::storage::{ErrorKind, Key, Part, PartReceipt, PutMode, PutOutcome, Result, RetryAdvice, Upload};
 
 /// An upload whose calls are repeated.
 pub(super) struct RetryUpload {
@@ -49,7 +49,13 @@ impl Upload for RetryUpload {
                 }
                 match answer {
                     Ok(outcome) => return Ok(outcome),
-                    Err(error) => tries.wait(policy, error).await?,
+                    Err(error) => {
+                        // Lost on its way, perhaps: hours of a backup hang on this one request, so it has another chance.
+                        if tries.failed == 0 && error.kind() == ErrorKind::Timeout {
+                            tries.leave_out(COMPLETE_LONGER);
+                        }
+                        tries.wait(policy, error).await?;
+                    }
                 }
             }
         }
