@@ -2,7 +2,7 @@
 
 use crate::barman::Wal;
 use crate::barman_backups::{Backup, Repo, Restore};
-use crate::case::{Ground, Objects, Trial, each_silent_request};
+use crate::case::{Ground, Trial, each_silent_request};
 use crate::catalogue::Catalogue;
 use crate::copy::Copy;
 use crate::require;
