@@ -112,8 +112,8 @@ pub fn call(arguments: &[OsString]) -> Option<Call> {
         let command = Command::named(name).ok_or_else(|| Some(name.to_owned()));
         return Some(Call { command, arguments: rest.to_vec() });
     }
-    let is_ours = program != "wal-g" && !is_copy_of_walg(rest);
-    if let Some((_, rest)) = rest.split_first().filter(|(first, _)| *first == "copy" && is_ours) {
+    let is_ours = |line: &[OsString]| program != "wal-g" && !is_copy_of_walg(line);
+    if let Some((_, rest)) = rest.split_first().filter(|(first, line)| *first == "copy" && is_ours(line)) {
         return Some(Call { command: Ok(Command::Copy), arguments: rest.to_vec() });
     }
     let (_, rest) = rest.split_first().filter(|(first, _)| *first == "barman-cloud")?;

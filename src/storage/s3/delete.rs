@@ -1,11 +1,13 @@
 //! Batch deletes. The service is asked to name what it has deleted: whoever answers that all is well need not be the service.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
-use aws_sdk_s3::types::{Delete, DeletedObject, ObjectIdentifier, ObjectLockLegalHoldStatus};
+use aws_sdk_s3::types::{
+    Delete, DeletedObject, Error as S3Error, ObjectIdentifier, ObjectLockLegalHoldStatus,
+};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use md5::{Digest, Md5};
@@ -59,14 +61,7 @@ async fn delete_batch(place: &Place, keys: &[Key], report: &mut DeleteReport) ->
         .await
         .map_err(|error| call.failed(error))?;
     place.saw_bucket();
-    let mut unnamed = names.clone();
-    for name in answer.deleted().iter().filter_map(DeletedObject::key) {
-        unnamed.remove(name);
-    }
     for failed in answer.errors() {
-        if let Some(name) = failed.key() {
-            unnamed.remove(name);
-        }
         match failed.key().and_then(|name| names.get(name)) {
             _ if failed.code() == Some("NoSuchKey") => {}
             Some(key) => {
@@ -76,9 +71,12 @@ async fn delete_batch(place: &Place, keys: &[Key], report: &mut DeleteReport) ->
             None => return Err(call.refused_key(failed.code(), failed.message())),
         }
     }
-    report.failed.extend(unnamed.into_values().map(|key| {
+    let deleted = answer.deleted().iter().filter_map(DeletedObject::key);
+    let named: BTreeSet<&str> = deleted.chain(answer.errors().iter().filter_map(S3Error::key)).collect();
+    let unnamed = names.iter().filter(|(name, _)| !named.contains(name.as_str()));
+    report.failed.extend(unnamed.map(|(_, key)| {
         let error = protocol(place.call("delete", Some(key)), "the service does not say that it was deleted");
-        (key.clone(), error.with_hint(UNNAMED))
+        ((*key).clone(), error.with_hint(UNNAMED))
     }));
     Ok(())
 }
