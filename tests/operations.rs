@@ -35,7 +35,7 @@ use seawall::ops::{Class, Context, Error, backup_fetch, backup_push, wal_fetch, 
 use seawall::pg::ConnInfo;
 use seawall::pg::session::Checkpoint;
 use seawall::storage::memory::{Fault, Memory, Operation};
-use seawall::storage::{ErrorKind, Key};
+use seawall::storage::{ErrorKind, Key, Prefix, Storage};
 use support::{Cluster, Fixture, Postgres, Scratch, files_below};
 use tokio_util::sync::CancellationToken;
 
@@ -207,6 +207,36 @@ fn wal_push_that_is_overtaken() {
         assert_eq!(pushed.is_ok(), expected, "{pushed:?}");
         assert_eq!(memory.calls(Operation::PutPart) > 0, plain.len() > 1000);
         assert_eq!(memory.content(&key).unwrap(), stored);
+    }
+}
+
+/// It was encoded while the archive was asked; nothing of that is left.
+#[test]
+fn wal_push_of_what_is_there() {
+    let directory = tempfile::tempdir().unwrap();
+    pg_wal(directory.path());
+    let path = directory.path().join(SEGMENT);
+    let key = names::wal_key(SEGMENT, Method::Lz4);
+    // In one request, and in parts.
+    for size in [1000, 41 << 20] {
+        let plain = content(size);
+        fs::write(&path, &plain).unwrap();
+        for (other, expected) in [(&plain[..], true), (&plain[1..], false)] {
+            let memory = Memory::new();
+            let stored = encoded(other, Compression::default(), &Cipher::None);
+            memory.set(&key, stored.clone());
+            let mut options = push_options(Overwrite::Prevent);
+            options.files_at_most = 1;
+            let pushed = on_one_thread(wal_push::run(&context(&memory), &path, options));
+            match expected {
+                true => assert_eq!(pushed.unwrap(), wal_push::Outcome::AlreadyThere),
+                false => assert!(matches!(pushed, Err(Error::AlreadyArchived { .. })), "{pushed:?}"),
+            }
+            assert_eq!(memory.content(&key).unwrap(), stored);
+            assert_eq!((memory.calls(Operation::Put), memory.calls(Operation::Complete)), (0, 0));
+            let unfinished = on_one_thread(memory.unfinished_page(&Prefix::root(), None)).unwrap();
+            assert!(unfinished.objects.is_empty(), "{unfinished:?}");
+        }
     }
 }
 

@@ -7,8 +7,8 @@
 //!
 //! For delta backups it is recorded which blocks the archived WAL changes (`recording`).
 //!
-//! Nothing is stored in the repository of another cluster ([`ownership`]): that is asked while the file is encoded, once
-//! for all files of a call.
+//! Nothing is stored in the repository of another cluster ([`ownership`]), nor over another content: both is asked while the
+//! file is encoded, the first once for all files of a call.
 
 mod marks;
 mod recording;
@@ -19,7 +19,7 @@ mod wal_metadata;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, BufReader, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -28,11 +28,13 @@ use futures_util::future::try_join_all;
 use futures_util::stream::FuturesUnordered;
 use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 use crate::codec::Method;
 use crate::durable;
 use crate::pg::{SystemIdentifier, TimelineId, WalFileName};
-use crate::pipeline::{Existing, ObjectWriter, PartPool, UploadSettings, run_blocking};
+use crate::pipeline::{Existing, ObjectWriter, PartPool, PutError, UploadSettings, run_blocking};
+use crate::storage::Key;
 
 use super::base_backups::{self, WalAlone};
 use super::encode::encode;
@@ -194,6 +196,30 @@ impl WalFile {
     }
 }
 
+/// What the archive has of a file.
+enum Found {
+    Nothing,
+    /// The file, with the same content.
+    Equal,
+    /// An object of its name, whose content was not looked at.
+    SameName(Key),
+}
+
+/// A file whose reading fails once nobody wants it any more.
+struct UntilGivenUp {
+    file: File,
+    given_up: CancellationToken,
+}
+
+impl Read for UntilGivenUp {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.given_up.is_cancelled() {
+            true => Err(io::Error::other("given up")),
+            false => self.file.read(buffer),
+        }
+    }
+}
+
 /// What all files of one call share.
 struct Pusher<'a> {
     ctx: &'a Context,
@@ -282,25 +308,62 @@ impl<'a> Pusher<'a> {
         Ok(outcome)
     }
 
+    /// Encodes a file while the archive is asked whether it has it, and whose it is; then stores it.
     async fn archive(&self, file: &WalFile) -> Result<Outcome, Error> {
         let claimant = self.claimant(file)?;
         let overwrite = self.overwrite(file);
-        if overwrite == Overwrite::Prevent && self.is_archived(file, claimant).await? {
-            return Ok(Outcome::AlreadyThere);
-        }
         let started = std::time::Instant::now();
-        match self.upload(file, overwrite, claimant).await {
-            Ok(stored) => {
-                tracing::info!(file = file.name, bytes = stored, took = ?started.elapsed(), "archived");
-                Ok(Outcome::Pushed)
+        let given_up = CancellationToken::new();
+        let encode = self.encode_file(file, overwrite, given_up.clone());
+        let look = async {
+            let found = self.look(file, overwrite, claimant).await;
+            if !matches!(found, Ok(Found::Nothing)) {
+                given_up.cancel();
             }
-            // It was found just now, or it was stored since we looked: by another process, or by an attempt whose answer
-            // was lost.
-            Err(exists @ Error::AlreadyArchived { .. }) => match self.is_archived(file, claimant).await? {
-                true => Ok(Outcome::AlreadyThere),
-                false => Err(exists),
+            found
+        };
+        let (encoded, found) = tokio::join!(encode, look);
+        let found = match found {
+            Ok(Found::Nothing) => match encoded?.store().await {
+                Ok(bytes) => {
+                    tracing::info!(file = file.name, bytes, took = ?started.elapsed(), "archived");
+                    return Ok(Outcome::Pushed);
+                }
+                // It was stored since we looked: by another process, or by an attempt whose answer was lost.
+                Err(PutError::Exists(key)) => Found::SameName(key),
+                Err(error) => return Err(error.into()),
             },
-            Err(error) => Err(error),
+            found => {
+                if let Ok(encoded) = encoded {
+                    encoded.give_up().await;
+                }
+                found?
+            }
+        };
+        match found {
+            Found::SameName(key) if !self.is_archived(file, claimant).await? => {
+                Err(Error::AlreadyArchived { file: file.name.clone(), key })
+            }
+            _ => Ok(Outcome::AlreadyThere),
+        }
+    }
+
+    /// What the archive has of a file that is to be stored; an error where it must not be.
+    async fn look(
+        &self,
+        file: &WalFile,
+        overwrite: Overwrite,
+        claimant: Option<Claimant>,
+    ) -> Result<Found, Error> {
+        if overwrite == Overwrite::Prevent && self.is_archived(file, claimant).await? {
+            return Ok(Found::Equal);
+        }
+        // The names come second: on the connection that the first request has made, which also showed that the bucket is
+        // there, so that a missing object is just that.
+        let other_compressions = self.check_owner(claimant).await?;
+        match overwrite {
+            Overwrite::PreventByName => self.find_name(file, other_compressions).await,
+            Overwrite::Prevent | Overwrite::Allow => Ok(Found::Nothing),
         }
     }
 
@@ -357,15 +420,13 @@ impl<'a> Pusher<'a> {
         Ok(&found.other_compressions)
     }
 
-    /// Refuses the name of an object that is there, in the configured compression or one of these.
-    async fn check_name(&self, file: &WalFile, other_compressions: &[Method]) -> Result<(), Error> {
+    /// Looks for the name of a file, in the configured compression and these.
+    async fn find_name(&self, file: &WalFile, other_compressions: &[Method]) -> Result<Found, Error> {
         let methods = [&[self.ctx.compression.method()][..], other_compressions].concat();
         let keys = methods.into_iter().map(|method| self.ctx.layout.wal_key(&file.name, method));
-        let refuse = async |key| match self.ctx.storage.head(&key).await? {
-            None => Ok(()),
-            Some(_) => Err(Error::AlreadyArchived { file: file.name.clone(), key }),
-        };
-        try_join_all(keys.map(refuse)).await.map(drop)
+        let heads = keys.map(async |key| Ok::<_, Error>(self.ctx.storage.head(&key).await?.map(|_| key)));
+        let there = try_join_all(heads).await?.into_iter().flatten().next();
+        Ok(there.map_or(Found::Nothing, Found::SameName))
     }
 
     /// For a server's own archiving: that all this WAL is worth nothing yet.
@@ -376,14 +437,13 @@ impl<'a> Pusher<'a> {
         }
     }
 
-    /// Stores a file. [`Error::AlreadyArchived`] when there is an object of its name and it is not to be replaced,
-    /// whatever it holds.
-    async fn upload(
+    /// Encodes a file up to the last step, or until it is given up.
+    async fn encode_file(
         &self,
         file: &WalFile,
         overwrite: Overwrite,
-        claimant: Option<Claimant>,
-    ) -> Result<u64, Error> {
+        given_up: CancellationToken,
+    ) -> Result<ObjectWriter, Error> {
         let existing = match overwrite {
             _ if file.is_history() => Existing::Kept,
             Overwrite::Prevent => Existing::Kept,
@@ -393,27 +453,9 @@ impl<'a> Pusher<'a> {
         };
         let local = File::open(&file.path).map_err(Error::file("open", &file.path))?;
         // io::copy takes the reader's buffer, and would take one of 8 KiB.
-        let mut local = BufReader::with_capacity(READ_BYTES, local);
+        let mut local = BufReader::with_capacity(READ_BYTES, UntilGivenUp { file: local, given_up });
         let copy = move |mut encoder: &mut dyn Write| io::copy(&mut local, &mut encoder).map(drop);
-        let encoded = self.encode(&file.name, existing, &file.path, copy);
-        // The look comes second: on the connection that the first request has made, which also showed that the bucket is
-        // there, so that a missing object is just that.
-        let allowed = async {
-            let other_compressions = self.check_owner(claimant).await?;
-            match overwrite {
-                Overwrite::PreventByName => self.check_name(file, other_compressions).await,
-                Overwrite::Prevent | Overwrite::Allow => Ok(()),
-            }
-        };
-        let (encoded, allowed) = tokio::join!(encoded, allowed);
-        let encoded = encoded?;
-        match allowed {
-            Ok(()) => Ok(encoded.store().await?),
-            Err(error) => {
-                encoded.give_up().await;
-                Err(error)
-            }
-        }
+        self.encode(&file.name, existing, &file.path, copy).await
     }
 
     /// Stores what `write` writes as the archived file `name`, compressed and encrypted. Durable on return; its size
