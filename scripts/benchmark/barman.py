@@ -3,6 +3,7 @@
 import os
 import shutil
 import statistics
+import subprocess
 
 from benchmark.cluster import Failed, fail, note, size_of
 from benchmark.tools import Setup, find_barman
@@ -10,6 +11,22 @@ from benchmark.tools import Setup, find_barman
 WAL_CODECS = ("none", "gzip", "bzip2", "snappy", "lz4", "xz", "zstd")
 AT_ONCE = 8  # CloudNativePG's wal.maxParallel in the users' clusters
 JOBS = 2
+
+# What a service takes for a segment by itself: puts by boto3, in a process that has started and connected before.
+PUTS = """
+import boto3, os, statistics, sys, time
+s3 = boto3.client("s3", endpoint_url=sys.argv[1])
+walls = []
+for path in sys.argv[2:]:
+    with open(path, "rb") as file:
+        body = file.read()
+    for key in ("warm", "alone/" + os.path.basename(path)):
+        started = time.monotonic()
+        s3.put_object(Bucket="bench", Key=key, Body=body)
+        wall = time.monotonic() - started
+    walls.append(wall)
+print(round(statistics.median(walls) * 1000))
+"""
 
 
 def measure_barman(bench, s3):
@@ -19,6 +36,8 @@ def measure_barman(bench, s3):
     print("|---|---|---:|---:|---:|---:|---:|", flush=True)
     for codec in WAL_CODECS:
         archive(bench, s3, codec, tools)
+    for tool in tools:
+        attempt(lambda: puts_alone(bench, s3, tool))
     print(f"\n{AT_ONCE} processes of wal-restore at once:\n")
     print("| codec | tool | wall ms | CPU ms of all | peak MiB of the largest | peak MiB of all |")
     print("|---|---|---:|---:|---:|---:|", flush=True)
@@ -66,6 +85,21 @@ def archive(bench, s3, codec, tools):
             f"| {codec} | {tool.name} | {wall * 1000:,.0f} | {cpu * 1000:,.0f} | {peak:.0f} | {stored:.2f} | {len(segments)} |",
             flush=True,
         )
+
+
+def puts_alone(bench, s3, tool):
+    """How long the service takes for a segment as it is, where the tool comes with boto3."""
+    python = tool.directory / "python3"
+    if not python.exists():
+        return
+    setup = prepared(bench, s3, "none", tool)
+    command = [python, "-c", PUTS, s3["S3_ENDPOINT"], *bench.segments[: bench.options.runs]]
+    process = bench.start(command, tool.env, stdout=subprocess.PIPE, text=True)
+    median = process.communicate()[0].strip()
+    if process.returncode:
+        raise Failed("boto3 could not put segments")
+    print(f"\nA put of a segment as it is, by boto3 in a process that runs already: {median} ms.")
+    shutil.rmtree(setup.place(bench, tool), ignore_errors=True)
 
 
 def restore_at_once(bench, s3, codec, tool):
