@@ -300,6 +300,7 @@ fn what_works_tells_nothing() {
     let url = format!("file://{}", scratch.dir("barman").display());
     let libpq = cluster.libpq_env();
     let conninfo = format!("host={} user=postgres password={CONNINFO_PASSWORD}", libpq["PGHOST"]);
+    let uri = format!("postgresql://postgres:{CONNINFO_PASSWORD}@/postgres?host={}", libpq["PGHOST"]);
     let refused = format!("host=/nowhere user=postgres password={CONNINFO_PASSWORD}");
     let segment = cluster.data().join("pg_wal/000000010000000000000001");
     let elsewhere = format!("http://somebody:{URL_PASSWORD}@127.0.0.1:1");
@@ -308,7 +309,28 @@ fn what_works_tells_nothing() {
         ("backup", vec!["-d", &conninfo, &url, "srv"], Some(0)),
         ("backup", vec!["-d", &refused, &url, "srv"], Some(1)),
         ("backup", vec!["-d", &format!("password={CONNINFO_PASSWORD} colour=red"), &url, "srv"], Some(4)),
-        ("backup", vec!["-d", &format!("postgres://u:{CONNINFO_PASSWORD}@h/d"), &url, "srv"], Some(4)),
+        ("backup", vec!["-d", &uri, &url, "uri"], Some(0)),
+        (
+            "backup",
+            vec!["-d", &format!("postgres://u:{CONNINFO_PASSWORD}@127.0.0.1:1/d"), &url, "srv"],
+            Some(1),
+        ),
+        // The end of a password that was not escaped.
+        (
+            "backup",
+            vec!["-d", &format!("postgres://u:1/{CONNINFO_PASSWORD}@127.0.0.1:1/d"), &url, "srv"],
+            Some(4),
+        ),
+        (
+            "backup",
+            vec!["-d", &format!("postgres://u:{CONNINFO_PASSWORD}/2@127.0.0.1:1/d"), &url, "srv"],
+            Some(4),
+        ),
+        (
+            "backup",
+            vec!["-d", &format!("postgres://u:{CONNINFO_PASSWORD}@/d?colour=red"), &url, "srv"],
+            Some(4),
+        ),
         ("backup", vec!["-d", &format!("POSTGRES://u:{CONNINFO_PASSWORD}@h/d"), &url, "srv"], Some(4)),
         (
             "backup",

@@ -1,13 +1,15 @@
 //! libpq's connection strings: `host=/run/pg user='o''neil'` … Source: the manual's chapter "Connection Strings" of libpq,
 //! `conninfo_parse` in `fe-connect.c`.
 //!
-//! Values with blanks stand in single quotes; a backslash takes the special meaning of the next character. The form of a
-//! URI is not read.
+//! Values with blanks stand in single quotes; a backslash takes the special meaning of the next character. The other form
+//! is a URI ([`connection_uri`](super::connection_uri)).
 //!
 //! What is not understood may be a part of a password, and is not shown.
 
 use std::collections::BTreeMap;
 use std::fmt;
+
+use super::connection_uri;
 
 /// Parameters of a connection, by libpq's keywords. `Debug` shows the keywords alone: one value may be a password.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -20,7 +22,7 @@ impl fmt::Debug for Keywords {
 }
 
 /// The keywords that mean something here.
-const KNOWN: [&str; 16] = [
+pub(super) const KNOWN: [&str; 16] = [
     "application_name",
     "channel_binding",
     "connect_timeout",
@@ -42,7 +44,7 @@ const KNOWN: [&str; 16] = [
 /// A text that is no connection string. It holds no value of it: one may be a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("read connection string: {0}")]
-pub struct InvalidConnectionString(String);
+pub struct InvalidConnectionString(pub(super) String);
 
 impl Keywords {
     /// Reads a connection string. Of a keyword that is given twice the last value counts.
@@ -50,7 +52,7 @@ impl Keywords {
         let mut keywords = Keywords::default();
         let mut rest = text.trim_start();
         if is_uri(rest) {
-            return Err(InvalidConnectionString("a URI is not supported, give keyword=value".to_owned()));
+            return connection_uri::parse(rest.trim_end());
         }
         while !rest.is_empty() {
             let (keyword, after) = rest
@@ -169,7 +171,7 @@ mod tests {
                 keywords.iter().map(|(keyword, value)| (keyword.as_str(), value.as_str())).collect();
             assert_eq!(keywords, expected, "{text}");
         }
-        for text in ["host", "host=a b", "user='x", "colour=red", "postgresql://db/x?user=me", "= x"] {
+        for text in ["host", "host=a b", "user='x", "colour=red", "= x"] {
             assert!(Keywords::parse(text).is_err(), "{text}");
         }
     }

@@ -9,6 +9,7 @@
 mod block_map;
 mod connection;
 pub mod connection_string;
+mod connection_uri;
 pub mod conninfo;
 mod control;
 pub mod data_dir;

@@ -9,6 +9,7 @@
 //! | PGSERVICE, PGSERVICEFILE | none; `~/.pg_service.conf` |
 //! | PGSSLMODE, PGSSLROOTCERT, PGSSLCERT, PGSSLKEY | `prefer`; the files in `~/.postgresql` that exist |
 //! | PGCONNECT_TIMEOUT, PGAPPNAME, PGOPTIONS, PGCHANNELBINDING | 30 (libpq: none); `seawall`; none; `prefer` |
+//! | PGTZ | the server's `TimeZone` |
 //!
 //! As in libpq a service's parameters come before the variables, and an empty variable is one that is not set. Host and
 //! port may be lists, tried in order; nothing else is ever tried. Source: the manual's chapters "Environment
@@ -25,9 +26,9 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio_postgres::config::ChannelBinding;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::connection_string::{Keywords, is_uri, shown, shown_user};
-use super::pgpass::{PasswordFile, read_service};
-use super::tls::{SslMode, TlsError, TlsFiles, client_config};
+use crate::pg::connection_string::{Keywords, is_uri, shown, shown_user};
+use crate::pg::pgpass::{PasswordFile, read_service};
+use crate::pg::tls::{SslMode, TlsError, TlsFiles, client_config};
 
 /// Where sockets are by default: of Debian's and Red Hat's packages, and of PostgreSQL itself.
 const SOCKET_DIRECTORIES: [&str; 2] = ["/var/run/postgresql", "/tmp"];
@@ -121,7 +122,7 @@ impl ConnInfo {
             application_name: parameters
                 .get("application_name", "PGAPPNAME")
                 .unwrap_or_else(|| String::from("seawall")),
-            options: parameters.get("options", "PGOPTIONS"),
+            options: options(&parameters),
             channel_binding: match parameters.get("channel_binding", "PGCHANNELBINDING").as_deref() {
                 None | Some("prefer") => ChannelBinding::Prefer,
                 Some("disable") => ChannelBinding::Disable,
@@ -311,6 +312,16 @@ fn servers(parameters: &Parameters<'_>) -> Result<Vec<Server>, Error> {
     Ok(servers)
 }
 
+/// What is set at the start of the session. libpq sends the zone beside the options, where it counts more than theirs.
+fn options(parameters: &Parameters<'_>) -> Option<String> {
+    let zone = parameters.get("", "PGTZ").map(|zone| {
+        let escape = |c: char| (c == '\\' || c.is_ascii_whitespace()).then_some('\\').into_iter().chain([c]);
+        format!("-c TimeZone={}", zone.chars().flat_map(escape).collect::<String>())
+    });
+    let given = parameters.get("options", "PGOPTIONS");
+    given.into_iter().chain(zone).reduce(|given, zone| format!("{given} {zone}"))
+}
+
 fn default_host(port: u16) -> Host {
     let has_socket = |directory: &&str| Path::new(directory).join(format!(".s.PGSQL.{port}")).exists();
     match SOCKET_DIRECTORIES.iter().copied().find(has_socket) {
@@ -433,160 +444,4 @@ pub enum Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-
-    fn from(variables: &[(&str, &str)]) -> Result<ConnInfo, Error> {
-        let variable = |name: &str| {
-            let given =
-                variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
-            given.or_else(|| (name == "HOME").then(|| String::from("/nonexistent")))
-        };
-        ConnInfo::from_env(&variable)
-    }
-
-    fn places(variables: &[(&str, &str)]) -> Vec<String> {
-        from(variables).unwrap().servers.iter().map(ToString::to_string).collect()
-    }
-
-    #[test]
-    fn hosts_and_ports() {
-        for (variables, expected) in [
-            (&[("PGHOST", "db")][..], &["db:5432"][..]),
-            (&[("PGHOST", "/run/pg"), ("PGPORT", "5433")], &["/run/pg/.s.PGSQL.5433"]),
-            (&[("PGHOST", "a,b"), ("PGPORT", "5433")], &["a:5433", "b:5433"]),
-            (&[("PGHOST", "a, /b"), ("PGPORT", "1,")], &["a:1", "/b/.s.PGSQL.5432"]),
-            (&[("PGHOSTADDR", "::1")], &["::1:5432"]),
-            (&[("PGHOST", "db"), ("PGHOSTADDR", "10.0.0.1")], &["db:5432"]),
-            (&[("PGPORT", "59999")], &["localhost:59999"]),
-        ] {
-            assert_eq!(places(variables), expected, "{variables:?}");
-        }
-    }
-
-    #[test]
-    fn values_libpq_refuses() {
-        for (variable, value) in [
-            ("PGPORT", "0"),
-            ("PGPORT", "70000"),
-            ("PGPORT", "1,2"),
-            ("PGHOSTADDR", "localhost"),
-            ("PGSSLMODE", "maybe"),
-            ("PGCHANNELBINDING", "yes"),
-            ("PGCONNECT_TIMEOUT", "soon"),
-        ] {
-            let error = from(&[(variable, value)]).unwrap_err();
-            assert!(
-                matches!(&error, Error::Invalid { variable: named, .. } if *named == variable),
-                "{error}"
-            );
-        }
-    }
-
-    #[test]
-    fn what_may_hold_a_password_is_not_shown() {
-        for variable in
-            ["PGHOST", "PGDATABASE", "PGPORT", "PGHOSTADDR", "PGSSLMODE", "PGSERVICE", "PGCONNECT_TIMEOUT"]
-        {
-            let error = from(&[(variable, "postgresql://bob:hidden@db/x,y")]).unwrap_err().to_string();
-            assert!(!error.contains("hidden"), "{error}");
-        }
-        for host in ["bob:hidden@db", "host=/x password=hidden"] {
-            assert_eq!(places(&[("PGHOST", host)]), ["(not shown):5432"]);
-        }
-        let info = from(&[("PGUSER", "bob:hidden"), ("PGDATABASE", "dbname=x password=hidden")]).unwrap();
-        let said = "role \"bob:hidden\" is not permitted in database \"dbname=x password=hidden\"";
-        let (database, said) = info.shown_database(said);
-        assert!(!database.contains("hidden") && !said.contains("hidden"), "{database}: {said}");
-    }
-
-    #[test]
-    fn defaults() {
-        let info = from(&[("PGHOST", "/x"), ("PGUSER", ""), ("PGPASSWORD", "")]).unwrap();
-        assert_eq!((info.database(), info.application_name.as_str()), ("postgres", "seawall"));
-        assert!(info.password.is_none() && !info.user.is_empty());
-        assert_eq!(info.connect_timeout, Some(CONNECT_TIMEOUT), "nobody waits for ever");
-        assert_eq!(info.ssl_mode, SslMode::Prefer);
-        assert_eq!(
-            from(&[("PGCONNECT_TIMEOUT", "5")]).unwrap().connect_timeout,
-            Some(Duration::from_secs(5))
-        );
-        assert_eq!(from(&[("PGCONNECT_TIMEOUT", "0")]).unwrap().connect_timeout, None);
-    }
-
-    #[test]
-    fn passwords() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("pgpass");
-        fs::write(&path, "localhost:5432:*:me:socket\ndb:5432:app:me:of-app\ndb:5432:*:me:of-db\n").unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        let file = path.to_str().unwrap();
-        let password = |info: &ConnInfo| {
-            let attempts = info.attempts();
-            attempts[0].config.get_password().map(|password| String::from_utf8(password.to_vec()).unwrap())
-        };
-        let db = from(&[("PGHOST", "db"), ("PGUSER", "me"), ("PGPASSFILE", file)]).unwrap();
-        assert_eq!(password(&db).as_deref(), Some("of-db"));
-        assert_eq!(password(&db.with_database("app")).as_deref(), Some("of-app"));
-        let socket = from(&[("PGHOST", "/tmp"), ("PGUSER", "me"), ("PGPASSFILE", file)]).unwrap();
-        assert_eq!(password(&socket).as_deref(), Some("socket"));
-        let given =
-            from(&[("PGHOST", "db"), ("PGUSER", "me"), ("PGPASSFILE", file), ("PGPASSWORD", "env")]).unwrap();
-        assert_eq!(password(&given).as_deref(), Some("env"));
-        assert!(!format!("{given:?}").contains("\"env\""));
-        let other = from(&[("PGHOST", "db"), ("PGUSER", "you"), ("PGPASSFILE", file)]).unwrap();
-        assert_eq!(password(&other), None);
-    }
-
-    #[test]
-    fn services_come_before_variables() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("service");
-        fs::write(&path, "[main]\nhost=db1,db2\nuser=svc\nsslmode=disable\n").unwrap();
-        let file = path.to_str().unwrap();
-        let variables =
-            [("PGSERVICE", "main"), ("PGSERVICEFILE", file), ("PGUSER", "me"), ("PGDATABASE", "app")];
-        let info = from(&variables).unwrap();
-        assert_eq!((info.user.as_str(), info.database()), ("svc", "app"));
-        assert_eq!(info.attempts().len(), 2);
-        let given = Keywords::default().with("user", "given").with("application_name", "tool");
-        let variable = |name: &str| {
-            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
-        };
-        let info = ConnInfo::new(given, &variable).unwrap();
-        assert_eq!((info.user.as_str(), info.application_name.as_str()), ("given", "tool"));
-        assert_eq!(info.attempts().len(), 2);
-        let absent = from(&[("PGSERVICE", "other"), ("PGSERVICEFILE", file)]).unwrap_err();
-        assert!(matches!(absent, Error::NoService { service } if service == "other"));
-    }
-
-    #[test]
-    fn attempts_by_sslmode() {
-        use tokio_postgres::config::SslMode::{Disable, Prefer, Require};
-        let modes = |host, mode| -> Vec<_> {
-            let info = from(&[("PGHOST", host), ("PGSSLMODE", mode)]).unwrap();
-            info.attempts()
-                .iter()
-                .map(|attempt| (attempt.config.get_ssl_mode(), attempt.tls.is_some()))
-                .collect()
-        };
-        assert_eq!(modes("db", "disable"), [(Disable, false)]);
-        assert_eq!(modes("db", "allow"), [(Disable, false), (Require, true)]);
-        assert_eq!(modes("db", "prefer"), [(Prefer, true)]);
-        assert_eq!(modes("db", "require"), [(Require, true)]);
-        assert_eq!(modes("/tmp", "require"), [(Disable, false)]);
-    }
-
-    #[test]
-    fn verification_needs_roots() {
-        let error = from(&[("PGHOST", "db"), ("PGSSLMODE", "verify-full")]).unwrap_err();
-        assert!(matches!(error, Error::Tls(TlsError::NoRoots)));
-        let missing =
-            [("PGHOST", "db"), ("PGSSLMODE", "verify-ca"), ("PGSSLROOTCERT", "/nonexistent/root.crt")];
-        let error = from(&missing).unwrap_err().to_string();
-        assert!(error.starts_with("read certificates of /nonexistent/root.crt: "), "{error}");
-    }
-}
+mod tests;
