@@ -11,7 +11,7 @@ use crate::cli;
 use crate::cli::process::cores;
 use crate::cli::session;
 use crate::codec::{Compression, Method};
-use crate::layout::barman::{RecoveryEnd, parse_target_time};
+use crate::layout::barman::{RecoveryEnd, parse_any_time};
 use crate::ops::backup_fetch::{self, MovedTablespace, Plan, SyncFiles};
 use crate::ops::backup_push::{self, Format, Packing, VerifyPages, WalWitness};
 use crate::ops::barman::backup_show;
@@ -161,7 +161,7 @@ fn end(session: &Session) -> Result<Option<RecoveryEnd>, Error> {
         return Ok(Some(RecoveryEnd::Lsn(lsn)));
     }
     let Some(text) = session.line.value(&TARGET_TIME) else { return Ok(None) };
-    match parse_target_time(text, &TimeZone::system()) {
+    match parse_any_time(text, &TimeZone::system()) {
         Ok(time) => Ok(Some(RecoveryEnd::Time(time.timestamp()))),
         Err(_) => Err(Error::Target {
             value: text.to_owned(),

@@ -15,7 +15,7 @@ use crate::pg::{Lsn, Oid, PgVersion, SegmentName, SystemIdentifier, TimelineId, 
 
 use super::field_value::FieldValue;
 use super::literal::quote;
-use super::{BackupId, BackupTime, Literal};
+use super::{BackupId, BackupTime, Literal, parse_any_time};
 
 /// What `server_name` is for every backup that `barman-cloud-backup` keeps in objects, whatever the server is called.
 /// CloudNativePG looks for this very word in the output of `barman-cloud-backup-show`.
@@ -208,7 +208,7 @@ impl BackupInfo {
         (self.end_wal, self.end_offset) = (Some(segment), Some(offset));
     }
 
-    /// Reads a `backup.info`. Times without an offset are of the zone `local`. Unknown fields are passed over, missing
+    /// Reads a `backup.info`. Times have any form that leaves no doubt; those without an offset are of the zone `local`. Unknown fields are passed over, missing
     /// ones are not set.
     pub fn parse(content: &[u8], local: &TimeZone) -> Result<BackupInfo, InfoError> {
         let text = std::str::from_utf8(content).map_err(|_| InfoError::NotUtf8)?;
@@ -232,7 +232,7 @@ impl BackupInfo {
 
     fn set(&mut self, name: &str, value: Option<&str>, local: &TimeZone) -> Result<(), InfoError> {
         let text = |value: &str| Some(value.to_owned());
-        let time = |value: &str| BackupTime::parse(value, local).ok();
+        let time = |value: &str| parse_any_time(value, local).ok();
         match name {
             "backup_label" => set(&mut self.backup_label, "backup_label", value, string),
             "backup_name" => set(&mut self.backup_name, "backup_name", value, text),
@@ -514,6 +514,16 @@ mod tests {
             parse("tablespaces=[]\nincluded_files=[]\n").unwrap().to_string(),
             BackupInfo::default().to_string()
         );
+    }
+
+    #[test]
+    fn times_of_other_writers() {
+        for (text, written) in [("20261121T0234", "02:34:00"), ("Sat Nov 21 02:34:20 UTC 2026", "02:34:20")] {
+            let time = parse(&format!("end_time={text}")).unwrap().end_time.unwrap();
+            assert_eq!(time.to_string(), format!("2026-11-21 {written}+00:00"));
+        }
+        // dateutil guesses.
+        assert!(parse("end_time=11/12/2026").is_err());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Pure: names to keys and documents to records, without I/O. The root of the repository is the server's own prefix,
 //! so nothing here names an object of another server.
 
+mod any_time;
 mod backup_id;
 mod backup_info;
 mod field_value;
@@ -12,9 +13,9 @@ mod literal;
 pub mod names;
 mod new_backup;
 mod recovery_target;
-mod target_time;
 mod time;
 
+pub use any_time::parse_any_time;
 pub use backup_id::{BackupId, InvalidBackupId};
 pub use backup_info::{BackupInfo, InfoError, SERVER_NAME, Status, Tablespace};
 pub use field_value::FieldValue;
@@ -23,5 +24,4 @@ pub use layout::{Barman, Partials};
 pub use literal::{InvalidLiteral, Literal, quote};
 pub use new_backup::NewBackup;
 pub use recovery_target::{RecoveryEnd, RecoveryTarget};
-pub use target_time::parse_target_time;
 pub use time::{BackupTime, InvalidTime};

@@ -1,8 +1,8 @@
 //! Times in `backup.info`: with the offset of the zone in which they were written.
 //!
-//! barman writes `str(datetime)`, such as `2026-11-21 02:34:20.407048+00:00`: microseconds, left out when zero. It
-//! reads whatever `dateutil` understands; here ISO 8601 in all its usual forms is read, and C's `ctime`, which older
-//! files have. A time without an offset is one of the local zone.
+//! barman writes `str(datetime)`, such as `2026-11-21 02:34:20.407048+00:00`: microseconds, left out when zero. Read is ISO
+//! 8601 in all its usual forms, and C's `ctime`, which older files have; for more there is
+//! [`parse_any_time`](super::parse_any_time). A time without an offset is one of the local zone.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! Times as people give them for a recovery target. barman reads whatever `dateutil` makes a time of; here the forms are
-//! read that leave no doubt, and others are refused.
+//! Times as people give them for a recovery target, and as other programs write them into a `backup.info`. barman reads
+//! whatever `dateutil` makes a time of; here the forms are read that leave no doubt, and others are refused.
 
 use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
@@ -11,7 +11,7 @@ use super::{BackupTime, InvalidTime};
 ///
 /// Besides what [`BackupTime::parse`] reads: a date alone, `20261122`, slashes between year, month and day, a zone by its name
 /// (UTC, GMT or a name that `local` has), and with names of months what RFC 2822, `date` and people write.
-pub fn parse_target_time(text: &str, local: &TimeZone) -> Result<BackupTime, InvalidTime> {
+pub fn parse_any_time(text: &str, local: &TimeZone) -> Result<BackupTime, InvalidTime> {
     parse(text, local).ok_or_else(|| InvalidTime::new(text))
 }
 
@@ -164,6 +164,8 @@ mod tests {
             ("2026-11-22 10:00:00+03:00", "2026-11-22 10:00:00+03:00"),
             ("2026-11-22 10:00:00.25", "2026-11-22 10:00:00.250000+01:00"),
             ("2026-11-22T10:00:00Z", "2026-11-22 10:00:00+00:00"),
+            ("2026-11-22T10:00:00.5-03", "2026-11-22 10:00:00.500000-03:00"),
+            ("2026-11-22T10:00", "2026-11-22 10:00:00+01:00"),
             ("Sun Nov 22 10:00:00 2026", "2026-11-22 10:00:00+01:00"),
             ("2026-11-22", "2026-11-22 00:00:00+01:00"),
             ("2026-07-22", "2026-07-22 00:00:00+02:00"),
@@ -185,7 +187,7 @@ mod tests {
             ("Sun Nov  1 10:00:00 CET 2026", "2026-11-01 10:00:00+01:00"),
             ("Sunday 1 november 2026", "2026-11-01 00:00:00+01:00"),
         ] {
-            let read = parse_target_time(text, &berlin()).map(|time| time.to_string());
+            let read = parse_any_time(text, &berlin()).map(|time| time.to_string());
             assert_eq!(read.as_deref(), Ok(expected), "{text}");
         }
     }
@@ -212,14 +214,14 @@ mod tests {
             "2026-11-22 10:00 11:00",
             "2026-11-22 20261122",
         ] {
-            assert!(parse_target_time(text, &berlin()).is_err(), "{text}");
+            assert!(parse_any_time(text, &berlin()).is_err(), "{text}");
         }
     }
 
     proptest! {
         #[test]
         fn no_text_panics(text in "\\PC{0,40}|([0-9]{1,4}|Nov|UTC|[/:, +-]){0,12}") {
-            let _ = parse_target_time(&text, &berlin());
+            let _ = parse_any_time(&text, &berlin());
         }
     }
 }
