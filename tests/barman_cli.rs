@@ -222,9 +222,6 @@ fn what_is_not_supported_is_refused() {
         let text = stderr(&ended(place.barman(line), 0));
         assert_eq!(text.matches(" has no effect: ").count(), flags, "{line}: {text}");
     }
-    let mut hook = place.barman("backup URL srv");
-    hook.env("BARMAN_HOOK", "backup_retry_script").env("BARMAN_PHASE", "post");
-    assert!(stderr(&ended(hook, 63)).contains("hook script"));
     for line in ["x URL srv", "wal-fetch", "--help"] {
         let text = stderr(&ended(place.barman(line), 3));
         assert!(text.contains("hint: the commands are backup, "), "{text}");

@@ -110,8 +110,8 @@ fn barman_call(error: &Error, command: Option<Command>) -> u8 {
         Error::Barman(error) => match error {
             Call::Usage(_) | Call::NoSuchCommand(_) | Call::NotText(_) | Call::WalName(_) => LINE,
             Call::NoWalPath | Call::NoBucket(_) | Call::ArchiveInUse { .. } => OPERATION,
-            Call::Hook { .. } | Call::HookWithoutFile if command == Some(Command::WalArchive) => OPERATION,
-            Call::BackupHook => HOOK_STOP,
+            Call::Hook { .. } | Call::HookWithout(_) if command == Some(Command::WalArchive) => OPERATION,
+            Call::HookStatus { .. } => HOOK_STOP,
             Call::Storage(error) if is_silent(error.kind()) => NETWORK,
             _ => GENERAL,
         },

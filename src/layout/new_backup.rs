@@ -71,6 +71,9 @@ pub trait NewBackup: fmt::Debug + Send + Sync {
 
     /// The name of a restore point to write into WAL when the backup has been stopped.
     fn restore_point(&self) -> Option<String>;
+
+    /// Who removes what is left of it when it failed and that could not be done at once, for messages.
+    fn remains_go_by(&self) -> &'static str;
 }
 
 /// A document cannot be written.

@@ -30,8 +30,8 @@ use super::flags::{
 use super::grammar::Flag;
 use super::objects::{encryption, tags};
 use super::place::Objects;
-use super::wal::{hook, take_over};
-use super::{Error, WHOLE_FILES, catalogue, values};
+use super::wal::take_over;
+use super::{Error, WHOLE_FILES, catalogue, hook, values};
 
 /// `--max-archive-size` where nothing is said.
 const ARCHIVE_BYTES: u64 = 100 << 30;
@@ -53,7 +53,8 @@ fn tars_at_once(uploads: usize) -> usize {
 /// How often the session that holds the backup is checked.
 const ALIVE_CHECK: Duration = Duration::from_secs(60);
 
-/// `backup`: of the server that the flags name, whose data directory must be on this machine.
+/// `backup`: of the server that the flags name, whose data directory must be on this machine; or, as barman's hook script, of
+/// what barman has taken.
 pub fn backup(session: &Session) -> Result<(), cli::Error> {
     let objects = Objects {
         tags: tags(session, &TAGS, &TAG)?,
@@ -70,11 +71,23 @@ pub fn backup(session: &Session) -> Result<(), cli::Error> {
     if session.only_tests() {
         return session.probe();
     }
-    if hook(&session.environment)?.is_some() {
-        return Err(Error::BackupHook.into());
-    }
     if tar_bytes > MOST_ARCHIVE_BYTES {
         tracing::warn!("--max-archive-size is more than 1TB: a tar is closed when it has that");
+    }
+    let packing = Packing {
+        tar_bytes: tar_bytes.min(MOST_ARCHIVE_BYTES),
+        workers: tars_at_once(uploads),
+        uploads,
+        disk_rate: None,
+        network_rate,
+    };
+    if hook::is_called(session, "post", ["backup_script", "backup_retry_script"])? {
+        let (backup, take_over) = (hook::server_backup(session, name)?, take_over(session)?);
+        let context = session.context(WHOLE_FILES, compression, objects)?;
+        session::run_shown(context, "backup", &MultiProgress::new(), async |context| {
+            backup.store(&context, packing, take_over).await
+        })?;
+        return Ok(());
     }
     let options = backup_push::Options {
         data_dir: None,
@@ -86,13 +99,7 @@ pub fn backup(session: &Session) -> Result<(), cli::Error> {
             false => Checkpoint::Spread,
         },
         verify: VerifyPages::No,
-        packing: Packing {
-            tar_bytes: tar_bytes.min(MOST_ARCHIVE_BYTES),
-            workers: tars_at_once(uploads),
-            uploads,
-            disk_rate: None,
-            network_rate,
-        },
+        packing,
         stop_timeout: Duration::ZERO,
         wal_timeout: wal_timeout(session)?,
         wal_witness: WalWitness::Archiver,

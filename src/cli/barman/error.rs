@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::layout::barman::InfoError;
 use crate::ops::archive_check::Count;
 use crate::pg::connection_string::InvalidConnectionString;
 use crate::storage;
@@ -93,12 +94,39 @@ pub enum Error {
         /// `BARMAN_HOOK`
         hook: String,
     },
-    /// barman's hook does not say for which file.
-    #[error("BARMAN_HOOK is set, but BARMAN_FILE is not")]
-    HookWithoutFile,
-    /// barman wants a backup of its own uploaded.
-    #[error("uploading a backup of barman's (as its hook script) is not supported")]
-    BackupHook,
+    /// barman's hook lacks what it should say.
+    #[error("BARMAN_HOOK is set, but {0} is not")]
+    HookWithout(&'static str),
+    /// The name of a backup is a part of its description, which is not ours when barman has taken it.
+    #[error("Cannot set backup name when running as a hook script")]
+    HookName,
+    /// barman's backup was not complete.
+    #[error("backup in '{directory}' has status '{status}' (status should be: DONE)")]
+    HookStatus {
+        /// `BARMAN_BACKUP_DIR`
+        directory: String,
+        /// `BARMAN_STATUS`
+        status: String,
+    },
+    /// What is in the backup's directory are no files of a cluster.
+    #[error("Compressed backups are not supported when running as a hook script")]
+    HookCompressed,
+    /// The description of barman's backup is not there.
+    #[error("read `{path}`: {source}", path = .path.display())]
+    HookFile {
+        /// `BARMAN_BACKUP_INFO_PATH`
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The description of barman's backup cannot be read.
+    #[error("cannot read `{path}`: {source}", path = .path.display())]
+    HookInfo {
+        /// `BARMAN_BACKUP_INFO_PATH`
+        path: PathBuf,
+        /// What is wrong with it.
+        source: InfoError,
+    },
     /// The storage cannot be asked whether it is there.
     #[error(transparent)]
     Storage(storage::Error),
@@ -144,7 +172,14 @@ impl Error {
             }
             Error::HalfAKey { .. } => "set both, or neither to take the keys from elsewhere",
             Error::KeyWithoutKms => "leave it out, or encrypt with aws:kms",
-            Error::BackupHook => "call barman-cloud-backup beside barman: it takes a backup of its own",
+            Error::HookName => "leave --name out: barman's backup keeps its description",
+            Error::HookStatus { .. } => {
+                "the status is DONE once barman has the WAL of the backup: call `barman backup` with --wait"
+            }
+            Error::HookCompressed => {
+                "let barman take backups without backup_compression, or take another one by calling barman-cloud-backup without \
+                 barman"
+            }
             Error::NoBucket(_) => "barman-cloud-check-wal-archive creates it",
             Error::ArchiveInUse { server, files, .. } => {
                 return Some(format!(

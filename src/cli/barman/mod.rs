@@ -11,6 +11,7 @@ mod copy;
 mod error;
 pub mod flags;
 pub mod grammar;
+mod hook;
 pub mod links;
 mod objects;
 pub mod output;

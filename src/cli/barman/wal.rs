@@ -16,7 +16,7 @@ use crate::ops::wal_fetch::Recovery;
 use crate::ops::wal_push::{ChangedBlocks, Overwrite, ReadMarks, ReadyFiles, WalMetadata};
 use crate::ops::{wal_fetch, wal_prefetch, wal_push};
 use crate::pg::{WalFileName, WalSegmentSize};
-use crate::settings::{self, Environment, keys};
+use crate::settings::{self, keys};
 use crate::storage::s3::Tag;
 
 use super::commands::Session;
@@ -27,7 +27,7 @@ use super::flags::{
 use super::grammar::Flag;
 use super::objects::{encryption, tags};
 use super::place::Objects;
-use super::{Command, Error, WHOLE_FILES, values};
+use super::{Command, Error, WHOLE_FILES, hook, values};
 
 /// `wal-archive`: one file, and never over another content of the same name; only a partial segment may be replaced.
 pub fn archive(session: &Session) -> Result<(), cli::Error> {
@@ -140,38 +140,11 @@ fn layout(session: &Session) -> &'static Barman {
 
 /// The file of the command line, or that of barman when we are its hook script.
 fn file_to_archive(session: &Session) -> Result<PathBuf, cli::Error> {
-    let program = session.grammar.program;
-    match hook(&session.environment)? {
-        None => {
-            let path = session.line.positional(2).ok_or(Error::NoWalPath)?;
-            Ok(PathBuf::from(path))
-        }
-        Some(hook)
-            if hook.phase == "pre"
-                && ["archive_script", "archive_retry_script"].contains(&hook.name.as_str()) =>
-        {
-            let path = session.environment.text("BARMAN_FILE")?.ok_or(Error::HookWithoutFile)?;
-            Ok(PathBuf::from(path))
-        }
-        Some(hook) => Err(Error::Hook { program, phase: hook.phase, hook: hook.name }.into()),
-    }
-}
-
-/// That barman has called us as a hook script.
-pub struct Hook {
-    /// `BARMAN_HOOK`
-    pub name: String,
-    /// `BARMAN_PHASE`
-    pub phase: String,
-}
-
-/// The hook that barman has called us as, if it has.
-pub fn hook(environment: &Environment) -> Result<Option<Hook>, cli::Error> {
-    let hook = (environment.text("BARMAN_HOOK")?, environment.text("BARMAN_PHASE")?);
-    Ok(match hook {
-        (Some(name), Some(phase)) => Some(Hook { name: name.to_owned(), phase: phase.to_owned() }),
-        _ => None,
-    })
+    let path = match hook::is_called(session, "pre", ["archive_script", "archive_retry_script"])? {
+        true => hook::variable(session, "BARMAN_FILE")?,
+        false => session.line.positional(2).ok_or(Error::NoWalPath)?,
+    };
+    Ok(PathBuf::from(path))
 }
 
 /// From whom the repository may be taken over: a variable of ours, by the name of the setting in wal-g's dialect.

@@ -13,6 +13,7 @@ mod literal;
 pub mod names;
 mod new_backup;
 mod recovery_target;
+mod server_backup;
 mod time;
 
 pub use any_time::parse_any_time;
@@ -24,4 +25,5 @@ pub use layout::{Barman, Partials};
 pub use literal::{InvalidLiteral, Literal, quote};
 pub use new_backup::NewBackup;
 pub use recovery_target::{RecoveryEnd, RecoveryTarget};
+pub use server_backup::ServerBackup;
 pub use time::{BackupTime, InvalidTime};

@@ -107,29 +107,19 @@ impl Taking for NewBackup {
     }
 
     fn group(&self, tablespace: Option<Oid>) -> Group {
-        tablespace.map_or(Group::Cluster, Group::Tablespace)
+        group(tablespace)
     }
 
     fn member_name(&self, member: &Member) -> Option<String> {
-        match &member.kind {
-            // barman's reader may refuse it, and does not need it.
-            MemberKind::Symlink { is_directory: true, .. } => None,
-            _ => Some(member_name(member)),
-        }
+        member_name(member)
     }
 
     fn control_name(&self) -> String {
-        "global/pg_control".to_owned()
+        CONTROL.to_owned()
     }
 
     fn tar_key(&self, tar: Tar, method: Method) -> Key {
-        let (stem, number) = match tar {
-            Tar::Data(Group::Tablespace(oid), number) => (Stem::Tablespace(oid), number),
-            Tar::Data(Group::Cluster, number) | Tar::Control(number) | Tar::Labels(number) => {
-                (Stem::Data, number)
-            }
-        };
-        names::tar_key(self.id, TarName { stem, number }, method)
+        tar_key(self.id, tar, method)
     }
 
     /// The configuration files, which Debian keeps in a place of their own.
@@ -192,10 +182,42 @@ impl Taking for NewBackup {
     fn restore_point(&self) -> Option<String> {
         Some(format!("barman_{}", self.id))
     }
+
+    fn remains_go_by(&self) -> &'static str {
+        "delete the backup"
+    }
+}
+
+/// What `pg_control` is called in its tar.
+pub(super) const CONTROL: &str = "global/pg_control";
+
+/// Each tablespace has tars of its own.
+pub(super) fn group(tablespace: Option<Oid>) -> Group {
+    tablespace.map_or(Group::Cluster, Group::Tablespace)
+}
+
+/// Where a tar of a backup is stored.
+pub(super) fn tar_key(backup: BackupId, tar: Tar, method: Method) -> Key {
+    let (stem, number) = match tar {
+        Tar::Data(Group::Tablespace(oid), number) => (Stem::Tablespace(oid), number),
+        Tar::Data(Group::Cluster, number) | Tar::Control(number) | Tar::Labels(number) => {
+            (Stem::Data, number)
+        }
+    };
+    names::tar_key(backup, TarName { stem, number }, method)
+}
+
+/// What a member is called in its tar, if it is kept: a link to a directory is not, as barman's reader may refuse it, and does
+/// not need it.
+pub(super) fn member_name(member: &Member) -> Option<String> {
+    match &member.kind {
+        MemberKind::Symlink { is_directory: true, .. } => None,
+        _ => Some(usual_name(member)),
+    }
 }
 
 /// As barman names members: `.`, `./PG_VERSION`, `base/5/1259`; in a tablespace's tars below the tablespace.
-fn member_name(member: &Member) -> String {
+fn usual_name(member: &Member) -> String {
     let name = member.name.as_str().trim_start_matches('/');
     if let Some(oid) = member.tablespace {
         let own = name.strip_prefix("pg_tblspc/").and_then(|rest| rest.strip_prefix(&oid.to_string()));

@@ -102,6 +102,10 @@ impl Taking for NewBackup {
     fn restore_point(&self) -> Option<String> {
         None
     }
+
+    fn remains_go_by(&self) -> &'static str {
+        "`delete garbage` will"
+    }
 }
 
 impl NewBackup {

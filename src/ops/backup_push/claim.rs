@@ -18,12 +18,14 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::layout::NewBackup;
 use crate::layout::new_backup::Beginning;
+use crate::layout::{Name, NewBackup};
 use crate::ops::error::{NamedBy, RequestError};
 use crate::ops::{Context, Error};
 use crate::pg::session::Session;
 use crate::storage::{self, Depth, Key, PutOutcome};
+
+use super::hostname;
 
 /// The name of a backup that is ours.
 pub(super) struct Claim {
@@ -44,21 +46,32 @@ pub(super) enum Holder {
 
 /// Who takes a backup, as its claim says it.
 #[derive(Debug, Deserialize)]
-struct Claimer {
+pub(super) struct Claimer {
     hostname: String,
     pid: u32,
-    /// The server's data directory and when it was started. Earlier versions did not say it.
+    /// The server's data directory and when it was started, or the directory and the id of a backup that barman has taken.
+    /// Earlier versions did not say it.
     #[serde(default)]
     server: Option<(String, String)>,
 }
 
 impl Claimer {
-    async fn this_one(session: &Session, beginning: &Beginning) -> Result<Claimer, Error> {
-        Ok(Claimer {
-            hostname: beginning.hostname.clone(),
+    /// This process, which takes a backup of a server.
+    pub async fn of_server(session: &Session, beginning: &Beginning) -> Result<Claimer, Error> {
+        Ok(Claimer::this_one(&beginning.data_dir, session.server_start().await?))
+    }
+
+    /// This process, which stores a backup that barman has taken.
+    pub fn of_backup(directory: &Path, name: &Name) -> Claimer {
+        Claimer::this_one(directory, name.to_string())
+    }
+
+    fn this_one(directory: &Path, since: String) -> Claimer {
+        Claimer {
+            hostname: hostname(),
             pid: std::process::id(),
-            server: Some((beginning.data_dir.display().to_string(), session.server_start().await?)),
-        })
+            server: Some((directory.display().to_string(), since)),
+        }
     }
 
     /// Whether it was of the same server, on the same machine, and its process is gone.
@@ -70,35 +83,32 @@ impl Claimer {
 }
 
 impl Claim {
-    /// Claims the name of the backup that `session` has begun, if there is no backup of this name yet and nobody takes one.
+    /// Claims the name of the backup, if there is no backup of this name yet and nobody takes one.
     pub async fn take(
         ctx: &Context,
-        session: &Session,
         backup: &dyn NewBackup,
-        beginning: &Beginning,
+        claimer: &Claimer,
         named_by: NamedBy,
     ) -> Result<Claim, Error> {
         let storage = ctx.storage.as_ref();
         if ctx.until_cancelled(storage.head(&backup.marker())).await?.is_some() {
             return Err(RequestError::BackupExists(backup.name(), named_by).into());
         }
-        let claim = ctx.until_cancelled(Claim::create(ctx, session, backup, beginning)).await?;
+        let claim = ctx.until_cancelled(Claim::create(ctx, backup, claimer)).await?;
         claim.ok_or_else(|| RequestError::BackupRunning(backup.name(), named_by).into())
     }
 
     /// Creates the object in a folder that is empty, or of a killed backup; `None` when the name is another's.
     async fn create(
         ctx: &Context,
-        session: &Session,
         backup: &dyn NewBackup,
-        beginning: &Beginning,
+        claimer: &Claimer,
     ) -> Result<Option<Claim>, Error> {
-        let claimer = Claimer::this_one(session, beginning).await?;
         // A killed backup can have left tars under this name, which a restore would take for ours; and two hosts can have
         // chosen one name.
         let listing = storage::list_all(ctx.storage.as_ref(), &backup.folder(), Depth::All).await?;
         let found: Vec<Key> = listing.objects.into_iter().map(|object| object.key).collect();
-        if !found.is_empty() && !clear_away(ctx, backup, &claimer, &found).await? {
+        if !found.is_empty() && !clear_away(ctx, backup, claimer, &found).await? {
             return Ok(None);
         }
         let content = serde_json::json!({
@@ -119,6 +129,15 @@ impl Claim {
                 Err(error)
             }
             (Err(error), Ok(PutOutcome::AlreadyExists)) => Err(error),
+        }
+    }
+
+    /// Fails when the name is not ours any more.
+    pub async fn check(&self, ctx: &Context, name: &Name, named_by: NamedBy) -> Result<(), Error> {
+        match self.holder(ctx).await? {
+            Holder::Us => Ok(()),
+            Holder::Another => Err(RequestError::BackupRunning(name.clone(), named_by).into()),
+            Holder::Nobody => Err(RequestError::DeletedMeanwhile(name.clone()).into()),
         }
     }
 

@@ -47,12 +47,7 @@ pub(super) async fn remove_leftovers(
         }
     });
     if !matches!(removed.await, Ok(Ok(()))) {
-        let name = backup.name();
-        // Where the layout has an opening document the backup is listed, as one that failed.
-        let way = match backup.opening() {
-            Some(_) => "delete the backup",
-            None => "`delete garbage` will",
-        };
+        let (name, way) = (backup.name(), backup.remains_go_by());
         tracing::warn!("could not remove everything that backup {name} had stored; {way}");
     }
 }
@@ -74,6 +69,21 @@ async fn remove_stored(ctx: &Context, backup: &dyn NewBackup, reason: &Error) ->
     }
 }
 
+/// Removes what is stored of a backup that was not finished, and that nobody takes any more: a restore would take its tars
+/// for those of the backup.
+pub(in crate::ops) async fn remove_remains(ctx: &Context, backup: &dyn NewBackup) -> Result<(), Error> {
+    let listing = storage::list_all(ctx.storage.as_ref(), &backup.folder(), Depth::All).await?;
+    let keys: Vec<_> = listing.objects.into_iter().map(|object| object.key).collect();
+    if keys.is_empty() {
+        return Ok(());
+    }
+    tracing::info!("removing what is there of backup {}, which was not finished", backup.name());
+    match ctx.storage.delete(&keys).await?.failed.into_iter().next() {
+        None => Ok(()),
+        Some((_, error)) => Err(error.into()),
+    }
+}
+
 /// Makes the backup exist, durably on return; on failure removes what it has stored. But not when the write of its marker
 /// had no answer: it may come to the storage yet, and would name data that is gone.
 pub(super) async fn commit(
@@ -88,9 +98,10 @@ pub(super) async fn commit(
         remove_leftovers(ctx, backup, claim, &error).await;
     } else {
         tracing::warn!(
-            "whether backup {} exists is not known, so nothing of it is removed; if it is not listed later, \
-             `delete garbage` will",
-            backup.name()
+            "whether backup {} exists is not known, so nothing of it is removed; if it is not listed later as one that is \
+             done, {}",
+            backup.name(),
+            backup.remains_go_by()
         );
     }
     Err(error)

@@ -31,6 +31,7 @@ mod page_check;
 mod page_scan;
 mod parent;
 mod prepare;
+mod server_backup;
 mod stopped_cluster;
 mod survey;
 mod tails;
@@ -61,10 +62,11 @@ use super::error::RequestError;
 use super::ownership::{self, Claimant};
 use super::{Context, Error, control_file};
 
-use claim::{Claim, Holder};
+use claim::{Claim, Claimer, Holder};
 use delta::Delta;
 use job::Packed;
 use leftovers::remove_leftovers;
+pub(in crate::ops) use leftovers::remove_remains;
 use prepare::{delta_options, start_delta};
 use survey::Survey;
 use workers::{Work, copy_data};
@@ -72,6 +74,7 @@ use workers::{Work, copy_data};
 pub use format::Format;
 pub use options::{DeltaOptions, Options, Packing, VerifyPages, WalGFormat, WalWitness, WithoutMap};
 pub use parent::{Origin, ParentRules, Unfit};
+pub use server_backup::ServerBackup;
 pub use stopped_cluster::StoppedCluster;
 pub use unconfirmed::{Archiver, MissingWal, Unconfirmed};
 pub use verify_delta::VerifyDelta;
@@ -120,17 +123,15 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Name, Error> {
     let backup = ctx.until_cancelled(backup).await?;
     let name = backup.name();
     let named_by = options.format.named_by(&beginning.started);
-    let claim = Box::pin(Claim::take(ctx, &session, backup.as_ref(), &beginning, named_by)).await?;
+    let claimer = ctx.until_cancelled(Claimer::of_server(&session, &beginning)).await?;
+    let claim = Box::pin(Claim::take(ctx, backup.as_ref(), &claimer, named_by)).await?;
     tracing::info!("Started backup with name {name} at LSN {}", beginning.started.lsn);
 
     let taker = Taker { ctx, options: &options, session: &session, beginning: &beginning, backup, origin };
     let taken = async {
         let taken = taker.take(survey, verify, delta).await?;
-        match claim.holder(ctx).await? {
-            Holder::Us => Ok(taken),
-            Holder::Another => Err(RequestError::BackupRunning(name.clone(), named_by).into()),
-            Holder::Nobody => Err(RequestError::DeletedMeanwhile(name.clone()).into()),
-        }
+        claim.check(ctx, &name, named_by).await?;
+        Ok(taken)
     };
     // Apart, since together they are too much for the stack of a thread.
     let taken: Result<_, Error> = Box::pin(taken).await;
@@ -164,6 +165,7 @@ fn walk_rules(control: &ControlFile, server: &ServerIdentity, options: &Options)
     WalkRules {
         exclude: options.exclude.clone(),
         tablespace_directory: Some(control.tablespace_directory(server.version)),
+        backup: None,
     }
 }
 
@@ -220,7 +222,8 @@ impl Taker<'_> {
         let packing = self.options.packing;
         let work = Work {
             data_dir: &self.beginning.data_dir,
-            beginning: self.beginning,
+            started_at: self.beginning.started.lsn,
+            block_size: self.beginning.server.block_size,
             backup: &self.backup,
             verify,
             delta,

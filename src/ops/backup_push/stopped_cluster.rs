@@ -66,7 +66,8 @@ impl StoppedCluster {
         let survey = Survey::of(&self.place, rules)?;
         let stop = ctx.cancel.child_token();
         let verify = VerifyPages::No;
-        let work = Work { data_dir: &self.place, beginning: &self.beginning, backup, verify, delta: None };
+        let (started_at, block_size) = (self.beginning.started.lsn, self.beginning.server.block_size);
+        let work = Work { data_dir: &self.place, started_at, block_size, backup, verify, delta: None };
         let job = work.job(ctx, packing, &survey, &stop)?;
         let mut packed = copy_data(ctx, &job, packing.workers, &stop, future::pending()).await?;
         tails::store_control(&job, &self.place, &mut packed).await?;

@@ -8,8 +8,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::layout::NewBackup;
-use crate::layout::new_backup::Beginning;
 use crate::ops::{Context, Error};
+use crate::pg::Lsn;
 use crate::pg::data_dir::walk;
 use crate::pipeline::{Panicked, PartPool, RateLimit, UploadSettings, run_blocking};
 
@@ -24,7 +24,10 @@ use super::tails;
 pub(super) struct Work<'a> {
     /// Where the cluster lies.
     pub data_dir: &'a Path,
-    pub beginning: &'a Beginning,
+    /// Where the backup starts: pages from there on may be torn.
+    pub started_at: Lsn,
+    /// Bytes of a page.
+    pub block_size: u32,
     pub backup: &'a Arc<dyn NewBackup>,
     pub verify: VerifyPages,
     /// What a delta goes by; `None` for a full backup.
@@ -51,8 +54,8 @@ impl Work<'_> {
             walk: Mutex::new(walk(self.data_dir, &survey.rules)?),
             backup: Arc::clone(self.backup),
             tars: Mutex::default(),
-            started_at: self.beginning.started.lsn,
-            block_size: self.beginning.server.block_size,
+            started_at: self.started_at,
+            block_size: self.block_size,
             verify: self.verify,
             delta: self.delta,
             tar_bytes,

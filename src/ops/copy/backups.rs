@@ -14,11 +14,10 @@ use crate::layout::barman::{BackupId, Keep};
 use crate::layout::{Name, NewBackup};
 use crate::ops::backup_choice::{self, BackupChoice};
 use crate::ops::backup_fetch::{self, SyncFiles};
-use crate::ops::backup_push::StoppedCluster;
+use crate::ops::backup_push::{StoppedCluster, remove_remains};
 use crate::ops::error::{NamedBy, RequestError};
 use crate::ops::{Class, Context, Error, lock_file};
 use crate::pg::WalFileName;
-use crate::storage::{self, Depth, Key};
 
 use super::facts::{Facts, Source, barman_backups, walg_backups};
 use super::{Backups as Asked, Direction, LeftOut, Options};
@@ -190,20 +189,6 @@ fn is_of_the_backup(error: &Error) -> bool {
         Error::Request(RequestError::Snapshots(_) | RequestError::Label { .. }) => true,
         // One that has just been deleted.
         _ => matches!(error.class(), Class::Integrity | Class::Missing),
-    }
-}
-
-/// Removes what a copy that was killed has stored: a restore would take its tars for those of the backup.
-async fn remove_remains(to: &Context, backup: &dyn NewBackup) -> Result<(), Error> {
-    let listing = storage::list_all(to.storage.as_ref(), &backup.folder(), Depth::All).await?;
-    let keys: Vec<Key> = listing.objects.into_iter().map(|object| object.key).collect();
-    if keys.is_empty() {
-        return Ok(());
-    }
-    tracing::info!("removing what is there of backup {}, which was not finished", backup.name());
-    match to.storage.delete(&keys).await?.failed.into_iter().next() {
-        None => Ok(()),
-        Some((_, error)) => Err(error.into()),
     }
 }
 

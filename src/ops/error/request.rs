@@ -244,6 +244,8 @@ pub enum NamedBy {
     Restartpoint,
     /// The second in which it starts.
     Second,
+    /// The barman server that has taken it: the second in which it did.
+    BarmanServer,
 }
 
 impl NamedBy {
@@ -258,6 +260,10 @@ impl NamedBy {
             }
             NamedBy::Second => {
                 "another host takes backups under the same server name; try again, or use another name"
+            }
+            NamedBy::BarmanServer => {
+                "if it is being stored, let that end; if it is another backup, delete it (barman-cloud-backup-delete), or use \
+                 another server name"
             }
         }
     }

@@ -48,6 +48,9 @@ pub(super) const LEFT_OUT: [&str; 12] = [
     "tablespace_map.old",
 ];
 
+/// Of these, files that belong to a backup in whose directory they are.
+const OF_A_BACKUP: [&str; 2] = ["backup_label", "backup_manifest"];
+
 /// What a directory is for, which decides the rules for what lies in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
@@ -78,6 +81,11 @@ impl Place {
             Place::Relations => is_temporary(name),
             _ => false,
         }
+    }
+
+    /// Whether what has this name here belongs to the backup, when the directory is one.
+    pub(super) fn is_of_a_backup(self, name: &str) -> bool {
+        self == Place::Top && OF_A_BACKUP.contains(&name)
     }
 
     /// Whether a directory of this name here is copied without its content.

@@ -1,0 +1,311 @@
+//! `barman-cloud-backup` beside the real one: what both leave in a bucket as hook scripts of a barman server.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::Read;
+use std::path::PathBuf;
+
+use seawall::layout::barman::{BackupInfo, Status, Tablespace};
+use seawall::pg::{BackupLabel, Oid, SystemIdentifier, WalSegmentSize};
+use support::{Barman, Bucket, Cluster, Missing, Postgres, Run, Scratch, files_below, run};
+
+/// One of the two tools, with a server name of its own in the bucket.
+struct Side<'a> {
+    scratch: &'a Scratch,
+    bucket: &'a Bucket,
+    barman: Barman,
+    server: &'static str,
+}
+
+impl<'a> Side<'a> {
+    fn ours(scratch: &'a Scratch, bucket: &'a Bucket) -> Self {
+        Self { scratch, bucket, barman: Barman::seawall(scratch).for_bucket(bucket), server: "ours" }
+    }
+
+    fn theirs(scratch: &'a Scratch, bucket: &'a Bucket) -> Result<Self, Missing> {
+        Ok(Self { scratch, bucket, barman: Barman::real()?.for_bucket(bucket), server: "theirs" })
+    }
+
+    /// The same tool for what the other has written.
+    fn of(&self, other: &Side<'_>) -> Self {
+        Self { barman: self.barman.clone(), server: other.server, ..*self }
+    }
+
+    /// With these variables.
+    fn with<'b>(&self, variables: impl IntoIterator<Item = (&'b str, &'b str)>) -> Self {
+        let barman =
+            variables.into_iter().fold(self.barman.clone(), |barman, (name, value)| barman.with(name, value));
+        Self { barman, ..*self }
+    }
+
+    fn line<'b>(&'b self, flags: &[&'b str], more: &[&'b str]) -> Vec<&'b str> {
+        let place =
+            ["--endpoint-url", self.bucket.setting("AWS_ENDPOINT"), self.bucket.setting("WALG_S3_PREFIX")];
+        [flags, &place, &[self.server], more].concat()
+    }
+
+    fn run(&self, command: &str, flags: &[&str], more: &[&str]) -> Run {
+        self.barman.run(self.scratch, command, self.line(flags, more))
+    }
+
+    /// What is stored for the server's backups.
+    fn objects(&self) -> Vec<String> {
+        let below = format!("{}/base/", self.server);
+        self.bucket.keys().into_iter().filter(|key| key.starts_with(&below)).collect()
+    }
+}
+
+/// The members of the tars of each stem: name, kind, and permission bits.
+fn members(side: &Side<'_>) -> BTreeMap<String, BTreeSet<(String, u8, u32)>> {
+    let mut found: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for key in side.objects().into_iter().filter(|key| key.contains(".tar")) {
+        let name = key.rsplit('/').next().unwrap();
+        let stem = name.split(['.', '_']).next().unwrap().to_owned();
+        let mut tar = Vec::new();
+        flate2::read::GzDecoder::new(side.bucket.get(&key).as_slice()).read_to_end(&mut tar).unwrap();
+        let mut archive = tar::Archive::new(tar.as_slice());
+        for entry in archive.entries().unwrap() {
+            let entry = entry.unwrap();
+            let header = entry.header();
+            let path = entry.path().unwrap().to_str().unwrap().trim_end_matches('/').to_owned();
+            let member = (path, header.entry_type().as_byte(), header.mode().unwrap());
+            assert!(found.entry(stem.clone()).or_default().insert(member), "{key}");
+        }
+    }
+    found
+}
+
+/// What barman names its backups.
+const ID: &str = "20261121T031421";
+
+/// A backup in the directory of a barman server, as `backup_method = postgres` takes it, and what was archived meanwhile.
+struct ServerBackup {
+    directory: PathBuf,
+    info: PathBuf,
+    archived: PathBuf,
+    tablespace: String,
+    content: String,
+}
+
+const CONTENT: &str =
+    "SELECT count(*), md5(string_agg(note, ',' ORDER BY id)) FROM ledger JOIN apart USING (id)";
+
+impl ServerBackup {
+    fn take(scratch: &Scratch, postgres: &Postgres) -> Self {
+        let archived = scratch.dir("archived");
+        let mut source = Cluster::create(scratch, postgres, "source", &[]);
+        source.configure("archive_mode", "on");
+        source.configure("archive_command", &format!("cp %p {}/%f", archived.display()));
+        source.start();
+        let location = scratch.dir("extra");
+        source.sql(&format!("CREATE TABLESPACE extra LOCATION '{}'", location.display()));
+        source
+            .sql("CREATE TABLE ledger AS SELECT id, md5(id::text) AS note FROM generate_series(1, 1000) id");
+        source.sql("CREATE TABLE apart TABLESPACE extra AS SELECT id FROM ledger");
+        let tablespace = source.sql("SELECT oid FROM pg_tablespace WHERE spcname = 'extra'");
+
+        let directory = scratch.dir("base").join(ID);
+        let (data, place) = (directory.join("data"), directory.join(&tablespace));
+        let mapping = format!("--tablespace-mapping={}={}", location.display(), place.display());
+        let mut command = source.client("pg_basebackup");
+        command.args(["--checkpoint=fast", "--no-sync", "--wal-method=none", &mapping, "-D"]).arg(&data);
+        run(&mut command).success();
+        source.sql("INSERT INTO ledger SELECT id, 'later' FROM generate_series(1001, 2000) id");
+        source.sql("INSERT INTO apart SELECT id FROM ledger WHERE id > 1000");
+        source.sql("SELECT pg_create_restore_point('here')");
+        let content = source.sql(CONTENT);
+        let end = source.sql("SELECT pg_current_wal_lsn()").parse().unwrap();
+        source.switch_wal();
+        let label = BackupLabel::parse(&fs::read_to_string(data.join("backup_label")).unwrap()).unwrap();
+        let mut info = BackupInfo {
+            mode: Some("postgres".to_owned()),
+            pgdata: Some(source.data().display().to_string()),
+            server_name: Some("main".to_owned()),
+            size: Some(1),
+            status: Status::Done,
+            systemid: Some(SystemIdentifier::new(
+                source.sql("SELECT system_identifier FROM pg_control_system()").parse().unwrap(),
+            )),
+            tablespaces: vec![Tablespace {
+                name: "extra".to_owned(),
+                oid: Oid::parse(&tablespace).unwrap(),
+                location: location.display().to_string(),
+            }],
+            version: Some(source.sql("SHOW server_version_num").parse().unwrap()),
+            xlog_segment_size: WalSegmentSize::DEFAULT,
+            ..BackupInfo::default()
+        };
+        info.set_begin(label.timeline(), label.start_lsn);
+        info.set_end(label.timeline(), end);
+        source.stop();
+        // Nobody writes it like that.
+        let info = scratch.file("backup.info", &format!("# of barman\n\n{info}"));
+        Self { directory, info, archived, tablespace, content }
+    }
+
+    /// The environment of the hook script.
+    fn hook(&self) -> [(&'static str, &str); 6] {
+        [
+            ("BARMAN_HOOK", "backup_retry_script"),
+            ("BARMAN_PHASE", "post"),
+            ("BARMAN_STATUS", "DONE"),
+            ("BARMAN_BACKUP_DIR", self.directory.to_str().unwrap()),
+            ("BARMAN_BACKUP_ID", ID),
+            ("BARMAN_BACKUP_INFO_PATH", self.info.to_str().unwrap()),
+        ]
+    }
+
+    fn upload(&self, side: &Side<'_>, flags: &[&str]) -> Run {
+        side.with(self.hook()).run("backup", flags, &[])
+    }
+
+    fn archive(&self, side: &Side<'_>) {
+        for file in fs::read_dir(&self.archived).unwrap() {
+            let file = file.unwrap().path();
+            let hook = [("BARMAN_HOOK", "archive_script"), ("BARMAN_PHASE", "pre")];
+            let file = [("BARMAN_FILE", file.to_str().unwrap())];
+            side.with(hook.into_iter().chain(file)).run("wal-archive", &["--gzip"], &[]).fails(0);
+        }
+    }
+
+    /// Restores by `reader` what a side has uploaded; the data directory and the tablespace.
+    fn restore(&self, reader: &Side<'_>, name: &str) -> (PathBuf, PathBuf) {
+        let (data, place) = (reader.scratch.absent(name), reader.scratch.absent(&format!("{name}.extra")));
+        let rule = format!("extra:{}", place.display());
+        reader.run("restore", &["--tablespace", &rule], &[ID, data.to_str().unwrap()]).fails(0);
+        (data, place)
+    }
+}
+
+#[test]
+fn backup_of_a_barman_server() {
+    let (postgres, bucket) = (require!(Postgres::version(15)), require!(Bucket::versitygw()));
+    let scratch = Scratch::new();
+    let (ours, theirs) = (Side::ours(&scratch, &bucket), require!(Side::theirs(&scratch, &bucket)));
+    let backup = ServerBackup::take(&scratch, &postgres);
+    for side in [&ours, &theirs] {
+        backup.upload(side, &["--gzip"]).fails(0);
+        backup.archive(side);
+        let info = format!("{}/base/{ID}/backup.info", side.server);
+        assert_eq!(bucket.get(&info), fs::read(&backup.info).unwrap());
+    }
+    let names = |side: &Side<'_>| -> BTreeSet<String> {
+        let objects = side.objects().into_iter();
+        objects.map(|key| key.rsplit('/').next().unwrap().to_owned()).collect()
+    };
+    assert!(names(&theirs).is_subset(&names(&ours)), "{:?} {:?}", names(&theirs), names(&ours));
+    let (our_members, their_members) = (members(&ours), members(&theirs));
+    assert_eq!(our_members, their_members);
+    assert!(our_members["data"].iter().any(|(name, ..)| name == "./backup_manifest"), "{our_members:?}");
+    assert!(our_members[&backup.tablespace].len() > 1);
+
+    let restored: Vec<_> = [(&ours, &theirs), (&theirs, &ours)]
+        .into_iter()
+        .map(|(writer, reader)| backup.restore(&reader.of(writer), &format!("by-{}", reader.server)))
+        .collect();
+    for directory in [|pair: &(PathBuf, PathBuf)| pair.0.clone(), |pair: &(PathBuf, PathBuf)| pair.1.clone()]
+    {
+        let [one, other] = [0, 1].map(|at| files_below(&directory(&restored[at])));
+        assert!(one == other, "{:?} {:?}", one.keys(), other.keys());
+    }
+    for reader in [&ours, &theirs] {
+        recovers(
+            &backup,
+            &postgres,
+            &reader.of(if reader.server == "ours" { &theirs } else { &ours }),
+            reader.server,
+        );
+    }
+}
+
+/// What `reader` has restored comes to the restore point with the WAL that the other tool has archived.
+fn recovers(backup: &ServerBackup, postgres: &Postgres, reader: &Side<'_>, name: &str) {
+    let mut restored = Cluster::restored(reader.scratch, postgres, &format!("by-{name}"));
+    let tool = reader.barman.tool("wal-restore");
+    restored.set_env(tool.env());
+    let line = reader.line(&[], &["%f", "%p"]).join(" ");
+    restored.configure("restore_command", &format!("{} {line}", tool.path()));
+    restored.configure("archive_mode", "off");
+    restored.configure("recovery_target_name", "here");
+    restored.configure("recovery_target_action", "promote");
+    restored.append("recovery.signal", "");
+    restored.start();
+    restored.wait_until("SELECT pg_is_in_recovery()", "f");
+    assert_eq!(restored.sql(CONTENT), backup.content);
+    restored.stop();
+}
+
+#[test]
+fn hook_scripts_that_cannot_do_their_work() {
+    let (postgres, bucket) = (require!(Postgres::version(15)), require!(Bucket::versitygw()));
+    let scratch = Scratch::new();
+    let (ours, theirs) = (Side::ours(&scratch, &bucket), require!(Side::theirs(&scratch, &bucket)));
+    let backup = ServerBackup::take(&scratch, &postgres);
+    let compressed = scratch.file("compressed.info", "status=DONE\ncompression=gzip\n");
+    let unreadable = scratch.file("unreadable.info", "no backup.info\n");
+    let (absent, empty) = (scratch.absent("absent"), scratch.dir("empty"));
+    for (variable, value, code) in [
+        ("BARMAN_STATUS", "FAILED", 63),
+        ("BARMAN_STATUS", "WAITING_FOR_WALS", 63),
+        ("BARMAN_PHASE", "pre", 4),
+        ("BARMAN_HOOK", "archive_script", 4),
+        ("BARMAN_BACKUP_INFO_PATH", compressed.to_str().unwrap(), 4),
+        ("BARMAN_BACKUP_INFO_PATH", unreadable.to_str().unwrap(), 4),
+        ("BARMAN_BACKUP_INFO_PATH", absent.to_str().unwrap(), 4),
+        ("BARMAN_BACKUP_DIR", empty.to_str().unwrap(), 1),
+    ] {
+        for side in [&ours, &theirs] {
+            let side = side.with(backup.hook()).with([(variable, value)]);
+            let run = side.run("backup", &[], &[]);
+            // As barman's own does when it finds its backup.info malformed.
+            assert_eq!(run.code, Some(code), "{variable}={value}: {run}");
+        }
+    }
+    for side in [&ours, &theirs] {
+        backup.upload(side, &["--name", "nightly"]).fails(4).stderr_has("Cannot set backup name");
+        for variable in ["BARMAN_BACKUP_DIR", "BARMAN_BACKUP_ID", "BARMAN_BACKUP_INFO_PATH"] {
+            let hook = backup.hook().into_iter().filter(|(name, _)| *name != variable);
+            side.with(hook).run("backup", &[], &[]).fails(4).stderr_has(variable);
+        }
+    }
+    assert_eq!(ours.objects(), [""; 0]);
+}
+
+#[test]
+fn a_backup_is_uploaded_once_and_whole() {
+    let (postgres, bucket) = (require!(Postgres::version(15)), require!(Bucket::versitygw()));
+    let scratch = Scratch::new();
+    let ours = Side::ours(&scratch, &bucket);
+    let backup = ServerBackup::take(&scratch, &postgres);
+    // A part of it is not there, and tars of an upload that failed are.
+    let tablespace = backup.directory.join(&backup.tablespace);
+    let aside = scratch.absent("aside");
+    fs::rename(&tablespace, &aside).unwrap();
+    backup.upload(&ours, &[]).fails(1).stderr_has(tablespace.to_str().unwrap());
+    assert_eq!(ours.objects(), [""; 0]);
+    fs::rename(&aside, &tablespace).unwrap();
+    let left = format!("ours/base/{ID}/data_0077.tar");
+    bucket.put(&scratch, &left, b"left");
+
+    backup.upload(&ours, &["--snappy", "-v"]).fails(0).stderr_has("removing what is there");
+    let objects = ours.objects();
+    assert!(!objects.contains(&left), "{objects:?}");
+    assert!(
+        objects.iter().all(|key| key.ends_with(".tar.snappy") || key.ends_with("/backup.info")),
+        "{objects:?}"
+    );
+    backup.upload(&ours, &["-v"]).fails(0).stderr_has("is there already");
+    assert_eq!(ours.objects(), objects);
+    // Another backup of that name, as it seems.
+    fs::write(&backup.info, "status=DONE\n").unwrap();
+    backup.upload(&ours, &[]).fails(1).stderr_has("already exists").stderr_has("hint: ");
+    assert_eq!(ours.objects(), objects);
+
+    // Of the one that is there and its WAL nothing else is known, so it can be restored.
+    let (data, _) = backup.restore(&ours, "restored");
+    assert!(data.join("backup_label").exists() && data.join("pg_wal").exists());
+}
