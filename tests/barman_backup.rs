@@ -1,4 +1,5 @@
-//! `barman-cloud-backup` beside the real one: what both leave in a bucket as hook scripts of a barman server.
+//! `barman-cloud-backup` beside the real one: what both leave in a bucket, also as hook scripts of a barman server, and when the
+//! PostgreSQL server does not start the backup.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -8,8 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read;
 use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use seawall::layout::barman::{BackupInfo, Status, Tablespace};
+use rustix::process::{Pid, Signal, kill_process};
+use seawall::layout::barman::{BackupInfo, Literal, Status, Tablespace};
 use seawall::pg::{BackupLabel, Oid, SystemIdentifier, WalSegmentSize};
 use support::{Barman, Bucket, Cluster, Missing, Postgres, Run, Scratch, files_below, run};
 
@@ -42,6 +47,12 @@ impl<'a> Side<'a> {
         Self { barman, ..*self }
     }
 
+    /// With a connection to the server.
+    fn for_cluster(&self, cluster: &Cluster<'_>) -> Self {
+        let libpq = cluster.libpq_env();
+        self.with(["PGHOST", "PGPORT", "PGUSER"].map(|name| (name, libpq[name].as_str())))
+    }
+
     fn line<'b>(&'b self, flags: &[&'b str], more: &[&'b str]) -> Vec<&'b str> {
         let place =
             ["--endpoint-url", self.bucket.setting("AWS_ENDPOINT"), self.bucket.setting("WALG_S3_PREFIX")];
@@ -52,11 +63,34 @@ impl<'a> Side<'a> {
         self.barman.run(self.scratch, command, self.line(flags, more))
     }
 
+    fn start(&self, command: &str, flags: &[&str]) -> Child {
+        let mut command = self.barman.tool(command).command(self.scratch, self.line(flags, &[]));
+        command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
     /// What is stored for the server's backups.
     fn objects(&self) -> Vec<String> {
         let below = format!("{}/base/", self.server);
         self.bucket.keys().into_iter().filter(|key| key.starts_with(&below)).collect()
     }
+
+    /// The last description.
+    fn info(&self) -> String {
+        let key = self.objects().into_iter().rfind(|key| key.ends_with("/backup.info")).unwrap();
+        String::from_utf8(self.bucket.get(&key)).unwrap()
+    }
+}
+
+/// The fields of a description, and whether they say anything.
+fn fields(info: &str) -> Vec<(&str, bool)> {
+    info.lines()
+        .map(|line| line.split_once('=').unwrap())
+        .map(|(name, value)| (name, value != "None"))
+        .collect()
+}
+
+fn field<'a>(info: &'a str, name: &str) -> &'a str {
+    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).unwrap()
 }
 
 /// The members of the tars of each stem: name, kind, and permission bits.
@@ -308,4 +342,120 @@ fn a_backup_is_uploaded_once_and_whole() {
     // Of the one that is there and its WAL nothing else is known, so it can be restored.
     let (data, _) = backup.restore(&ours, "restored");
     assert!(data.join("backup_label").exists() && data.join("pg_wal").exists());
+}
+
+/// What both tools write of a backup, once in the zone of the server, once in that of the caller.
+#[test]
+fn descriptions_say_the_same() {
+    let (postgres, bucket) = (require!(Postgres::version(15)), require!(Bucket::versitygw()));
+    let scratch = Scratch::new();
+    let mut cluster = Cluster::create(&scratch, &postgres, "source", &[]);
+    cluster.configure("timezone", "Asia/Kolkata");
+    cluster.start();
+    let location = scratch.dir("extra");
+    cluster.sql(&format!("CREATE TABLESPACE extra LOCATION '{}'", location.display()));
+    let ours = Side::ours(&scratch, &bucket).for_cluster(&cluster);
+    let theirs = require!(Side::theirs(&scratch, &bucket)).for_cluster(&cluster);
+    for (zone, offset) in [(None, "+05:30"), (Some("Asia/Tokyo"), "+09:00"), (Some("<-03>+3:30"), "-03:30")] {
+        let infos = [&ours, &theirs].map(|side| {
+            let flags = ["--immediate-checkpoint", "--name", "nightly", "--jobs", "3"];
+            side.with(zone.map(|zone| ("PGTZ", zone))).run("backup", &flags, &[]).fails(0);
+            side.info()
+        });
+        let [one, other] = &infos;
+        assert_eq!(fields(one), fields(other));
+        for info in &infos {
+            for name in ["begin_time", "end_time"] {
+                assert!(field(info, name).ends_with(offset), "{zone:?}: {info}");
+            }
+        }
+        let [one, other] =
+            [one, other].map(|info| shape(&Literal::parse(field(info, "copy_stats")).unwrap()));
+        assert_eq!(one, other);
+        next_second();
+    }
+}
+
+/// The keys of a dict, and of those in it, in their order; of numbers, whether they are whole.
+fn shape(value: &Literal) -> String {
+    match value {
+        Literal::Dict(entries) => {
+            let entries =
+                entries.iter().map(|(key, value)| format!("{}: {}", key.as_str().unwrap(), shape(value)));
+            format!("{{{}}}", entries.collect::<Vec<_>>().join(", "))
+        }
+        Literal::Int(number) => number.to_string(),
+        Literal::Float(_) => "float".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// The id of a backup is the second in which it was started.
+fn next_second() {
+    thread::sleep(Duration::from_millis(1100));
+}
+
+#[test]
+fn a_backup_that_the_server_does_not_start_is_listed() {
+    let (postgres, bucket) = (require!(Postgres::version(15)), require!(Bucket::versitygw()));
+    let scratch = Scratch::new();
+    let cluster = Cluster::running(&scratch, &postgres, "source", &[]);
+    cluster.sql("CREATE ROLE weak LOGIN; GRANT pg_read_all_settings TO weak");
+    let weak = [("PGUSER", "weak")];
+    let ours = Side::ours(&scratch, &bucket).for_cluster(&cluster);
+    let theirs = require!(Side::theirs(&scratch, &bucket)).for_cluster(&cluster);
+    let infos = [&ours, &theirs].map(|side| {
+        side.with(weak).run("backup", &["--name", "nightly"], &[]).fails(1);
+        assert_eq!(side.objects().len(), 1);
+        side.info()
+    });
+    let [one, other] = infos.each_ref().map(|info| fields(info));
+    assert_eq!(one, other);
+    for info in &infos {
+        assert_eq!((field(info, "status"), field(info, "begin_time")), ("FAILED", "None"), "{info}");
+        assert!(field(info, "error").starts_with("failure uploading data ("), "{info}");
+    }
+
+    // A server that cannot be asked who it is has nothing that could be listed.
+    let nobody = ours.with([("PGPORT", "1")]);
+    nobody.run("backup", &[], &[]).fails(1);
+    assert_eq!(ours.objects().len(), 1);
+
+    // The session ends, and the backup is ended by a signal, while the checkpoint goes on.
+    cluster.pgbench_init(1);
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%FROM pg_backup_start(%' AND pid <> pg_backend_pid()";
+    for end in [Ended::Session, Ended::Process] {
+        next_second();
+        let before = ours.objects().len();
+        let mut backup = ours.start("backup", &[]);
+        cluster.wait_until(waits, "1");
+        match end {
+            Ended::Session => {
+                cluster.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'barman_cloud_backup'");
+            }
+            Ended::Process => kill_process(Pid::from_child(&backup), Signal::TERM).unwrap(),
+        }
+        let status = wait(&mut backup);
+        assert_ne!(status, Some(0));
+        assert_eq!(ours.objects().len(), before + 1);
+        let info = ours.info();
+        assert_eq!((field(&info, "status"), field(&info, "end_time")), ("FAILED", "None"), "{info}");
+    }
+}
+
+/// What ends before a backup has begun.
+enum Ended {
+    Session,
+    Process,
+}
+
+fn wait(child: &mut Child) -> Option<i32> {
+    let begin = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        assert!(begin.elapsed() < Duration::from_secs(60), "it goes on");
+        thread::sleep(Duration::from_millis(20));
+    }
 }

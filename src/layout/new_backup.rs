@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -106,6 +107,16 @@ pub enum Tar {
     Labels(u32),
 }
 
+impl Tar {
+    /// Its group.
+    pub fn group(self) -> Group {
+        match self {
+            Tar::Data(group, _) => group,
+            Tar::Control(_) | Tar::Labels(_) => Group::Cluster,
+        }
+    }
+}
+
 /// A small file at the top of the data directory that the server does not have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LabelFile {
@@ -154,12 +165,38 @@ pub struct Taken<'a> {
     pub data_bytes: u64,
     /// The tars, as they are stored.
     pub tars: &'a BTreeMap<Key, Checksum>,
+    /// How long each group of tars took.
+    pub copy_times: &'a BTreeMap<Group, CopyTime>,
+    /// Requests to the storage at once.
+    pub uploads: usize,
     /// Bytes of everything in the data directory.
     pub cluster_bytes: u64,
     /// What was found outside of the data directory.
     pub tablespaces: &'a [Tablespace],
     /// The list of the backup's files, where it is kept.
     pub files: Option<&'a FilesMetadata>,
+}
+
+/// How long tars took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CopyTime {
+    /// When the first one was begun.
+    pub began: Timestamp,
+    /// When the last one was stored.
+    pub ended: Timestamp,
+    /// All of them, one after another.
+    pub serialized: Duration,
+}
+
+impl CopyTime {
+    /// Both together.
+    pub fn and(self, other: CopyTime) -> CopyTime {
+        CopyTime {
+            began: self.began.min(other.began),
+            ended: self.ended.max(other.ended),
+            serialized: self.serialized.saturating_add(other.serialized),
+        }
+    }
 }
 
 impl Taken<'_> {

@@ -26,6 +26,8 @@ pub struct ServerSettings {
     pub cluster_size: Option<u64>,
     /// Names of the tablespaces.
     pub tablespaces: BTreeMap<Oid, String>,
+    /// Where those lie that are outside of the data directory.
+    pub tablespace_locations: BTreeMap<Oid, String>,
 }
 
 impl Session {
@@ -61,9 +63,31 @@ impl Session {
                 settings.tablespaces.insert(oid, self.get(action, &row, 1)?);
             }
         }
+        settings.tablespace_locations = self.tablespace_locations().await;
         settings.cluster_size = self.cluster_size().await;
         self.set("lock_timeout", "0").await?;
         Ok(settings)
+    }
+
+    /// Where tablespaces lie outside of the data directory; none when one of them cannot be found, as while it is dropped.
+    async fn tablespace_locations(&self) -> BTreeMap<Oid, String> {
+        let action = "find tablespaces";
+        let sql = "SELECT oid::text, pg_tablespace_location(oid) FROM pg_tablespace";
+        let located = async {
+            let mut locations = BTreeMap::new();
+            for row in self.in_time(action, Some(SLOW), self.rows(action, sql, &[])).await? {
+                let (oid, location): (&str, String) =
+                    (self.get(action, &row, 0)?, self.get(action, &row, 1)?);
+                if let Some(oid) = Oid::parse(oid).filter(|_| location.starts_with('/')) {
+                    locations.insert(oid, location);
+                }
+            }
+            Ok::<_, Error>(locations)
+        };
+        located.await.unwrap_or_else(|error| {
+            tracing::debug!("{error}");
+            BTreeMap::new()
+        })
     }
 
     /// Bytes of all tablespaces; `None` when the user may not ask.

@@ -6,6 +6,7 @@
 mod any_time;
 mod backup_id;
 mod backup_info;
+mod copy_stats;
 mod field_value;
 mod keep;
 mod layout;

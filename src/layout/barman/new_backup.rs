@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
+use jiff::Zoned;
 
 use crate::codec::Method;
 use crate::layout::Name;
@@ -13,11 +12,11 @@ use crate::layout::new_backup::{
 use crate::pg::Oid;
 use crate::pg::data_dir::{Member, MemberKind};
 use crate::pg::server_settings::ServerSettings;
-use crate::pg::session::StoppedBackup;
+use crate::pg::session::{ServerIdentity, StoppedBackup};
 use crate::storage::{Key, Prefix};
 
 use super::names::{self, Stem, TarName};
-use super::{BackupId, BackupInfo, BackupTime, Literal, SERVER_NAME, Status, Tablespace};
+use super::{BackupId, BackupInfo, BackupTime, SERVER_NAME, Status, Tablespace, copy_stats};
 
 /// A backup that is being taken.
 #[derive(Debug)]
@@ -30,8 +29,6 @@ pub struct NewBackup {
     pub beginning: Beginning,
     /// The server's settings.
     pub settings: ServerSettings,
-    /// The zone in which times are shown.
-    pub zone: TimeZone,
 }
 
 impl NewBackup {
@@ -42,26 +39,25 @@ impl NewBackup {
 
     /// What is known from the beginning on.
     fn info(&self, status: Status) -> BackupInfo {
-        let (server, settings) = (&self.beginning.server, &self.settings);
-        let mut info = BackupInfo {
-            begin_time: Some(self.time(self.beginning.time)),
-            cluster_size: settings.cluster_size,
-            config_file: settings.config_file.clone(),
-            data_checksums: settings.data_checksums.clone(),
-            hba_file: settings.hba_file.clone(),
-            ident_file: settings.ident_file.clone(),
-            included_files: (!settings.included_files.is_empty()).then(|| settings.included_files.clone()),
-            pgdata: Some(server.data_directory.display().to_string()),
-            server_name: Some(SERVER_NAME.to_owned()),
-            status,
-            summarize_wal: settings.summarize_wal.clone(),
-            systemid: Some(server.system_identifier),
-            version: Some(server.version),
-            xlog_segment_size: server.segment_size,
-            ..BackupInfo::default()
-        };
-        info.set_begin(server.timeline, self.beginning.started.lsn);
+        let Beginning { server, started, .. } = &self.beginning;
+        let mut info = of_server(server, &self.settings, status);
+        info.begin_time = Some(time(&started.time));
+        info.set_begin(server.timeline, started.lsn);
         info
+    }
+
+    /// The document of a backup that the server did not even start: it has neither begin nor end.
+    pub fn not_started(
+        id: BackupId,
+        backup_name: Option<String>,
+        server: &ServerIdentity,
+        settings: &ServerSettings,
+        reason: &str,
+    ) -> Document {
+        let mut info = of_server(server, settings, Status::Failed);
+        info.backup_name = backup_name;
+        info.error = Some(error(reason));
+        Document { key: names::backup_info_key(id), body: info.to_string().into() }
     }
 
     /// Files that the configuration includes from outside of the data directory: they are in no backup.
@@ -74,10 +70,6 @@ impl NewBackup {
         let (server, resolved) = (&self.beginning.server.data_directory, &self.beginning.data_dir);
         let files = files.map(PathBuf::from);
         files.filter(|file| !file.starts_with(server) && !file.starts_with(resolved)).collect()
-    }
-
-    fn time(&self, at: Timestamp) -> BackupTime {
-        BackupTime::new(at, self.zone.to_offset(at))
     }
 
     fn document(&self, info: &BackupInfo) -> Document {
@@ -142,17 +134,9 @@ impl Taking for NewBackup {
         let mut info = self.info(Status::Done);
         info.backup_label = Some(taken.stopped.label.clone());
         info.backup_name = self.backup_name.clone();
-        info.end_time = Some(self.time(taken.finish_time));
+        info.end_time = Some(time(&taken.stopped.time));
         info.set_end(self.beginning.server.timeline, taken.stopped.lsn);
-        let took = taken.finish_time.duration_since(self.beginning.time).as_secs_f64();
-        // To the microsecond, as Python has it. barman's times of each tar are nobody's who reads it.
-        let took = (took * 1e6).round() / 1e6;
-        let stat = |name: &str, value| (Literal::Str(name.to_owned()), value);
-        info.copy_stats = Some(Literal::Dict(vec![
-            stat("total_time", Literal::Float(took)),
-            stat("analysis_time", Literal::Int(0)),
-            stat("copy_time", Literal::Float(took)),
-        ]));
+        info.copy_stats = Some(copy_stats::of(self.beginning.time, taken));
         info.tablespaces = taken
             .tablespaces
             .iter()
@@ -173,8 +157,7 @@ impl Taking for NewBackup {
     /// It has no end, by which CloudNativePG tells that it cannot be used.
     fn failure(&self, reason: &str) -> Option<Document> {
         let mut info = self.info(Status::Failed);
-        let reason = reason.lines().next().unwrap_or_default();
-        info.error = Some(format!("failure uploading data ({reason})"));
+        info.error = Some(error(reason));
         info.backup_name = self.backup_name.clone();
         Some(self.document(&info))
     }
@@ -186,6 +169,41 @@ impl Taking for NewBackup {
     fn remains_go_by(&self) -> &'static str {
         "delete the backup"
     }
+}
+
+/// What a server says of itself, and with it a backup of it.
+fn of_server(server: &ServerIdentity, settings: &ServerSettings, status: Status) -> BackupInfo {
+    let tablespaces = settings.tablespace_locations.iter().filter_map(|(oid, location)| {
+        let name = settings.tablespaces.get(oid)?.clone();
+        Some(Tablespace { name, oid: *oid, location: location.clone() })
+    });
+    BackupInfo {
+        cluster_size: settings.cluster_size,
+        config_file: settings.config_file.clone(),
+        data_checksums: settings.data_checksums.clone(),
+        hba_file: settings.hba_file.clone(),
+        ident_file: settings.ident_file.clone(),
+        included_files: (!settings.included_files.is_empty()).then(|| settings.included_files.clone()),
+        pgdata: Some(server.data_directory.display().to_string()),
+        server_name: Some(SERVER_NAME.to_owned()),
+        status,
+        summarize_wal: settings.summarize_wal.clone(),
+        systemid: Some(server.system_identifier),
+        tablespaces: tablespaces.collect(),
+        version: Some(server.version),
+        xlog_segment_size: server.segment_size,
+        ..BackupInfo::default()
+    }
+}
+
+/// A time in the zone of the session with the server, as barman has them.
+fn time(at: &Zoned) -> BackupTime {
+    BackupTime::new(at.timestamp(), at.offset())
+}
+
+/// Why a backup failed, as its description says it.
+fn error(reason: &str) -> String {
+    format!("failure uploading data ({})", reason.lines().next().unwrap_or_default())
 }
 
 /// What `pg_control` is called in its tar.

@@ -6,12 +6,13 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::layout::barman::{self, BackupId};
-use crate::layout::new_backup::Beginning;
+use crate::layout::new_backup::{Beginning, Document};
 use crate::layout::walg::{self, BackupName, DeltaOrigin};
 use crate::layout::{Name, NewBackup};
 use crate::ops::Error;
 use crate::ops::error::{NamedBy, RequestError};
-use crate::pg::session::{Session, StartedBackup};
+use crate::pg::server_settings::ServerSettings;
+use crate::pg::session::{ServerIdentity, Session, StartedBackup};
 
 use super::options::{DeltaOptions, WalGFormat};
 
@@ -69,11 +70,33 @@ impl Format {
         }
     }
 
-    /// The backup that has begun so. Asks the server for what its documents will say.
+    /// What the documents will say of the server, as far as they do.
+    pub(super) async fn settings(&self, session: &Session) -> Result<ServerSettings, Error> {
+        match self {
+            Format::WalG(_) => Ok(ServerSettings::default()),
+            Format::Barman { .. } => Ok(session.server_settings().await?),
+        }
+    }
+
+    /// The document that tells of a backup which this server did not start at this time, where the layout keeps that.
+    pub(super) fn not_started(
+        &self,
+        time: Timestamp,
+        server: &ServerIdentity,
+        settings: &ServerSettings,
+        reason: &Error,
+    ) -> Option<Document> {
+        let Format::Barman { name } = self else { return None };
+        let (id, reason) = (id(time, &TimeZone::system()), reason.to_string());
+        Some(barman::NewBackup::not_started(id, name.clone(), server, settings, &reason))
+    }
+
+    /// The backup that has begun so.
     pub(super) async fn begin(
         &self,
         session: &Session,
         beginning: Beginning,
+        settings: ServerSettings,
         delta: Option<DeltaOrigin>,
     ) -> Result<Arc<dyn NewBackup>, Error> {
         match self {
@@ -96,9 +119,8 @@ impl Format {
                 }))
             }
             Format::Barman { name } => {
-                let (zone, settings) = (TimeZone::system(), session.server_settings().await?);
-                let (id, backup_name) = (id(beginning.time, &zone), name.clone());
-                let backup = barman::NewBackup { id, backup_name, beginning, settings, zone };
+                let (id, backup_name) = (id(beginning.time, &TimeZone::system()), name.clone());
+                let backup = barman::NewBackup { id, backup_name, beginning, settings };
                 for path in backup.included_elsewhere() {
                     tracing::warn!(path = %path.display(), "not in the backup: the configuration includes it from outside of the data directory");
                 }

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use crate::checksum::Checksum;
 use crate::codec::{Cipher, Compression};
 use crate::layout::NewBackup;
-use crate::layout::new_backup::Group;
+use crate::layout::new_backup::{CopyTime, Group};
 use crate::layout::walg::files_metadata::FileDescription;
 use crate::pg::Lsn;
 use crate::pg::data_dir::{Member, Tablespace, Walk};
@@ -67,6 +67,15 @@ impl Job {
     }
 }
 
+/// A tar that is stored.
+#[derive(Debug)]
+pub(super) struct StoredTar {
+    pub key: Key,
+    pub group: Group,
+    pub checksum: Checksum,
+    pub time: CopyTime,
+}
+
 /// What was packed.
 #[derive(Debug, Default)]
 pub(super) struct Packed {
@@ -74,6 +83,8 @@ pub(super) struct Packed {
     pub data_bytes: u64,
     /// The tars, as they are stored.
     pub tars: BTreeMap<Key, Checksum>,
+    /// How long each group of them took.
+    pub copy_times: BTreeMap<Group, CopyTime>,
     /// Every member, by its name in the tar, if files are listed.
     pub files: BTreeMap<String, FileDescription>,
     /// The members of each tar, if files are listed.
@@ -83,9 +94,22 @@ pub(super) struct Packed {
 }
 
 impl Packed {
+    /// Adds a tar that is stored.
+    pub fn add(&mut self, tar: StoredTar) {
+        self.add_time(tar.group, tar.time);
+        self.tars.insert(tar.key, tar.checksum);
+    }
+
+    fn add_time(&mut self, group: Group, time: CopyTime) {
+        self.copy_times.entry(group).and_modify(|known| *known = known.and(time)).or_insert(time);
+    }
+
     pub fn merge(&mut self, other: Packed) {
         self.data_bytes += other.data_bytes;
         self.tars.extend(other.tars);
+        for (group, time) in other.copy_times {
+            self.add_time(group, time);
+        }
         self.files.extend(other.files);
         self.tar_file_sets.extend(other.tar_file_sets);
         self.tablespaces.extend(other.tablespaces);

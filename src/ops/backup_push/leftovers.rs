@@ -16,6 +16,29 @@ const CLEAN_UP_DEADLINE: Duration = Duration::from_secs(30);
 /// The same when the process was asked to end.
 const CLEAN_UP_DEADLINE_WHEN_CANCELLED: Duration = Duration::from_secs(4);
 
+/// Says in the repository that a backup failed which the server did not start, where the layout keeps that: under a name that
+/// is nobody's.
+pub(super) async fn tell(ctx: &Context, failure: Option<Document>) {
+    let Some(Document { key, body }) = failure else { return };
+    let storage: &dyn Storage = ctx.storage.as_ref();
+    let told = tokio::time::timeout(deadline(ctx), async {
+        match storage.head(&key).await? {
+            Some(_) => Ok(()),
+            None => storage::put_new(storage, &key, body).await.map(drop),
+        }
+    });
+    if !matches!(told.await, Ok(Ok(()))) {
+        tracing::warn!("could not store `{key}`, which would say that the backup failed");
+    }
+}
+
+fn deadline(ctx: &Context) -> Duration {
+    match ctx.cancel.is_cancelled() {
+        true => CLEAN_UP_DEADLINE_WHEN_CANCELLED,
+        false => CLEAN_UP_DEADLINE,
+    }
+}
+
 /// Deletes what a backup that failed has stored, and says in the repository that it failed where the layout keeps that.
 /// What stays is found by `delete garbage`.
 ///
@@ -26,11 +49,7 @@ pub(super) async fn remove_leftovers(
     claim: Option<&Claim>,
     reason: &Error,
 ) {
-    let deadline = match ctx.cancel.is_cancelled() {
-        true => CLEAN_UP_DEADLINE_WHEN_CANCELLED,
-        false => CLEAN_UP_DEADLINE,
-    };
-    let removed = tokio::time::timeout(deadline, async {
+    let removed = tokio::time::timeout(deadline(ctx), async {
         if let Some(claim) = claim
             && claim.holder(ctx).await? == Holder::Another
         {

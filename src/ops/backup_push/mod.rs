@@ -53,6 +53,7 @@ use crate::layout::walg::{DeltaOrigin, FilesMetadata, names};
 use crate::layout::{Name, NewBackup};
 use crate::pg::data_dir::WalkRules;
 use crate::pg::relations::{self, DatabaseRelations};
+use crate::pg::server_settings::ServerSettings;
 use crate::pg::session::{ServerIdentity, Session, StartedBackup, StoppedBackup};
 use crate::pg::{ControlFile, Lsn, SegmentName};
 
@@ -109,9 +110,20 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Name, Error> {
     ctx.until_cancelled(ownership::claim(ctx, claimant, options.take_over)).await?;
 
     let time = Timestamp::now();
-    tracing::info!("Calling pg_backup_start()");
-    let label = options.format.label(time);
-    let started = ctx.until_cancelled(session.start_backup(&label, options.checkpoint)).await?;
+    let (label, mut settings) = (options.format.label(time), ServerSettings::default());
+    let start = async {
+        settings = options.format.settings(&session).await?;
+        tracing::info!("Calling pg_backup_start()");
+        Ok::<_, Error>(session.start_backup(&label, options.checkpoint).await?)
+    };
+    let started = match ctx.until_cancelled(start).await {
+        Ok(started) => started,
+        Err(error) => {
+            let document = options.format.not_started(time, &server, &settings, &error);
+            leftovers::tell(ctx, document).await;
+            return Err(error);
+        }
+    };
     let segment = start_segment(&started, &server);
     let delta = match parent {
         Some((options, parent)) => start_delta(ctx, options, parent, cluster, started.lsn).await?,
@@ -119,7 +131,7 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Name, Error> {
     };
     let (origin, delta) = delta.unzip();
     let beginning = Beginning { server, data_dir, hostname: hostname(), time, started, segment };
-    let backup = options.format.begin(&session, beginning.clone(), origin.clone());
+    let backup = options.format.begin(&session, beginning.clone(), settings, origin.clone());
     let backup = ctx.until_cancelled(backup).await?;
     let name = backup.name();
     let named_by = options.format.named_by(&beginning.started);
@@ -249,6 +261,8 @@ impl Taker<'_> {
             finish_time,
             data_bytes: packed.data_bytes,
             tars: &packed.tars,
+            copy_times: &packed.copy_times,
+            uploads: packing.uploads,
             cluster_bytes: survey.bytes,
             tablespaces: &packed.tablespaces,
             files: files.as_ref(),

@@ -7,10 +7,13 @@
 use std::fs::File;
 use std::io;
 use std::sync::PoisonError;
+use std::time::Instant;
+
+use jiff::Timestamp;
 
 use crate::checksum::{Checksum, Summing};
 use crate::codec;
-use crate::layout::new_backup::Tar;
+use crate::layout::new_backup::{CopyTime, Group, Tar};
 use crate::layout::walg::files_metadata::FileDescription;
 use crate::ops::Error;
 use crate::pg::data_dir::{Found, Member, MemberKind};
@@ -22,7 +25,7 @@ use super::delta::Take;
 use super::delta_file;
 use super::file_reader::FileReader;
 use super::increment_reader::IncrementReader;
-use super::job::{Job, Packed};
+use super::job::{Job, Packed, StoredTar};
 use super::owners::Owners;
 
 /// Packs members until the walk has no more.
@@ -101,7 +104,7 @@ impl Worker<'_> {
 
     fn wait_for_sent(&mut self) -> Result<(), Error> {
         if let Some(sent) = self.sent.take() {
-            self.packed.tars.extend([sent.wait(self.job)?]);
+            self.packed.add(sent.wait(self.job)?);
         }
         Ok(())
     }
@@ -191,18 +194,22 @@ pub(super) type TarWriter<'a> = Writer<codec::Encoder<Summing<&'a mut ObjectWrit
 #[must_use = "only the wait says that the tar exists"]
 pub(super) struct SentTar {
     key: Key,
+    group: Group,
     checksum: Checksum,
     stored: Stored,
+    began: (Timestamp, Instant),
 }
 
 impl SentTar {
     /// Blocks until the tar is stored, durably; the object.
-    pub fn wait(self, job: &Job) -> Result<(Key, Checksum), Error> {
-        let stored = self.stored.wait()?;
+    pub fn wait(self, job: &Job) -> Result<StoredTar, Error> {
+        let SentTar { key, group, checksum, stored, began: (began, instant) } = self;
+        let stored = stored.wait()?;
         job.progress.add_stored(stored);
         job.progress.add_pieces(1);
-        tracing::info!(bytes = stored, "Finished {}", self.key.file_name());
-        Ok((self.key, self.checksum))
+        tracing::info!(bytes = stored, "Finished {}", key.file_name());
+        let time = CopyTime { began, ended: Timestamp::now(), serialized: instant.elapsed() };
+        Ok(StoredTar { key, group, checksum, time })
     }
 }
 
@@ -212,11 +219,12 @@ pub(super) fn send_tar(
     tar: Tar,
     fill: impl FnOnce(&mut TarWriter<'_>) -> Result<(), PackError>,
 ) -> Result<SentTar, Error> {
-    let key = job.backup.tar_key(tar, job.compression.method());
+    let (key, group) = (job.backup.tar_key(tar, job.compression.method()), tar.group());
+    let began = (Timestamp::now(), Instant::now());
     tracing::info!("Starting {}", key.file_name());
     let mut object = ObjectWriter::start(&job.runtime, &job.uploads, key.clone(), Existing::Replaced);
     match write_tar(job, &mut object, fill) {
-        Ok(checksum) => Ok(SentTar { key, checksum, stored: object.finish() }),
+        Ok(checksum) => Ok(SentTar { key, group, checksum, stored: object.finish(), began }),
         // What became of the object says more than that it could not be written to.
         Err(PackError::Object(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
             Err(object.failure().into())

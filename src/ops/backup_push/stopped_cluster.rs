@@ -83,6 +83,8 @@ impl StoppedCluster {
             finish_time: self.finish_time,
             data_bytes: packed.data_bytes,
             tars: &packed.tars,
+            copy_times: &packed.copy_times,
+            uploads: packing.uploads,
             cluster_bytes: survey.bytes,
             tablespaces: &self.tablespaces,
             files: files.as_ref(),

@@ -4,24 +4,23 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::checksum::Checksum;
 use crate::layout::new_backup::{Group, LabelFile, Tar};
 use crate::ops::{Error, control_file};
 use crate::pg::session::StoppedBackup;
 use crate::pipeline::run_blocking;
-use crate::storage::Key;
 use crate::tarball::Entry;
 
-use super::job::{Job, Packed};
+use super::job::{Job, Packed, StoredTar};
 use super::owners::Owners;
 use super::pack::send_tar;
 
 /// Stores an empty tar for every tablespace that should have tars of its own and of which nothing was found.
 pub(super) async fn store_empty(job: &Arc<Job>, packed: &mut Packed) -> Result<(), Error> {
-    for group in packed.tablespaces.iter().map(|tablespace| job.backup.group(Some(tablespace.oid))) {
+    let groups = packed.tablespaces.iter().map(|tablespace| job.backup.group(Some(tablespace.oid)));
+    for group in groups.collect::<Vec<_>>() {
         if !job.has_tar(group) {
             let tar = Tar::Data(group, job.number_tar(group));
-            packed.tars.extend([store(job, tar, Vec::new()).await?]);
+            packed.add(store(job, tar, Vec::new()).await?);
         }
     }
     Ok(())
@@ -35,7 +34,7 @@ pub(super) async fn store_control(job: &Arc<Job>, data_dir: &Path, packed: &mut 
     let entry = Owners::default().entry_of(job.backup.control_name(), &metadata);
     packed.data_bytes += control.len() as u64;
     let tar = Tar::Control(job.number_tar(Group::Cluster));
-    packed.tars.extend([store(job, tar, vec![(entry, control)]).await?]);
+    packed.add(store(job, tar, vec![(entry, control)]).await?);
     Ok(())
 }
 
@@ -64,12 +63,12 @@ pub(super) async fn store_labels(
         let key = job.backup.tar_key(tar, job.compression.method());
         packed.tar_file_sets.insert(key.file_name().to_owned(), members);
     }
-    packed.tars.extend([store(job, tar, files).await?]);
+    packed.add(store(job, tar, files).await?);
     Ok(())
 }
 
 /// Stores one tar of these files; what is in the storage then.
-async fn store(job: &Arc<Job>, tar: Tar, files: Vec<(Entry, Vec<u8>)>) -> Result<(Key, Checksum), Error> {
+async fn store(job: &Arc<Job>, tar: Tar, files: Vec<(Entry, Vec<u8>)>) -> Result<StoredTar, Error> {
     let job = Arc::clone(job);
     run_blocking("seawall-codec-0".to_owned(), move || {
         let sent = send_tar(&job, tar, |writer| {

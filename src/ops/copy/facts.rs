@@ -215,6 +215,7 @@ impl Facts {
                     lsn: self.start_lsn,
                     segment: Some(label.start_segment),
                     in_recovery,
+                    time: self.start_time.to_zoned(TimeZone::system()),
                 },
                 segment: label.start_segment,
             },
@@ -222,6 +223,7 @@ impl Facts {
                 lsn: self.finish_lsn,
                 label: text,
                 tablespace_map: String::from_utf8_lossy(&map).into_owned(),
+                time: self.finish_time.to_zoned(TimeZone::system()),
             },
             finish_time: self.finish_time,
             tablespaces: self.tablespaces.clone(),
@@ -286,7 +288,6 @@ impl Facts {
                 ..ServerSettings::default()
             },
             beginning,
-            zone: TimeZone::system(),
         }
     }
 

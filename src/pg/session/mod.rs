@@ -9,6 +9,8 @@
 //! A backup belongs to its session: when the session ends, the server gives the backup up. The manual's chapters are
 //! "Making a Base Backup Using the Low Level API" and "System Administration Functions".
 
+mod backup;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,11 +18,13 @@ use jiff::Timestamp;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
-use super::connection::{Driver, describe, open, within};
-use super::conninfo::ConnInfo;
-use super::{
+use crate::pg::connection::{Driver, describe, open, within};
+use crate::pg::conninfo::ConnInfo;
+use crate::pg::{
     Lsn, ParseError, PgVersion, SegmentName, SystemIdentifier, TimelineId, WalFileName, WalSegmentSize,
 };
+
+pub use backup::{Checkpoint, StartedBackup, StoppedBackup};
 
 /// The oldest server that is supported.
 const OLDEST: PgVersion = PgVersion::new(130_000);
@@ -234,66 +238,6 @@ impl Session {
         let sql = "SELECT extract(epoch FROM pg_postmaster_start_time())::text";
         let row = self.soon(action, self.row(action, sql, &[])).await?;
         self.get(action, &row, 0)
-    }
-
-    /// Starts a backup. It lasts until [`Session::stop_backup`] or the session's end.
-    ///
-    /// The checkpoint for it may take as long as it likes, while the server shows signs of life.
-    pub async fn start_backup(&self, label: &str, checkpoint: Checkpoint) -> Result<StartedBackup, Error> {
-        let action = "start backup";
-        let fast = checkpoint == Checkpoint::Immediate;
-        let function = match self.version.major() {
-            15.. => "pg_backup_start($1, $2)",
-            _ => "pg_start_backup($1, $2, false)",
-        };
-        let sql = format!(
-            "SELECT lsn::text, pg_is_in_recovery(), \
-             CASE WHEN NOT pg_is_in_recovery() THEN pg_walfile_name(lsn) END FROM {function} AS lsn"
-        );
-        let row = self.while_alive(action, self.row(action, &sql, &[&label, &fast])).await?;
-        let segment: Option<String> = self.get(action, &row, 2)?;
-        let segment = segment.map(|name| name.parse()).transpose();
-        Ok(StartedBackup {
-            lsn: self.parsed(action, &row, 0)?,
-            segment: segment.map_err(|error: ParseError| self.odd(action, error))?,
-            in_recovery: self.get(action, &row, 1)?,
-        })
-    }
-
-    /// Ends the backup and waits until the last WAL it needs is archived, if the server archives at all.
-    ///
-    /// Gives up after `statement_timeout`, zero meaning never; the backup is lost then. The server reports progress of
-    /// the wait as warnings, which are logged.
-    pub async fn stop_backup(&self, statement_timeout: Duration) -> Result<StoppedBackup, Error> {
-        let action = "stop backup";
-        let milliseconds = statement_timeout.as_millis().min(i32::MAX.unsigned_abs().into());
-        self.set("statement_timeout", &milliseconds.to_string()).await?;
-        // A server that does not even cancel the statement is lost.
-        let limit =
-            self.patience.filter(|_| milliseconds > 0).map(|patience| patience.max(BUSY) + statement_timeout);
-        let stopped = self.in_time(action, limit, self.stop(WalArchived::Waited)).await?;
-        self.set("statement_timeout", "0").await?;
-        Ok(stopped)
-    }
-
-    /// Ends the backup and waits for nothing: the WAL it needs may not be archived yet.
-    pub async fn stop_backup_at_once(&self) -> Result<StoppedBackup, Error> {
-        let limit = self.patience.map(|patience| patience.max(SLOW));
-        self.in_time("stop backup", limit, self.stop(WalArchived::NotWaited)).await
-    }
-
-    async fn stop(&self, archived: WalArchived) -> Result<StoppedBackup, Error> {
-        let action = "stop backup";
-        let sql = match self.version.major() {
-            15.. => "SELECT lsn::text, labelfile, spcmapfile FROM pg_backup_stop($1)",
-            _ => "SELECT lsn::text, labelfile, spcmapfile FROM pg_stop_backup(false, $1)",
-        };
-        let row = self.row(action, sql, &[&(archived == WalArchived::Waited)]).await?;
-        Ok(StoppedBackup {
-            lsn: self.parsed(action, &row, 0)?,
-            label: self.get(action, &row, 1)?,
-            tablespace_map: self.get::<Option<String>>(action, &row, 2)?.unwrap_or_default(),
-        })
     }
 
     /// What the server's archiver has done so far.
@@ -534,46 +478,6 @@ pub enum ArchiveMode {
     On,
     /// A standby does too.
     Always,
-}
-
-/// How the server makes the checkpoint with which a backup starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Checkpoint {
-    /// At once, writing as fast as it can.
-    Immediate,
-    /// Spread over time, as the server's own checkpoints are (`checkpoint_completion_target`).
-    Spread,
-}
-
-/// Whether the end of a backup waits for its WAL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum WalArchived {
-    /// Until the server has archived it, if it archives at all.
-    Waited,
-    /// It may not be archived yet.
-    NotWaited,
-}
-
-/// What the server says when a backup starts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StartedBackup {
-    /// Where replay of the backup will start.
-    pub lsn: Lsn,
-    /// The segment that holds that place; a standby does not tell it.
-    pub segment: Option<SegmentName>,
-    /// Whether the server is a standby.
-    pub in_recovery: bool,
-}
-
-/// What the server says when a backup ends.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoppedBackup {
-    /// Up to where WAL must be replayed for the backup to be consistent.
-    pub lsn: Lsn,
-    /// The content of the backup's `backup_label`.
-    pub label: String,
-    /// The content of its `tablespace_map`, empty without tablespaces.
-    pub tablespace_map: String,
 }
 
 /// What can go wrong between us and a server.
