@@ -9,9 +9,11 @@ use super::progress::{Progress, Stage};
 use crate::storage::{Error, ErrorKind, Key, Location, Result, RetryAdvice};
 
 /// Which budget a request has.
-#[derive(Clone, Copy)]
-pub(super) enum Class {
+#[derive(Debug, Clone, Copy)]
+pub enum Class {
+    /// It only asks: [`RetryPolicy::ask_budget`].
     Ask,
+    /// It carries content, or changes something: [`RetryPolicy::transfer_budget`].
     Transfer,
 }
 
@@ -28,7 +30,21 @@ pub(super) struct Call<'a> {
     pub(super) more: Duration,
 }
 
-impl Call<'_> {
+impl<'a> Call<'a> {
+    pub(super) fn new(
+        policy: &'a RetryPolicy,
+        location: &'a Location,
+        action: &'static str,
+        key: Option<&'a Key>,
+        class: Class,
+    ) -> Self {
+        let (budget, limit) = match class {
+            Class::Ask => (policy.ask_budget, policy.ask_answer),
+            Class::Transfer => (policy.transfer_budget, policy.first_byte),
+        };
+        Call { policy, location, action, key, budget, limit, more: Duration::ZERO }
+    }
+
     /// Gives each attempt `more` time.
     pub(super) fn longer(mut self, more: Duration) -> Self {
         self.more = more;

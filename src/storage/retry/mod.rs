@@ -31,8 +31,9 @@ use super::{
     Prefix, PutMode, PutOutcome, Result, RetryAdvice, SharedStorage, Storage, Unfinished, UnfinishedPage,
     Upload,
 };
+pub use call::Class;
 pub(super) use call::SILENT;
-use call::{Call, Class, Tries};
+use call::{Call, Tries};
 pub use policy::RetryPolicy;
 pub use progress::Progress;
 use resume::Resuming;
@@ -56,20 +57,19 @@ impl Retry {
 
     /// How to make one kind of call.
     fn call<'a>(&'a self, action: &'static str, key: Option<&'a Key>, class: Class) -> Call<'a> {
-        let (budget, limit) = match class {
-            Class::Ask => (self.policy.ask_budget, self.policy.ask_answer),
-            Class::Transfer => (self.policy.transfer_budget, self.policy.first_byte),
-        };
-        Call {
-            policy: &self.policy,
-            location: self.inner.location(),
-            action,
-            key,
-            budget,
-            limit,
-            more: Duration::ZERO,
-        }
+        Call::new(&self.policy, self.inner.location(), action, key, class)
     }
+}
+
+/// Calls a service that is no storage, within the same bounds.
+pub async fn call<T, F: Future<Output = Result<T>>>(
+    policy: &RetryPolicy,
+    class: Class,
+    location: &Location,
+    action: &'static str,
+    attempt: impl FnMut() -> F,
+) -> Result<T> {
+    Call::new(policy, location, action, None, class).run(attempt).await
 }
 
 impl Storage for Retry {

@@ -4,13 +4,13 @@ use std::error::Error as StdError;
 use std::io;
 use std::time::Duration;
 
-use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use http_body_util::LengthLimitError;
 
 use super::bounded::ANSWER_BYTES;
 use super::config::S3Config;
+use super::unanswered::{Unanswered, Way};
 use super::{region, transport};
 use crate::storage::error::WrongRegion;
 use crate::storage::{Error, ErrorKind, Key, Location};
@@ -18,11 +18,8 @@ use crate::storage::{Error, ErrorKind, Key, Location};
 /// The longest text of a service that is shown.
 const TEXT_CHARS: usize = 300;
 
-/// What stands before the words of a `credential_process` that failed (`aws-config`, `credential_process.rs`).
-const PROGRAM_SAID: &str = ". Stderr:";
-
 /// What to do about a connection that broke, a request or an answer that was spoiled.
-const BROKEN_OFF: &str =
+pub(super) const BROKEN_OFF: &str =
     "the connection broke: check the service, and proxies, load balancers and firewalls on the way";
 
 /// What to do about an answer that is none of S3.
@@ -118,56 +115,17 @@ impl Call<'_> {
         }
     }
 
-    /// No answer came: name not found, no connection, no trust, no credentials, reset.
+    /// No answer came.
     pub(super) fn not_answered(&self, error: &(dyn StdError + 'static), timed_out: bool) -> Error {
-        let mut refused = false;
-        let mut reset = false;
-        for cause in causes(error) {
-            if let Some(credentials) = cause.downcast_ref::<CredentialsError>() {
-                return self.no_credentials(credentials);
-            }
-            if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
-                return self.no_trust(tls);
-            }
-            if let Some(io) = cause.downcast_ref::<io::Error>() {
-                refused |= io.kind() == io::ErrorKind::ConnectionRefused;
-                reset |= matches!(io.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe);
-            }
-        }
-        let text = chain(error);
-        if text.contains("dns error") || text.contains("failed to lookup address") {
-            let hint = "the host's name could not be resolved: check AWS_ENDPOINT, AWS_S3_FORCE_PATH_STYLE (without it the \
-                        bucket is a part of the host's name) and the name service";
-            let hint =
-                self.of_proxy(|proxy| format!("the name of the proxy `{proxy}` could not be resolved"), hint);
-            return self.error(ErrorKind::Network, text).with_hint(hint);
-        }
-        if refused {
-            let hint = "nothing listens there: check AWS_ENDPOINT and whether the service runs";
-            let hint = self.of_proxy(|proxy| format!("nothing listens at the proxy `{proxy}`"), hint);
-            return self.error(ErrorKind::Network, text).with_hint(hint);
-        }
-        if text.contains("tunnel") {
-            let hint = "the proxy makes no connection there: check https_proxy and no_proxy";
-            return self.error(ErrorKind::Network, text).with_hint(hint);
-        }
-        if text.contains("handshake") {
-            let hint = "does the service speak TLS there? check the scheme and port of AWS_ENDPOINT";
-            return self.error(ErrorKind::Network, text).with_hint(hint);
-        }
-        if !reset && (timed_out || text.contains("timed out") || text.contains("timeout")) {
-            let hint = "check AWS_ENDPOINT, and firewalls and proxies on the way";
-            return self.error(ErrorKind::Timeout, text).with_hint(hint);
-        }
-        self.broken_off(text)
-    }
-
-    /// What to do where no connection was made: with a proxy, that is the proxy's matter.
-    fn of_proxy(&self, why: impl Fn(&str) -> String, without: &str) -> String {
-        match transport::proxy(self.config) {
-            Some(proxy) => format!("{}: check http_proxy, https_proxy, no_proxy", why(&proxy)),
-            None => without.to_owned(),
-        }
+        let way = Way {
+            endpoint: "AWS_ENDPOINT",
+            host: "AWS_ENDPOINT, AWS_S3_FORCE_PATH_STYLE (without it the bucket is a part of the host's name) and the name \
+                   service",
+            certificates: "WALG_S3_CA_CERT_FILE or AWS_CA_BUNDLE",
+            proxy: transport::proxy(self.config),
+        };
+        let Unanswered { kind, detail, hint } = way.unanswered(error, timed_out);
+        self.error(kind, detail).with_hint(hint)
     }
 
     /// The content of an answer is not what the service said of it.
@@ -175,33 +133,6 @@ impl Call<'_> {
         self.error(ErrorKind::Protocol, chain(error)).with_hint(
             "the object was spoiled in the service or on the way: read it again, look at the service",
         )
-    }
-
-    fn no_credentials(&self, error: &CredentialsError) -> Error {
-        let kind = match error {
-            CredentialsError::ProviderTimedOut(_) => ErrorKind::Timeout,
-            _ => ErrorKind::Refused,
-        };
-        let hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or check the profile, web identity, container or \
-                    instance that should give them";
-        let text = chain(error);
-        // What the program has said may be a secret.
-        let text = text.split(PROGRAM_SAID).next().unwrap_or_default();
-        self.error(kind, format!("no credentials: {text}")).with_hint(hint)
-    }
-
-    fn no_trust(&self, error: &rustls::Error) -> Error {
-        let detail = format!("TLS: {}", bounded(&error.to_string()));
-        match error {
-            rustls::Error::InvalidCertificate(_) => self.error(ErrorKind::Refused, detail).with_hint(
-                "the certificate of the service is not trusted: name its CA in WALG_S3_CA_CERT_FILE or AWS_CA_BUNDLE, \
-                 and use the host name it is made for",
-            ),
-            rustls::Error::InvalidMessage(_) => self
-                .error(ErrorKind::Protocol, detail)
-                .with_hint("the service does not speak TLS there: check the scheme and port of AWS_ENDPOINT"),
-            _ => self.broken_off(detail),
-        }
     }
 }
 
@@ -329,7 +260,9 @@ pub(super) fn bounded(text: &str) -> String {
 }
 
 /// An error, its cause, the cause of that, and so on.
-fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+pub(super) fn causes<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |current| cause(*current))
 }
 
@@ -342,7 +275,7 @@ fn cause<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 
 }
 
 /// The messages of an error and its causes, without those that only repeat or say that there is a cause.
-fn chain(error: &(dyn StdError + 'static)) -> String {
+pub(super) fn chain(error: &(dyn StdError + 'static)) -> String {
     const EMPTY: [&str; 5] = ["", "dispatch failure", "io error", "other", "failed to construct request"];
     let mut parts: Vec<String> = Vec::new();
     for cause in causes(error) {

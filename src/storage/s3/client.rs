@@ -84,11 +84,13 @@ async fn client(
     region: String,
 ) -> Client {
     let region = Region::new(region);
+    let (role, bundle) = (config.assume_role.as_ref(), config.ca_bundle.as_deref());
+    let credentials = credentials::provider(&config.credentials, role, bundle, region.clone()).await;
     let timeouts = TimeoutConfig::builder().connect_timeout(policy.connect).build();
     let mut builder = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .http_client(http.clone())
-        .credentials_provider(credentials::provider(config, region.clone()).await)
+        .credentials_provider(credentials)
         .region(region)
         .force_path_style(config.addressing == Addressing::Path)
         .timeout_config(timeouts)

@@ -9,6 +9,10 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::storage::{Error, ErrorKind, Location, PART_BYTES, Prefix, Result};
 
+/// What to do about a value that no request can carry.
+pub(super) const PASTED: &str =
+    "it was cut out or pasted wrongly, or a file with several lines was taken for it";
+
 /// One bucket, or a part of it.
 #[derive(Debug, Clone)]
 pub struct S3Config {
@@ -89,7 +93,7 @@ pub enum Scheme {
 
 /// A text that is no endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is no S3 endpoint: {reason}")]
+#[error("`{text}` is no endpoint: {reason}")]
 pub struct InvalidEndpoint {
     text: String,
     reason: &'static str,
@@ -238,6 +242,29 @@ pub enum CreateOnly {
     Upload,
 }
 
+impl Credentials {
+    /// The setting whose value no request can carry, and what it has.
+    pub(super) fn unfit(&self) -> Option<(&'static str, &'static str)> {
+        let Credentials::Static { access_key, secret_key, session_token } = self else { return None };
+        // It signs, and is in no header.
+        if !is_line(secret_key.expose_secret().trim()) {
+            return Some(("AWS_SECRET_ACCESS_KEY", "a control character"));
+        }
+        let token = session_token.as_ref().map_or("", |token| token.expose_secret());
+        let in_headers = [("AWS_ACCESS_KEY_ID", access_key.as_str()), ("AWS_SESSION_TOKEN", token)];
+        let (name, _) = in_headers.into_iter().find(|(_, text)| !is_ascii_line(text))?;
+        Some((name, "a control character, or one that is not ASCII"))
+    }
+}
+
+fn is_line(text: &str) -> bool {
+    text.chars().all(|c| !c.is_control())
+}
+
+fn is_ascii_line(text: &str) -> bool {
+    text.trim().is_ascii() && is_line(text.trim())
+}
+
 impl S3Config {
     /// A bucket at AWS, with defaults that every service understands.
     pub fn new(bucket: impl Into<String>, prefix: Prefix, credentials: Credentials) -> S3Config {
@@ -270,25 +297,12 @@ impl S3Config {
     /// Refuses what no request can carry: the SDK panics over a key that is no header, and takes others for failures of the
     /// network.
     pub(super) fn check(&self) -> Result<()> {
-        let is_line = |text: &str| text.chars().all(|c| !c.is_control());
-        let is_ascii_line = |text: &str| text.trim().is_ascii() && is_line(text.trim());
         let is_token = |name: &str| {
             let is_mark = |byte| b"!#$%&'*+-.^_`|~".contains(&byte);
             !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || is_mark(byte))
         };
         let mut bad = Vec::new();
-        if let Credentials::Static { access_key, secret_key, session_token } = &self.credentials {
-            // It signs, and is in no header.
-            if !is_line(secret_key.expose_secret().trim()) {
-                bad.push(("AWS_SECRET_ACCESS_KEY".to_owned(), "a control character"));
-            }
-            let token = session_token.as_ref().map_or("", |token| token.expose_secret());
-            for (name, text) in [("AWS_ACCESS_KEY_ID", access_key.as_str()), ("AWS_SESSION_TOKEN", token)] {
-                if !is_ascii_line(text) {
-                    bad.push((name.to_owned(), "a control character, or one that is not ASCII"));
-                }
-            }
-        }
+        bad.extend(self.credentials.unfit().map(|(name, what)| (name.to_owned(), what)));
         if self.region.as_deref().is_some_and(|region| !is_ascii_line(region)) {
             bad.push(("AWS_REGION".to_owned(), "a control character, or one that is not ASCII"));
         }
@@ -311,8 +325,7 @@ impl S3Config {
         }
         let Some((name, what)) = bad.into_iter().next() else { return Ok(()) };
         let detail = format!("{name} has {what}");
-        Err(Error::new(ErrorKind::Invalid, "open", None, &self.location(), detail)
-            .with_hint("it was cut out or pasted wrongly, or a file with several lines was taken for it"))
+        Err(Error::new(ErrorKind::Invalid, "open", None, &self.location(), detail).with_hint(PASTED))
     }
 
     /// Where this is, for messages.

@@ -1,5 +1,7 @@
 //! Who we are: keys from the settings, or the first provider that has any.
 
+use std::path::Path;
+
 use aws_config::SdkConfig;
 use aws_config::ecs::EcsCredentialsProvider;
 use aws_config::imds::credentials::ImdsCredentialsProvider;
@@ -15,18 +17,23 @@ use secrecy::ExposeSecret;
 
 use super::apart::{self, Apart};
 use super::bounded::bounded;
-use super::config::{Chain, Credentials, S3Config, Scheme};
+use super::config::{AssumeRole, Chain, Credentials, Scheme};
 use super::transport;
 
 /// The name of our sessions where no setting gives one.
 const SESSION_NAME: &str = "seawall";
 
-/// The provider that a configuration asks for. It reads files and asks services with its first use only.
-pub(super) async fn provider(config: &S3Config, region: Region) -> SharedCredentialsProvider {
+/// The provider that these settings ask for. It reads files and asks services with its first use only.
+pub(super) async fn provider(
+    credentials: &Credentials,
+    role: Option<&AssumeRole>,
+    ca_bundle: Option<&Path>,
+    region: Region,
+) -> SharedCredentialsProvider {
     // A service for credentials is trusted by the same certificates; unreadable ones were refused before.
-    let extra = config.ca_bundle.as_deref().and_then(|path| std::fs::read(path).ok());
+    let extra = ca_bundle.and_then(|path| std::fs::read(path).ok());
     let http = || bounded(transport::http_client(Scheme::Https, extra.as_deref().map(transport::usable)));
-    let base = match &config.credentials {
+    let base = match credentials {
         Credentials::Static { access_key, secret_key, session_token } => {
             let token = session_token.as_ref().map(|token| token.expose_secret().trim().to_owned());
             SharedCredentialsProvider::new(aws_credential_types::Credentials::new(
@@ -39,8 +46,8 @@ pub(super) async fn provider(config: &S3Config, region: Region) -> SharedCredent
         }
         Credentials::Chain(chain) => SharedCredentialsProvider::new(providers(chain, http(), region.clone())),
     };
-    let Some(role) = &config.assume_role else {
-        return match config.credentials {
+    let Some(role) = role else {
+        return match credentials {
             Credentials::Static { .. } => base,
             Credentials::Chain(_) => SharedCredentialsProvider::new(Apart(base)),
         };

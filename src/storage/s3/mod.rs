@@ -27,10 +27,12 @@ mod delete;
 mod document;
 mod list;
 mod profile;
+mod query;
 mod region;
 mod stored;
 mod told;
 mod transport;
+mod unanswered;
 mod unfinished;
 mod upload;
 
@@ -65,6 +67,7 @@ pub use self::config::{
 };
 use self::profile::Answering;
 pub use self::profile::{PartSizes, Profile};
+pub use self::query::{Answer, QueryConfig, QueryService, form};
 use self::stored::Sent;
 use super::retry::RetryPolicy;
 use super::{
@@ -172,22 +175,9 @@ fn create_headers(config: &S3Config, content_headers: &[(String, String)]) -> Ve
     headers
 }
 
-/// Tags as the header has them: the query of a URL, as HTML forms write it.
+/// Tags as the header has them: the query of a URL.
 fn tagging(tags: &[Tag]) -> String {
-    let encoded = |text: &str| {
-        text.bytes().fold(String::new(), |mut encoded, byte| {
-            match byte {
-                b' ' => encoded.push('+'),
-                byte if byte.is_ascii_alphanumeric() || b"_.-~".contains(&byte) => {
-                    encoded.push(char::from(byte));
-                }
-                byte => encoded.push_str(&format!("%{byte:02X}")),
-            }
-            encoded
-        })
-    };
-    let pairs = tags.iter().map(|tag| format!("{}={}", encoded(&tag.key), encoded(&tag.value)));
-    pairs.collect::<Vec<_>>().join("&")
+    query::form(tags.iter().map(|tag| (tag.key.as_str(), tag.value.as_str())))
 }
 
 /// The checksum that goes with these bytes, if one does: CRC32, as S3 writes it.

@@ -53,7 +53,7 @@ pub(super) fn hint(region: &str) -> String {
 }
 
 /// Whether a text may be the name of a region, and so a label of a host.
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     (1..=LABEL_BYTES).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
         && !text.starts_with('-')

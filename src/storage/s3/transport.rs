@@ -54,7 +54,12 @@ pub(super) fn proxy(config: &S3Config) -> Option<String> {
         (Some(endpoint), Addressing::VirtualHost) => format!("{}.{}", config.bucket, endpoint.host()),
         (Some(endpoint), Addressing::Path) => endpoint.host().to_owned(),
     };
-    let scheme = match config.scheme() {
+    proxy_to(config.scheme(), &host)
+}
+
+/// The same, of requests to a host.
+pub(super) fn proxy_to(scheme: Scheme, host: &str) -> Option<String> {
+    let scheme = match scheme {
         Scheme::Http => "http",
         Scheme::Https => "https",
     };
