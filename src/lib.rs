@@ -11,6 +11,7 @@
 //! | [`layout`] | names and documents of a repository, wal-g's and barman's; pure |
 //! | [`pipeline`] | codec threads on one side, objects on the other, one pool of buffers between |
 //! | [`storage`] | objects by key: S3, a directory, memory |
+//! | [`volumes`] | volumes of EBS and their snapshots, by EC2 |
 //! | [`codec`], [`tarball`] | bytes to bytes: compression, encryption, tar |
 //! | [`pg`] | facts of PostgreSQL: LSNs, timelines, WAL pages, control file, labels, its SQL session |
 //! | [`checksum`] | size and SHA-256 of bytes that pass by |
@@ -35,3 +36,4 @@ pub mod retention;
 pub mod settings;
 pub mod storage;
 pub mod tarball;
+pub mod volumes;
