@@ -13,6 +13,7 @@ use crate::catalog;
 use crate::ops::wal_fetch::Recovery;
 use crate::ops::{self, Class, RequestError};
 use crate::storage::ErrorKind;
+use crate::volumes;
 
 use super::Error;
 use super::barman::{self, Command};
@@ -73,6 +74,7 @@ pub fn code(error: &Error, codes: Codes) -> ExitCode {
 /// The code of an operation of barman-cloud that failed.
 fn barman_operation(error: &ops::Error, command: Option<Command>) -> u8 {
     match (command, error.class()) {
+        _ if matches!(error, ops::Error::NotBegun(_)) => GENERAL,
         // Whatever goes wrong with a backup that was begun.
         (Some(Command::Backup), _) => OPERATION,
         (Some(Command::BackupKeep), Class::Missing) => GENERAL,
@@ -90,7 +92,7 @@ fn barman_operation(error: &ops::Error, command: Option<Command>) -> u8 {
 }
 
 /// What barman does not expect: a name that stands for no backup or for several, where an id that does not exist is another
-/// failure; what is stored is damaged, which another attempt may find whole.
+/// failure; what is stored is damaged, which another attempt may find whole; all about volumes but a lock.
 fn is_general(error: &ops::Error) -> bool {
     use catalog::barman::Error as Catalog;
     match error {
@@ -98,7 +100,16 @@ fn is_general(error: &ops::Error) -> bool {
             error,
             Catalog::UnknownName { .. } | Catalog::AmbiguousName { .. } | Catalog::Info { .. }
         ),
-        ops::Error::Content { .. } | ops::Error::Request(RequestError::Snapshots(_)) => true,
+        ops::Error::Content { .. } => true,
+        ops::Error::Volumes(error) => !matches!(error, volumes::Error::Locked(_)),
+        ops::Error::Request(error) => matches!(
+            error,
+            RequestError::Snapshots(_)
+                | RequestError::UnknownSnapshots { .. }
+                | RequestError::NoRegion(_)
+                | RequestError::NoRecoveryInstance(_)
+                | RequestError::SnapshotTablespaces(_)
+        ),
         _ => false,
     }
 }

@@ -16,6 +16,7 @@ use crate::pg::{Oid, SegmentName};
 use crate::storage::{Key, Prefix};
 
 use super::Name;
+use super::barman::SnapshotsInfo;
 use super::walg::{DocumentError, FilesMetadata};
 
 /// The object in a backup's folder that says, while the backup is being taken, whose it is: seawall's own.
@@ -175,6 +176,8 @@ pub struct Taken<'a> {
     pub tablespaces: &'a [Tablespace],
     /// The list of the backup's files, where it is kept.
     pub files: Option<&'a FilesMetadata>,
+    /// The snapshots of volumes that it is made of, in place of tars.
+    pub snapshots: Option<&'a SnapshotsInfo>,
 }
 
 /// How long tars took.

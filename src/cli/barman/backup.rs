@@ -12,10 +12,12 @@ use crate::cli::process::cores;
 use crate::cli::session;
 use crate::codec::{Compression, Method};
 use crate::layout::barman::{RecoveryEnd, parse_any_time};
+use crate::ops::RequestError;
 use crate::ops::backup_fetch::{self, MovedTablespace, Plan, SyncFiles};
 use crate::ops::backup_push::{self, Format, Packing, VerifyPages, WalWitness};
-use crate::ops::barman::backup_show;
 use crate::ops::barman::recovery_target::{self, TargetTimeline};
+use crate::ops::barman::volumes::snapshots_of;
+use crate::ops::barman::{backup_show, snapshot_restore};
 use crate::pg::ConnInfo;
 use crate::pg::connection_string::{Keywords, is_connection_string};
 use crate::pg::session::Checkpoint;
@@ -24,14 +26,15 @@ use crate::settings::{self, keys};
 
 use super::commands::Session;
 use super::flags::{
-    BZIP2, DBNAME, GZIP, HOST, IMMEDIATE_CHECKPOINT, JOBS, LZ4, MAX_ARCHIVE_SIZE, MAX_BANDWIDTH,
-    MIN_CHUNK_SIZE, NAME, PORT, SNAPPY, TABLESPACE, TAG, TAGS, TARGET_LSN, TARGET_TIME, TARGET_TLI, USER,
+    AWS_REGION, BZIP2, DBNAME, GZIP, HOST, IMMEDIATE_CHECKPOINT, JOBS, LZ4, MAX_ARCHIVE_SIZE, MAX_BANDWIDTH,
+    MIN_CHUNK_SIZE, NAME, PORT, SNAPPY, SNAPSHOT_RECOVERY_INSTANCE, TABLESPACE, TAG, TAGS, TARGET_LSN,
+    TARGET_TIME, TARGET_TLI, USER,
 };
 use super::grammar::Flag;
 use super::objects::{encryption, tags};
 use super::place::Objects;
 use super::wal::take_over;
-use super::{Error, WHOLE_FILES, catalogue, hook, values};
+use super::{Error, WHOLE_FILES, catalogue, hook, values, volumes};
 
 /// `--max-archive-size` where nothing is said.
 const ARCHIVE_BYTES: u64 = 100 << 30;
@@ -68,6 +71,7 @@ pub fn backup(session: &Session) -> Result<(), cli::Error> {
     let network_rate = session.parsed(&MAX_BANDWIDTH, values::size)?;
     let name = session.parsed(&NAME, values::backup_name)?;
     let compression = compression(session)?;
+    let snapshots = volumes::format(session, &objects.tags)?;
     if session.only_tests() {
         return session.probe();
     }
@@ -92,7 +96,7 @@ pub fn backup(session: &Session) -> Result<(), cli::Error> {
     let options = backup_push::Options {
         data_dir: None,
         conninfo: conninfo(session)?,
-        format: Format::Barman { name },
+        format: snapshots.map_or(Format::Barman { name }, Format::Snapshots),
         take_over: take_over(session)?,
         checkpoint: match session.line.has(&IMMEDIATE_CHECKPOINT) {
             true => Checkpoint::Immediate,
@@ -124,7 +128,7 @@ fn wal_timeout(session: &Session) -> Result<Duration, cli::Error> {
     })
 }
 
-/// `restore`: into an empty directory.
+/// `restore`: into an empty directory, or of snapshots into the one that is on their volumes.
 pub fn restore(session: &Session) -> Result<(), cli::Error> {
     let wrong = |reason| Error::Usage(session.grammar.wrong_value(&TABLESPACE, reason));
     let moved = session.line.values(&TABLESPACE).map(|rule| values::tablespace(rule).map_err(wrong));
@@ -151,12 +155,28 @@ pub fn restore(session: &Session) -> Result<(), cli::Error> {
         network_rate: None,
         sync: SyncFiles::Yes,
     };
+    let volumes = volumes::volumes(session)?;
+    let on_volumes = snapshot_restore::Options {
+        instance: session.line.value(&SNAPSHOT_RECOVERY_INSTANCE).map(str::to_owned),
+        target: options.target.clone(),
+    };
     let context = session.context(WHOLE_FILES, Compression::None, Objects::default())?;
     session::run_shown(context, "restore", &MultiProgress::new(), async |context| {
         let backup = match target {
             Some((end, timeline)) => recovery_target::choose(&context, end, timeline).await?,
             None => backup_show::run(&context, catalogue::backup(session)).await?,
         };
+        if let Some(snapshots) = snapshots_of(backup.id, &backup.info)? {
+            if !moved.is_empty() {
+                return Err(RequestError::SnapshotTablespaces(backup.id).into());
+            }
+            return snapshot_restore::run(&context, &volumes, backup.id, &snapshots, &on_volumes).await;
+        }
+        for flag in
+            [&SNAPSHOT_RECOVERY_INSTANCE, &AWS_REGION].into_iter().filter(|flag| session.line.has(flag))
+        {
+            tracing::warn!("{} has no effect: backup {} is not made of snapshots", flag.shown(), backup.id);
+        }
         let plan = Plan::barman(&context, backup.id, &backup.info, &moved).await?;
         backup_fetch::run(&context, plan, options).await
     })
@@ -223,10 +243,14 @@ const APPLICATION: &str = "barman_cloud_backup";
 static METHODS: [(&Flag, Method); 4] =
     [(&GZIP, Method::Gzip), (&BZIP2, Method::Bzip2), (&SNAPPY, Method::Snappy), (&LZ4, Method::Lz4)];
 
+/// The compression that a flag names.
+pub fn method(session: &Session) -> Option<Method> {
+    METHODS.into_iter().find(|(flag, _)| session.line.has(flag)).map(|(_, method)| method)
+}
+
 /// How base backups are compressed.
 pub fn compression(session: &Session) -> Result<Compression, cli::Error> {
-    let method = METHODS.into_iter().find(|(flag, _)| session.line.has(flag));
-    let method = method.map_or(Method::None, |(_, method)| method);
+    let method = method(session).unwrap_or(Method::None);
     // Each tar may use all cores: the last one, often that of the largest table, has them alone.
     Compression::of_barman_backup(method, cores().min(MOST_THREADS))
         .map_err(|error| settings::Error::from(error).into())

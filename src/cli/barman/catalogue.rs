@@ -19,7 +19,7 @@ use super::flags::{
     RETENTION_POLICY,
 };
 use super::place::Objects;
-use super::{WHOLE_FILES, output, values};
+use super::{WHOLE_FILES, output, values, volumes};
 
 /// `backup-list`
 pub fn list(session: &Session) -> Result<(), cli::Error> {
@@ -98,12 +98,12 @@ pub fn delete(session: &Session) -> Result<(), cli::Error> {
     if session.only_tests() {
         return session.probe();
     }
-    let mode = options.mode;
+    let (mode, volumes) = (options.mode, volumes::volumes(session)?);
     let root = session.root()?;
     let context = session.context(WHOLE_FILES, Compression::None, objects)?;
     let annotations = session.annotations()?;
     let deletion = session::run(context, Threads::Two, async |context| {
-        backup_delete::run(&context, &annotations, options).await
+        backup_delete::run(&context, &annotations, &volumes, options).await
     })?;
     if mode == Mode::DryRun {
         printer::print(&output::delete_dry_run(&deletion, &root))?;

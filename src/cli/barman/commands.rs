@@ -163,12 +163,7 @@ impl Session {
             match flag.support {
                 Support::Full => {}
                 Support::NoEffect => {
-                    tracing::warn!(
-                        "{name} has no effect: it is for another provider, or for snapshots of volumes"
-                    );
-                }
-                Support::Refused(hint) => {
-                    return Err(cli::Error::Unsupported { what: name, hint });
+                    tracing::warn!("{name} has no effect: it is for another provider");
                 }
             }
         }

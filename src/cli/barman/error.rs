@@ -8,6 +8,7 @@ use crate::ops::archive_check::Count;
 use crate::pg::connection_string::InvalidConnectionString;
 use crate::storage;
 use crate::storage::s3::InvalidEndpoint;
+use crate::volumes;
 
 use super::grammar::UsageError;
 
@@ -78,6 +79,29 @@ pub enum Error {
     /// A tag is given twice.
     #[error("the tag `{0}` is given twice")]
     TagTwice(String),
+    /// A backup of snapshots needs the machine and its disks.
+    #[error("the backup is to be made of snapshots, and lacks {missing}")]
+    HalfASnapshot {
+        /// The flag that is missing.
+        missing: &'static str,
+    },
+    /// Nothing of a backup of snapshots is compressed.
+    #[error("Compression options cannot be used with snapshot backups")]
+    CompressedSnapshots,
+    /// Only a lock in mode compliance has such a time.
+    #[error("--aws-snapshot-lock-cool-off-period cannot be used with --aws-snapshot-lock-mode governance")]
+    CoolOffInGovernance,
+    /// EC2 wants to know how long a lock lasts.
+    #[error(
+        "--aws-snapshot-lock-mode needs --aws-snapshot-lock-duration or --aws-snapshot-lock-expiration-date"
+    )]
+    LockWithoutEnd,
+    /// Nothing says where the volumes are.
+    #[error("nothing says in which region of AWS the volumes are")]
+    NoRegion,
+    /// EC2 cannot be asked.
+    #[error(transparent)]
+    Volumes(volumes::Error),
     /// A name that PostgreSQL gives to no file it archives.
     #[error("{0} is an invalid name for a WAL file")]
     WalName(String),
@@ -165,6 +189,8 @@ impl Error {
                 return Some(format!("the commands are {}", names.join(", ")));
             }
             Error::Storage(error) => return error.hint().map(str::to_owned),
+            Error::Volumes(error) => return error.hint(),
+            Error::NoRegion => "name it by --aws-region, AWS_DEFAULT_REGION or the profile",
             Error::Url(_) => "it is s3://bucket/path, or file:///directory",
             Error::NoProfile(_) => {
                 "check --aws-profile, AWS_DEFAULT_PROFILE and AWS_PROFILE, and the files: ~/.aws/config and \

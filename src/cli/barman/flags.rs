@@ -1,7 +1,6 @@
 //! Every flag and positional of the nine commands, as barman 3.19 knows them.
 //!
-//! Those without a text are left out of the help page: they belong to another provider or to snapshots of volumes, or are
-//! refused.
+//! Those without a text are left out of the help page: they belong to another provider.
 
 use super::Command;
 use super::grammar::{Exclusive, Flag, Grammar, Positional, Takes};
@@ -22,9 +21,6 @@ static KEEP_WHAT: Exclusive = Exclusive { required: true };
 static TARGET: Exclusive = Exclusive { required: false };
 static DIRECTION: Exclusive = Exclusive { required: true };
 static COPIED: Exclusive = Exclusive { required: false };
-
-/// What to say to snapshots of volumes.
-const NO_SNAPSHOTS: &str = "leave the flag out: the backup goes to the object store";
 
 const PROVIDERS: [&str; 3] = ["aws-s3", "azure-blob-storage", "google-cloud-storage"];
 const AZURE_CREDENTIALS: [&str; 3] = ["azure-cli", "managed-identity", "default"];
@@ -142,41 +138,73 @@ flags! {
     /// The backup's name.
     NAME = Flag::value(&["-n", "--name"], "NAME", "a name by which other commands find the backup");
     /// Snapshots: the machine.
-    SNAPSHOT_INSTANCE = Flag::value(&["--snapshot-instance"], "NAME", "").refused(NO_SNAPSHOTS);
+    SNAPSHOT_INSTANCE = Flag::value(
+        &["--snapshot-instance"],
+        "NAME",
+        "make the backup of snapshots of EBS volumes: id or name of the instance, which is this machine",
+    );
     /// Snapshots: the disks.
-    SNAPSHOT_DISK = Flag::value(&["--snapshot-disk"], "NAME", "").refused(NO_SNAPSHOTS);
-    /// Snapshots: the zone.
+    SNAPSHOT_DISK = Flag::value(
+        &["--snapshot-disk"],
+        "NAME",
+        "a volume to snapshot: its id or name; once for each volume that the server has files on",
+    );
+    /// Google's zone.
     GCP_ZONE = Flag::value(&["--snapshot-zone", "--gcp-zone"], "ZONE", "").without_effect();
-    /// Snapshots: the project.
+    /// Google's project.
     GCP_PROJECT = Flag::value(&["--snapshot-gcp-project", "--gcp-project"], "PROJECT", "").without_effect();
     /// Snapshots: the region.
-    AWS_REGION = Flag::value(&["--aws-region"], "REGION", "").without_effect();
+    AWS_REGION = Flag::value(
+        &["--aws-region"],
+        "REGION",
+        "region of instance and volumes (default: that of the backup, else AWS_DEFAULT_REGION, else the profile's)",
+    );
     /// Snapshots: how long to wait.
-    SNAPSHOTS_TIMEOUT = Flag::value(&["--aws-await-snapshots-timeout"], "SECONDS", "").without_effect();
+    SNAPSHOTS_TIMEOUT = Flag::value(
+        &["--aws-await-snapshots-timeout"],
+        "SECONDS",
+        "how long to wait until the snapshots are stored (default: 3600)",
+    );
     /// Snapshots: the lock.
-    SNAPSHOT_LOCK_MODE =
-        Flag::choice(&["--aws-snapshot-lock-mode"], &["governance", "compliance"], "").without_effect();
+    SNAPSHOT_LOCK_MODE = Flag::choice(
+        &["--aws-snapshot-lock-mode"],
+        &["governance", "compliance"],
+        "lock the snapshots; in compliance nobody can end that",
+    );
     /// Snapshots: how long the lock can be taken back.
-    SNAPSHOT_LOCK_COOL_OFF =
-        Flag::value(&["--aws-snapshot-lock-cool-off-period"], "HOURS", "").without_effect();
+    SNAPSHOT_LOCK_COOL_OFF = Flag::value(
+        &["--aws-snapshot-lock-cool-off-period"],
+        "HOURS",
+        "hours in which a lock in compliance can be changed, 1 to 72 (default: none)",
+    );
     /// Snapshots: until when.
-    SNAPSHOT_LOCK_DATE = Flag::value(&["--aws-snapshot-lock-expiration-date"], "DATE", "")
-        .without_effect()
-        .among(&SNAPSHOT_LOCK);
+    SNAPSHOT_LOCK_DATE = Flag::value(
+        &["--aws-snapshot-lock-expiration-date"],
+        "DATE",
+        "until when the lock lasts: YYYY-MM-DDThh:mm:ss.sssZ",
+    )
+    .among(&SNAPSHOT_LOCK);
     /// Snapshots: for how long.
-    SNAPSHOT_LOCK_DURATION =
-        Flag::value(&["--aws-snapshot-lock-duration"], "DAYS", "").without_effect().among(&SNAPSHOT_LOCK);
-    /// Snapshots: Azure's subscription.
+    SNAPSHOT_LOCK_DURATION = Flag::value(
+        &["--aws-snapshot-lock-duration"],
+        "DAYS",
+        "how many days the lock lasts, 1 to 36500",
+    )
+    .among(&SNAPSHOT_LOCK);
+    /// Azure's subscription.
     AZURE_SUBSCRIPTION = Flag::value(&["--azure-subscription-id"], "ID", "").without_effect();
-    /// Snapshots: Azure's group.
+    /// Azure's group.
     AZURE_GROUP = Flag::value(&["--azure-resource-group"], "NAME", "").without_effect();
 
     /// Where a tablespace goes.
     TABLESPACE = Flag::value(&["--tablespace"], "NAME:LOCATION", "put a tablespace elsewhere, may be repeated");
     /// Snapshots: the machine that is restored to.
-    SNAPSHOT_RECOVERY_INSTANCE =
-        Flag::value(&["--snapshot-recovery-instance"], "NAME", "").without_effect();
-    /// Snapshots: its zone.
+    SNAPSHOT_RECOVERY_INSTANCE = Flag::value(
+        &["--snapshot-recovery-instance"],
+        "NAME",
+        "of a backup of snapshots: id or name of this machine, which has volumes made of them",
+    );
+    /// Google's zone of it.
     SNAPSHOT_RECOVERY_ZONE =
         Flag::value(&["--snapshot-recovery-zone", "--gcp-zone"], "ZONE", "").without_effect();
     /// `auto`: of which timeline.
@@ -295,7 +323,7 @@ pub fn grammar(command: Command) -> &'static Grammar {
 
 static BACKUP_GRAMMAR: Grammar = Grammar {
     program: "barman-cloud-backup",
-    about: "Takes a base backup of a server on this machine and stores it.",
+    about: "Takes a base backup of a server on this machine and stores it, or snapshots its volumes.",
     positionals: &[&DESTINATION, &SERVER],
     flags: &[
         &COMMON,
@@ -348,7 +376,7 @@ static CHECK_GRAMMAR: Grammar = Grammar {
 
 static RESTORE_GRAMMAR: Grammar = Grammar {
     program: "barman-cloud-restore",
-    about: "Restores a base backup into an empty directory.",
+    about: "Restores a base backup into an empty directory, or completes one of snapshots on its volumes.",
     positionals: &[&SOURCE, &SERVER, &BACKUP, &RECOVERY_DIR],
     flags: &[
         &COMMON,

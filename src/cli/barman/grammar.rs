@@ -61,11 +61,8 @@ pub struct Exclusive {
 pub enum Support {
     /// It works.
     Full,
-    /// It belongs to another provider or to snapshots of volumes, and says nothing about a backup in the object store, in
-    /// barman as well.
+    /// It belongs to another provider, and says nothing about one at AWS, in barman as well.
     NoEffect,
-    /// It is refused, with what to do instead.
-    Refused(&'static str),
 }
 
 /// An argument by its place.
@@ -170,11 +167,6 @@ impl Flag {
     /// The same flag, which says nothing here.
     pub const fn without_effect(self) -> Flag {
         Flag { support: Support::NoEffect, ..self }
-    }
-
-    /// The same flag, which is refused.
-    pub const fn refused(self, instead: &'static str) -> Flag {
-        Flag { support: Support::Refused(instead), ..self }
     }
 
     /// The name in messages: all spellings.

@@ -19,6 +19,7 @@ mod place;
 mod profile;
 mod python_json;
 mod values;
+mod volumes;
 mod wal;
 
 use std::ffi::OsString;
@@ -26,6 +27,7 @@ use std::path::Path;
 
 use crate::cli;
 use crate::layout::barman::{Barman, Partials};
+use crate::ops;
 
 pub use commands::run;
 pub use error::Error;
@@ -186,6 +188,8 @@ const WORDS: [(&str, &str); 15] = [
 /// A failure with the names that the caller of barman-cloud knows.
 pub fn in_its_words(error: &cli::Error) -> String {
     match error {
+        // They are of this dialect alone, and have its names.
+        cli::Error::Operation(ops::Error::Volumes(_) | ops::Error::NotBegun(_)) => error.report(),
         cli::Error::Operation(_) | cli::Error::Barman(Error::Storage(_)) => {
             WORDS.iter().fold(error.report(), |text, (theirs, ours)| text.replace(theirs, ours))
         }

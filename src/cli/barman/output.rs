@@ -331,6 +331,10 @@ pub fn delete_dry_run(deletion: &Deletion, root: &Prefix) -> String {
         }
     };
     for backup in &deletion.backups {
+        if let (Some(_), Some(label)) = (&backup.snapshots, &backup.label) {
+            let _ = writeln!(text, "Skipping deletion of snapshots due to --dry-run option");
+            let _ = writeln!(text, "Skipping deletion of {root}{label} due to --dry-run option");
+        }
         objects(&mut text, &mut backup.tars.iter().chain([&backup.info]));
         // barman, which has deleted nothing, finds the folders of earlier backups again.
         let folders = backup.wal.folders.iter().map(|folder| folder.folder);

@@ -134,11 +134,7 @@ pub fn repository(
     };
     config.region = owned(environment.text("AWS_DEFAULT_REGION")?).or(profile.region);
     config.region_is = RegionIs::Guess;
-    let bundle = match environment.text("AWS_CA_BUNDLE")? {
-        None => environment.text("REQUESTS_CA_BUNDLE")?,
-        bundle => bundle,
-    };
-    config.ca_bundle = bundle.map(PathBuf::from);
+    config.ca_bundle = ca_bundle(environment)?;
     config.request_checksums = checksums(environment, "AWS_REQUEST_CHECKSUM_CALCULATION")?;
     config.response_checksums = checksums(environment, "AWS_RESPONSE_CHECKSUM_VALIDATION")?;
     config.etag_check = etag_check(environment)?;
@@ -205,8 +201,14 @@ impl Place {
     }
 }
 
+/// The variables with the address of S3, the first that is set counts.
+const S3_ENDPOINT: [&str; 2] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"];
+
+/// The same of EC2.
+pub(super) const EC2_ENDPOINT: [&str; 2] = ["AWS_ENDPOINT_URL_EC2", "AWS_ENDPOINT_URL"];
+
 /// A silence may be as long as `--read-timeout`, and there are as many attempts as `AWS_MAX_ATTEMPTS`.
-fn retry_policy(
+pub(super) fn retry_policy(
     grammar: &Grammar,
     line: &Line,
     environment: &Environment,
@@ -232,26 +234,46 @@ fn endpoint(
     environment: &Environment,
     of_profile: Option<&str>,
 ) -> Result<Option<Endpoint>, cli::Error> {
-    let parse = |text: &str, name: &'static str| {
-        let parsed = Endpoint::parse(text.trim());
-        parsed.map(|(endpoint, _)| Some(endpoint)).map_err(|source| Error::Endpoint { name, source }.into())
-    };
-    if let Some(text) = line.value(&ENDPOINT_URL) {
-        return parse(text, "--endpoint-url");
+    match line.value(&ENDPOINT_URL) {
+        Some(text) => parse_endpoint(text, "--endpoint-url").map(Some),
+        None => configured_endpoint(environment, S3_ENDPOINT, of_profile),
     }
+}
+
+fn parse_endpoint(text: &str, name: &'static str) -> Result<Endpoint, cli::Error> {
+    let parsed = Endpoint::parse(text.trim());
+    parsed.map(|(endpoint, _)| endpoint).map_err(|source| Error::Endpoint { name, source }.into())
+}
+
+/// The address of a service as the environment or the profile has it.
+pub(super) fn configured_endpoint(
+    environment: &Environment,
+    variables: [&'static str; 2],
+    of_profile: Option<&str>,
+) -> Result<Option<Endpoint>, cli::Error> {
     let ignored = environment.text("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")?;
     if ignored.is_some_and(|ignored| ignored.eq_ignore_ascii_case("true")) {
         return Ok(None);
     }
-    for name in ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"] {
+    for name in variables {
         if let Some(text) = environment.text(name)? {
-            return parse(text, name);
+            return parse_endpoint(text, name).map(Some);
         }
     }
-    of_profile.map_or(Ok(None), |text| parse(text, "endpoint_url of the profile"))
+    of_profile.map(|text| parse_endpoint(text, "endpoint_url of the profile")).transpose()
 }
 
-fn profile_name<'a>(
+/// Certificates to trust besides the system's.
+pub(super) fn ca_bundle(environment: &Environment) -> Result<Option<PathBuf>, cli::Error> {
+    let bundle = match environment.text("AWS_CA_BUNDLE")? {
+        None => environment.text("REQUESTS_CA_BUNDLE")?,
+        bundle => bundle,
+    };
+    Ok(bundle.map(PathBuf::from))
+}
+
+/// The profile that counts.
+pub(super) fn profile_name<'a>(
     flagged: Option<&'a str>,
     environment: &'a Environment,
 ) -> Result<Option<&'a str>, cli::Error> {
@@ -262,7 +284,7 @@ fn profile_name<'a>(
 }
 
 /// The keys of the environment, if no profile is asked for by a flag.
-fn credentials(
+pub(super) fn credentials(
     flagged: Option<&str>,
     profile: Option<&str>,
     environment: &Environment,
@@ -334,7 +356,7 @@ fn bad_variable(name: &'static str, value: &str, expected: &'static str) -> cli:
     Error::Variable { name, value: value.to_owned(), expected }.into()
 }
 
-fn owned(text: Option<&str>) -> Option<String> {
+pub(super) fn owned(text: Option<&str>) -> Option<String> {
     text.map(|text| text.trim().to_owned())
 }
 

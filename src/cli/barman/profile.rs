@@ -18,6 +18,8 @@ use super::Error;
 pub struct Profile {
     /// `endpoint_url` of S3, else of all services.
     pub endpoint: Option<String>,
+    /// The same of EC2.
+    pub ec2_endpoint: Option<String>,
     /// `region`
     pub region: Option<String>,
 }
@@ -50,13 +52,13 @@ impl Profile {
         let profile = format!("profile {name}");
         let own = |name| value(&profile, name, "");
         let services = own("services").map(|name| format!("services {name}"));
-        let of_s3 = services.and_then(|services| value(&services, "s3", "endpoint_url"));
         let ignored = own("ignore_configured_endpoint_urls");
-        let endpoint = match ignored.is_some_and(|ignored| ignored.eq_ignore_ascii_case("true")) {
-            true => None,
-            false => of_s3.or_else(|| own("endpoint_url")),
+        let ignored = ignored.is_some_and(|ignored| ignored.eq_ignore_ascii_case("true"));
+        let endpoint = |service| {
+            let of_service = services.as_ref().and_then(|services| value(services, service, "endpoint_url"));
+            of_service.or_else(|| own("endpoint_url")).filter(|_| !ignored)
         };
-        Profile { endpoint, region: own("region") }
+        Profile { endpoint: endpoint("s3"), ec2_endpoint: endpoint("ec2"), region: own("region") }
     }
 }
 
@@ -128,6 +130,8 @@ services = mine
 s3 =
   endpoint_url = http://s3:3
   other = x
+ec2 =
+  endpoint_url = http://ec2:8
 dynamodb =
   endpoint_url = http://dynamo:4
 
@@ -144,18 +148,18 @@ endpoint_url = http://plain:7
     /// As boto3 1.44 reads the same file.
     #[test]
     fn endpoint_and_region_of_a_profile() {
-        for (name, endpoint, region) in [
-            ("default", Some("http://default:1"), Some("eu-west-1")),
-            ("work", Some("http://s3:3"), None),
-            ("two words", Some("http://two:5"), None),
-            ("ignoring", None, None),
-            ("plain", None, None),
-            ("absent", None, None),
+        for (name, endpoint, ec2, region) in [
+            ("default", Some("http://default:1"), Some("http://default:1"), Some("eu-west-1")),
+            ("work", Some("http://s3:3"), Some("http://ec2:8"), None),
+            ("two words", Some("http://two:5"), Some("http://two:5"), None),
+            ("ignoring", None, None, None),
+            ("plain", None, None, None),
+            ("absent", None, None, None),
         ] {
             let profile = Profile::parse(FILE, name);
             assert_eq!(
-                (profile.endpoint.as_deref(), profile.region.as_deref()),
-                (endpoint, region),
+                (profile.endpoint.as_deref(), profile.ec2_endpoint.as_deref(), profile.region.as_deref()),
+                (endpoint, ec2, region),
                 "{name}"
             );
         }

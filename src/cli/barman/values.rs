@@ -33,6 +33,13 @@ pub fn positive(text: &str) -> Result<u64, String> {
         .ok_or_else(|| format!("'{text}' is not a valid positive integer"))
 }
 
+/// A whole number from 1 to `most`.
+pub fn up_to(text: &str, most: u64) -> Result<u64, String> {
+    let number = integer(text).map_err(|_| format!("'{text}' is not a valid input"))?;
+    let number = u64::try_from(number).ok().filter(|number| (1..=most).contains(number));
+    number.ok_or_else(|| format!("'{text}' is not from 1 to {most}"))
+}
+
 /// A timeline.
 pub fn timeline(text: &str) -> Result<TimelineId, String> {
     let number = u32::try_from(positive(text)?).ok().and_then(TimelineId::new);

@@ -47,6 +47,12 @@ pub(super) fn of(begun: Timestamp, taken: &Taken<'_>) -> Literal {
     Literal::Dict(entries.into_iter().map(|(name, value)| (Literal::Str(name.to_owned()), value)).collect())
 }
 
+/// Of a backup of snapshots, which has no tars.
+pub(super) fn of_snapshots(begun: Timestamp, ended: Timestamp) -> Literal {
+    let entry = |name: &str| (Literal::Str(name.to_owned()), seconds(between(begun, ended)));
+    Literal::Dict(["copy_time", "total_time"].map(entry).into())
+}
+
 fn stem(group: Group) -> Stem {
     match group {
         Group::Cluster => Stem::Data,

@@ -15,6 +15,7 @@ pub mod names;
 mod new_backup;
 mod recovery_target;
 mod server_backup;
+mod snapshots_info;
 mod time;
 
 pub use any_time::parse_any_time;
@@ -24,7 +25,8 @@ pub use field_value::FieldValue;
 pub use keep::Keep;
 pub use layout::{Barman, Partials};
 pub use literal::{InvalidLiteral, Literal, quote};
-pub use new_backup::NewBackup;
+pub use new_backup::{Data, NewBackup};
 pub use recovery_target::{RecoveryEnd, RecoveryTarget};
 pub use server_backup::ServerBackup;
+pub use snapshots_info::{Snapshot, SnapshotsInfo, UnknownSnapshots};
 pub use time::{BackupTime, InvalidTime};

@@ -52,6 +52,11 @@ pub fn backup_info_key(backup: BackupId) -> Key {
     key(format!("{BACKUPS}{backup}/{INFO}"))
 }
 
+/// The `backup_label` of a backup that is made of snapshots; others have it in their tars.
+pub fn backup_label_key(backup: BackupId) -> Key {
+    key(format!("{BACKUPS}{backup}/backup_label"))
+}
+
 /// The object that says whose backup this is while it is being taken: seawall's own.
 pub fn claim_key(backup: BackupId) -> Key {
     key(format!("{BACKUPS}{backup}/{CLAIM}"))

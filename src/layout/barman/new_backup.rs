@@ -29,18 +29,42 @@ pub struct NewBackup {
     pub beginning: Beginning,
     /// The server's settings.
     pub settings: ServerSettings,
+    /// What its data lie in.
+    pub data: Data,
+}
+
+/// What the data of a backup lie in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Data {
+    /// Tars beside its description.
+    Tars,
+    /// Snapshots of volumes. Such a backup is described with the name of its server.
+    Snapshots {
+        /// The server.
+        server_name: String,
+    },
+}
+
+impl Data {
+    /// What a backup of such data names as its server.
+    pub fn server_name(&self) -> &str {
+        match self {
+            Data::Tars => SERVER_NAME,
+            Data::Snapshots { server_name } => server_name,
+        }
+    }
 }
 
 impl NewBackup {
     /// What the server is told for a label.
-    pub fn label(id: BackupId) -> String {
-        format!("Barman backup cloud {id}")
+    pub fn label(server_name: &str, id: BackupId) -> String {
+        format!("Barman backup {server_name} {id}")
     }
 
     /// What is known from the beginning on.
     fn info(&self, status: Status) -> BackupInfo {
         let Beginning { server, started, .. } = &self.beginning;
-        let mut info = of_server(server, &self.settings, status);
+        let mut info = of_server(self.data.server_name(), server, &self.settings, status);
         info.begin_time = Some(time(&started.time));
         info.set_begin(server.timeline, started.lsn);
         info
@@ -50,11 +74,12 @@ impl NewBackup {
     pub fn not_started(
         id: BackupId,
         backup_name: Option<String>,
+        data: &Data,
         server: &ServerIdentity,
         settings: &ServerSettings,
         reason: &str,
     ) -> Document {
-        let mut info = of_server(server, settings, Status::Failed);
+        let mut info = of_server(data.server_name(), server, settings, Status::Failed);
         info.backup_name = backup_name;
         info.error = Some(error(reason));
         Document { key: names::backup_info_key(id), body: info.to_string().into() }
@@ -136,6 +161,13 @@ impl Taking for NewBackup {
         info.backup_name = self.backup_name.clone();
         info.end_time = Some(time(&taken.stopped.time));
         info.set_end(self.beginning.server.timeline, taken.stopped.lsn);
+        if let Some(snapshots) = taken.snapshots {
+            info.copy_stats = Some(copy_stats::of_snapshots(self.beginning.time, taken.finish_time));
+            info.snapshots_info = Some(snapshots.literal());
+            let body = taken.stopped.label.clone().into();
+            let label = Document { key: names::backup_label_key(self.id), body };
+            return Ok(vec![label, self.document(&info)]);
+        }
         info.copy_stats = Some(copy_stats::of(self.beginning.time, taken));
         info.tablespaces = taken
             .tablespaces
@@ -172,7 +204,12 @@ impl Taking for NewBackup {
 }
 
 /// What a server says of itself, and with it a backup of it.
-fn of_server(server: &ServerIdentity, settings: &ServerSettings, status: Status) -> BackupInfo {
+fn of_server(
+    server_name: &str,
+    server: &ServerIdentity,
+    settings: &ServerSettings,
+    status: Status,
+) -> BackupInfo {
     let tablespaces = settings.tablespace_locations.iter().filter_map(|(oid, location)| {
         let name = settings.tablespaces.get(oid)?.clone();
         Some(Tablespace { name, oid: *oid, location: location.clone() })
@@ -185,7 +222,7 @@ fn of_server(server: &ServerIdentity, settings: &ServerSettings, status: Status)
         ident_file: settings.ident_file.clone(),
         included_files: (!settings.included_files.is_empty()).then(|| settings.included_files.clone()),
         pgdata: Some(server.data_directory.display().to_string()),
-        server_name: Some(SERVER_NAME.to_owned()),
+        server_name: Some(server_name.to_owned()),
         status,
         summarize_wal: settings.summarize_wal.clone(),
         systemid: Some(server.system_identifier),

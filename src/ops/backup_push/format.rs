@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::layout::barman::{self, BackupId};
+use crate::layout::barman::{self, BackupId, Data};
 use crate::layout::new_backup::{Beginning, Document};
 use crate::layout::walg::{self, BackupName, DeltaOrigin};
 use crate::layout::{Name, NewBackup};
@@ -14,10 +14,10 @@ use crate::ops::error::{NamedBy, RequestError};
 use crate::pg::server_settings::ServerSettings;
 use crate::pg::session::{ServerIdentity, Session, StartedBackup};
 
-use super::options::{DeltaOptions, WalGFormat};
+use super::options::{DeltaOptions, SnapshotFormat, WalGFormat};
 
 /// In what form a backup is stored.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub enum Format {
     /// wal-g's.
     WalG(WalGFormat),
@@ -26,6 +26,8 @@ pub enum Format {
         /// The name that the user gives the backup.
         name: Option<String>,
     },
+    /// barman-cloud's, of a backup that is made of snapshots of volumes.
+    Snapshots(SnapshotFormat),
 }
 
 impl Format {
@@ -33,7 +35,7 @@ impl Format {
     pub(super) fn is_permanent(&self) -> bool {
         match self {
             Format::WalG(format) => format.is_permanent,
-            Format::Barman { .. } => false,
+            Format::Barman { .. } | Format::Snapshots(_) => false,
         }
     }
 
@@ -41,7 +43,7 @@ impl Format {
     pub(super) fn delta(&self) -> Option<&DeltaOptions> {
         match self {
             Format::WalG(format) => format.delta.as_ref().filter(|_| format.with_files_metadata),
-            Format::Barman { .. } => None,
+            Format::Barman { .. } | Format::Snapshots(_) => None,
         }
     }
 
@@ -49,7 +51,7 @@ impl Format {
     pub(super) fn lists_relations(&self) -> bool {
         match self {
             Format::WalG(format) => format.with_relations,
-            Format::Barman { .. } => false,
+            Format::Barman { .. } | Format::Snapshots(_) => false,
         }
     }
 
@@ -57,7 +59,8 @@ impl Format {
     pub(super) fn label(&self, time: Timestamp) -> String {
         match self {
             Format::WalG(_) => format!("seawall {time}"),
-            Format::Barman { .. } => barman::NewBackup::label(id(time, &TimeZone::system())),
+            Format::Barman { .. } => barman_label(&Data::Tars, time),
+            Format::Snapshots(format) => barman_label(&format.data(), time),
         }
     }
 
@@ -66,7 +69,7 @@ impl Format {
         match self {
             Format::WalG(_) if started.in_recovery => NamedBy::Restartpoint,
             Format::WalG(_) => NamedBy::NewSegment,
-            Format::Barman { .. } => NamedBy::Second,
+            Format::Barman { .. } | Format::Snapshots(_) => NamedBy::Second,
         }
     }
 
@@ -74,7 +77,7 @@ impl Format {
     pub(super) async fn settings(&self, session: &Session) -> Result<ServerSettings, Error> {
         match self {
             Format::WalG(_) => Ok(ServerSettings::default()),
-            Format::Barman { .. } => Ok(session.server_settings().await?),
+            Format::Barman { .. } | Format::Snapshots(_) => Ok(session.server_settings().await?),
         }
     }
 
@@ -86,9 +89,13 @@ impl Format {
         settings: &ServerSettings,
         reason: &Error,
     ) -> Option<Document> {
-        let Format::Barman { name } = self else { return None };
+        let (name, data) = match self {
+            Format::WalG(_) => return None,
+            Format::Barman { name } => (name, Data::Tars),
+            Format::Snapshots(format) => (&format.name, format.data()),
+        };
         let (id, reason) = (id(time, &TimeZone::system()), reason.to_string());
-        Some(barman::NewBackup::not_started(id, name.clone(), server, settings, &reason))
+        Some(barman::NewBackup::not_started(id, name.clone(), &data, server, settings, &reason))
     }
 
     /// The backup that has begun so.
@@ -119,14 +126,36 @@ impl Format {
                 }))
             }
             Format::Barman { name } => {
-                let (id, backup_name) = (id(beginning.time, &TimeZone::system()), name.clone());
-                let backup = barman::NewBackup { id, backup_name, beginning, settings };
+                let backup = barman_backup(beginning, name.clone(), Data::Tars, settings);
                 for path in backup.included_elsewhere() {
                     tracing::warn!(path = %path.display(), "not in the backup: the configuration includes it from outside of the data directory");
                 }
                 Ok(Arc::new(backup))
             }
+            Format::Snapshots(format) => {
+                Ok(Arc::new(barman_backup(beginning, format.name.clone(), format.data(), settings)))
+            }
         }
+    }
+}
+
+fn barman_label(data: &Data, time: Timestamp) -> String {
+    barman::NewBackup::label(data.server_name(), id(time, &TimeZone::system()))
+}
+
+fn barman_backup(
+    beginning: Beginning,
+    backup_name: Option<String>,
+    data: Data,
+    settings: ServerSettings,
+) -> barman::NewBackup {
+    let id = id(beginning.time, &TimeZone::system());
+    barman::NewBackup { id, backup_name, beginning, settings, data }
+}
+
+impl SnapshotFormat {
+    fn data(&self) -> Data {
+        Data::Snapshots { server_name: self.server_name.clone() }
     }
 }
 

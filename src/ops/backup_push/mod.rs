@@ -11,6 +11,8 @@
 //!    exists.
 //! 7. Where that is asked for, the archive is asked for the WAL that the backup needs (`archived_wal`).
 //!
+//! A backup that is made of snapshots of volumes has them in place of the third to the fifth step (`snapshots`).
+//!
 //! In what form, is said by the layout's [`NewBackup`]. On any failure the uploads are given up and what was stored is
 //! deleted (`leftovers`).
 
@@ -32,6 +34,7 @@ mod page_scan;
 mod parent;
 mod prepare;
 mod server_backup;
+mod snapshots;
 mod stopped_cluster;
 mod survey;
 mod tails;
@@ -66,14 +69,17 @@ use super::{Context, Error, control_file};
 use claim::{Claim, Claimer, Holder};
 use delta::Delta;
 use job::Packed;
-use leftovers::remove_leftovers;
 pub(in crate::ops) use leftovers::remove_remains;
+use leftovers::{Stored, remove_leftovers};
 use prepare::{delta_options, start_delta};
+use snapshots::Snapshots;
 use survey::Survey;
 use workers::{Work, copy_data};
 
 pub use format::Format;
-pub use options::{DeltaOptions, Options, Packing, VerifyPages, WalGFormat, WalWitness, WithoutMap};
+pub use options::{
+    DeltaOptions, Options, Packing, SnapshotFormat, VerifyPages, WalGFormat, WalWitness, WithoutMap,
+};
 pub use parent::{Origin, ParentRules, Unfit};
 pub use server_backup::ServerBackup;
 pub use stopped_cluster::StoppedCluster;
@@ -84,21 +90,24 @@ pub use verify_delta::VerifyDelta;
 ///
 /// [`Unconfirmed::NoWal`] says that it exists, and cannot be restored with what the archive has.
 pub async fn run(ctx: &Context, options: Options) -> Result<Name, Error> {
-    let session = ctx.until_cancelled(Session::connect(&options.conninfo)).await?;
-    let server = ctx.until_cancelled(session.identify()).await?;
+    // In the heap, since either is too much for the stack of a thread.
+    match &options.format {
+        Format::WalG(_) | Format::Barman { .. } => Box::pin(push_files(ctx, &options)).await,
+        Format::Snapshots(format) => Box::pin(snapshots::run(ctx, &options, format)).await,
+    }
+}
+
+/// Takes a backup of the files of the data directory.
+async fn push_files(ctx: &Context, options: &Options) -> Result<Name, Error> {
+    let (session, server) = connect(ctx, options).await?;
     let data_dir = check_data_dir(options.data_dir.as_deref(), &server.data_directory)?;
     let verify = check_verification(options.verify, &server);
-    if !server.in_recovery && !server.archives() {
-        tracing::warn!(
-            "the server does not archive (archive_mode, archive_command): this backup needs WAL that nobody keeps"
-        );
-    }
     let control = control_file::read(&data_dir)?.parsed;
-    let survey = Survey::of(&data_dir, walk_rules(&control, &server, &options))?;
+    let survey = Survey::of(&data_dir, walk_rules(&control, &server, options))?;
     ctx.progress.expect_bytes(survey.bytes);
     let cluster =
         Cluster { session: &session, identity: &server, data_dir: &data_dir, data_bytes: survey.bytes };
-    let parent = match delta_options(&options, &control) {
+    let parent = match delta_options(options, &control) {
         Some(delta) => {
             let is_permanent = options.format.is_permanent();
             let choice = parent::choose(ctx, &delta.parent, is_permanent, cluster, &control);
@@ -106,24 +115,9 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Name, Error> {
         }
         None => None,
     };
-    let claimant = Claimant { system_identifier: server.system_identifier, timeline: Some(server.timeline) };
-    ctx.until_cancelled(ownership::claim(ctx, claimant, options.take_over)).await?;
+    own(ctx, options, &server).await?;
 
-    let time = Timestamp::now();
-    let (label, mut settings) = (options.format.label(time), ServerSettings::default());
-    let start = async {
-        settings = options.format.settings(&session).await?;
-        tracing::info!("Calling pg_backup_start()");
-        Ok::<_, Error>(session.start_backup(&label, options.checkpoint).await?)
-    };
-    let started = match ctx.until_cancelled(start).await {
-        Ok(started) => started,
-        Err(error) => {
-            let document = options.format.not_started(time, &server, &settings, &error);
-            leftovers::tell(ctx, document).await;
-            return Err(error);
-        }
-    };
+    let (time, settings, started) = start(ctx, options, &session, &server).await?;
     let segment = start_segment(&started, &server);
     let delta = match parent {
         Some((options, parent)) => start_delta(ctx, options, parent, cluster, started.lsn).await?,
@@ -134,40 +128,75 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Name, Error> {
     let backup = options.format.begin(&session, beginning.clone(), settings, origin.clone());
     let backup = ctx.until_cancelled(backup).await?;
     let name = backup.name();
-    let named_by = options.format.named_by(&beginning.started);
-    let claimer = ctx.until_cancelled(Claimer::of_server(&session, &beginning)).await?;
-    let claim = Box::pin(Claim::take(ctx, backup.as_ref(), &claimer, named_by)).await?;
-    tracing::info!("Started backup with name {name} at LSN {}", beginning.started.lsn);
-
-    let taker = Taker { ctx, options: &options, session: &session, beginning: &beginning, backup, origin };
-    let taken = async {
-        let taken = taker.take(survey, verify, delta).await?;
-        claim.check(ctx, &name, named_by).await?;
-        Ok(taken)
-    };
-    // Apart, since together they are too much for the stack of a thread.
-    let taken: Result<_, Error> = Box::pin(taken).await;
-    if let Err(error) = &taken {
-        // The session ends with this function, and with it the backup on the server.
-        Box::pin(remove_leftovers(ctx, taker.backup.as_ref(), Some(&claim), error)).await;
-    }
-    let (documents, stop) = taken?;
-    Box::pin(leftovers::commit(ctx, taker.backup.as_ref(), Some(&claim), documents)).await?;
-    Box::pin(taker.check_is_left(&claim)).await?;
-    claim.release(ctx).await;
-    tracing::info!("Wrote backup with name {name}");
-    Box::pin(taker.check_parent_is_left()).await?;
+    let taker =
+        Taker { ctx, options, session: &session, beginning: &beginning, backup, origin, snapshots: None };
+    let stop = Box::pin(taker.store(taker.take(survey, verify, delta))).await?;
+    taker.check_parent_is_left().await?;
     // The server is not needed any more, and the wait may be long.
     drop(session);
+    wait_for_wal(ctx, options, &name, &beginning, stop).await?;
+    Ok(name)
+}
+
+/// A session with the server, and who it is.
+async fn connect(ctx: &Context, options: &Options) -> Result<(Session, ServerIdentity), Error> {
+    let session = ctx.until_cancelled(Session::connect(&options.conninfo)).await?;
+    let server = ctx.until_cancelled(session.identify()).await?;
+    if !server.in_recovery && !server.archives() {
+        tracing::warn!(
+            "the server does not archive (archive_mode, archive_command): this backup needs WAL that nobody keeps"
+        );
+    }
+    Ok((session, server))
+}
+
+/// Makes sure that the repository is the server's.
+async fn own(ctx: &Context, options: &Options, server: &ServerIdentity) -> Result<(), Error> {
+    let claimant = Claimant { system_identifier: server.system_identifier, timeline: Some(server.timeline) };
+    ctx.until_cancelled(ownership::claim(ctx, claimant, options.take_over)).await
+}
+
+/// Starts a backup on the server; when, what the documents will say of the server, and what it answered.
+async fn start(
+    ctx: &Context,
+    options: &Options,
+    session: &Session,
+    server: &ServerIdentity,
+) -> Result<(Timestamp, ServerSettings, StartedBackup), Error> {
+    let time = Timestamp::now();
+    let (label, mut settings) = (options.format.label(time), ServerSettings::default());
+    let start = async {
+        settings = options.format.settings(session).await?;
+        tracing::info!("Calling pg_backup_start()");
+        Ok::<_, Error>(session.start_backup(&label, options.checkpoint).await?)
+    };
+    match ctx.until_cancelled(start).await {
+        Ok(started) => Ok((time, settings, started)),
+        Err(error) => {
+            let document = options.format.not_started(time, server, &settings, &error);
+            leftovers::tell(ctx, document).await;
+            Err(error)
+        }
+    }
+}
+
+/// Waits until the archive has the WAL that a backup needs, where it is asked for that.
+async fn wait_for_wal(
+    ctx: &Context,
+    options: &Options,
+    name: &Name,
+    beginning: &Beginning,
+    stop: Lsn,
+) -> Result<(), Error> {
     let asks_archive = match options.wal_witness {
         _ if options.wal_timeout.is_zero() => false,
         WalWitness::Archive => true,
-        WalWitness::Archiver => archived_wal::has_the_primarys(ctx, &beginning).await?,
+        WalWitness::Archiver => archived_wal::has_the_primarys(ctx, beginning).await?,
     };
-    if asks_archive {
-        archived_wal::wait(ctx, &name, &beginning, stop, options.wal_timeout).await?;
+    match asks_archive {
+        true => archived_wal::wait(ctx, name, beginning, stop, options.wal_timeout).await,
+        false => Ok(()),
     }
-    Ok(name)
 }
 
 fn walk_rules(control: &ControlFile, server: &ServerIdentity, options: &Options) -> WalkRules {
@@ -215,9 +244,46 @@ struct Taker<'a> {
     beginning: &'a Beginning,
     backup: Arc<dyn NewBackup>,
     origin: Option<DeltaOrigin>,
+    snapshots: Option<&'a Snapshots<'a>>,
 }
 
 impl Taker<'_> {
+    /// Claims the name of the backup, lets its data be stored by `take`, which tells the documents that make it exist and where
+    /// it is consistent, and makes it exist, durably on return; where it is consistent. On failure nothing is left of it.
+    async fn store(
+        &self,
+        take: impl Future<Output = Result<(Vec<Document>, Lsn), Error>>,
+    ) -> Result<Lsn, Error> {
+        let (ctx, name) = (self.ctx, self.backup.name());
+        let named_by = self.options.format.named_by(&self.beginning.started);
+        let claimer = ctx.until_cancelled(Claimer::of_server(self.session, self.beginning)).await?;
+        let claim = Box::pin(Claim::take(ctx, self.backup.as_ref(), &claimer, named_by)).await?;
+        tracing::info!("Started backup with name {name} at LSN {}", self.beginning.started.lsn);
+        let taken = async {
+            let taken = take.await?;
+            claim.check(ctx, &name, named_by).await?;
+            Ok(taken)
+        };
+        // Apart, since together they are too much for the stack of a thread.
+        let taken: Result<_, Error> = Box::pin(taken).await;
+        let stored = self.stored(Some(&claim));
+        if let Err(error) = &taken {
+            // The session ends with the operation, and with it the backup on the server.
+            Box::pin(remove_leftovers(ctx, stored, error)).await;
+        }
+        let (documents, stop) = taken?;
+        Box::pin(leftovers::commit(ctx, stored, documents)).await?;
+        Box::pin(self.check_is_left(&claim)).await?;
+        claim.release(ctx).await;
+        tracing::info!("Wrote backup with name {name}");
+        Ok(stop)
+    }
+
+    /// What there is of it.
+    fn stored<'a>(&'a self, claim: Option<&'a Claim>) -> Stored<'a> {
+        Stored { backup: self.backup.as_ref(), claim, snapshots: self.snapshots }
+    }
+
     /// Stores its data; the documents that make it exist, and where it is consistent.
     async fn take(
         &self,
@@ -226,10 +292,7 @@ impl Taker<'_> {
         delta: Option<Delta>,
     ) -> Result<(Vec<Document>, Lsn), Error> {
         let storage = self.ctx.storage.as_ref();
-        if let Some(opening) = self.backup.opening() {
-            let opened = catalog::commit(storage, vec![opening]);
-            self.ctx.until_cancelled(async { opened.await.map_err(|failed| failed.error) }).await?;
-        }
+        self.open().await?;
         let stop = self.ctx.cancel.child_token();
         let packing = self.options.packing;
         let work = Work {
@@ -243,9 +306,7 @@ impl Taker<'_> {
         let job = work.job(self.ctx, packing, &survey, &stop)?;
         let mut packed = copy_data(self.ctx, &job, packing.workers, &stop, self.session_lost()).await?;
         tails::store_control(&job, &self.beginning.data_dir, &mut packed).await?;
-        tracing::info!("Calling pg_backup_stop()");
-        let (stopped, finish_time) = self.ctx.until_cancelled(self.stop()).await?;
-        self.create_restore_point().await;
+        let (stopped, finish_time) = self.end().await?;
         tails::store_labels(&job, &stopped, &mut packed).await?;
         self.check_timeline().await?;
 
@@ -266,8 +327,24 @@ impl Taker<'_> {
             cluster_bytes: survey.bytes,
             tablespaces: &packed.tablespaces,
             files: files.as_ref(),
+            snapshots: None,
         })?;
         Ok((documents, stopped.lsn))
+    }
+
+    /// Tells of the backup that it is being taken, where the layout does.
+    async fn open(&self) -> Result<(), Error> {
+        let Some(opening) = self.backup.opening() else { return Ok(()) };
+        let opened = catalog::commit(self.ctx.storage.as_ref(), vec![opening]);
+        self.ctx.until_cancelled(async { opened.await.map_err(|failed| failed.error) }).await
+    }
+
+    /// Ends the backup on the server; what that said, and when.
+    async fn end(&self) -> Result<(StoppedBackup, Timestamp), Error> {
+        tracing::info!("Calling pg_backup_stop()");
+        let ended = self.ctx.until_cancelled(self.stop()).await?;
+        self.create_restore_point().await;
+        Ok(ended)
     }
 
     /// Ends the backup on the server, and waits for its archiver: the server does, for `stop_timeout` as a whole, or we
@@ -355,7 +432,7 @@ impl Taker<'_> {
         }
         self.delete_marker().await?;
         let error = RequestError::ParentGone { parent }.into();
-        remove_leftovers(self.ctx, self.backup.as_ref(), None, &error).await;
+        remove_leftovers(self.ctx, self.stored(None), &error).await;
         Err(error)
     }
 
@@ -366,7 +443,7 @@ impl Taker<'_> {
             Ok(Holder::Another | Holder::Nobody) => {
                 self.delete_marker().await?;
                 let error = RequestError::DeletedMeanwhile(self.backup.name()).into();
-                remove_leftovers(self.ctx, self.backup.as_ref(), Some(claim), &error).await;
+                remove_leftovers(self.ctx, self.stored(Some(claim)), &error).await;
                 Err(error)
             }
             // It was there a moment ago.

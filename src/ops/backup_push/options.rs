@@ -9,6 +9,8 @@ use crate::ops::changed_blocks;
 use crate::ops::ownership::TakeOver;
 use crate::pg::ConnInfo;
 use crate::pg::session::Checkpoint;
+use crate::storage::s3::Tag;
+use crate::volumes::{Ec2, SnapshotLock};
 
 use super::format::Format;
 use super::parent::ParentRules;
@@ -81,6 +83,27 @@ pub struct WalGFormat {
     pub with_files_metadata: bool,
     /// Whether databases and relations are listed, for restores of a part.
     pub with_relations: bool,
+}
+
+/// A backup in barman-cloud's form that is made of snapshots of volumes.
+#[derive(Debug, Clone)]
+pub struct SnapshotFormat {
+    /// The name that the user gives the backup.
+    pub name: Option<String>,
+    /// The server, as the backup is described.
+    pub server_name: String,
+    /// Where the volumes are.
+    pub ec2: Ec2,
+    /// The instance that has them, which is this machine: its id or its name.
+    pub instance: String,
+    /// The volumes: their ids or their names.
+    pub disks: Vec<String>,
+    /// Tags of the snapshots, besides their name.
+    pub tags: Vec<Tag>,
+    /// How the snapshots are kept from being deleted, if they are.
+    pub lock: Option<SnapshotLock>,
+    /// How long it may take until all of them are stored.
+    pub await_timeout: Duration,
 }
 
 /// How a delta backup is taken.

@@ -23,7 +23,7 @@ use crate::pg::data_dir::{Tablespace, WalkRules};
 use crate::storage;
 
 use super::claim::{Claim, Claimer};
-use super::leftovers::{self, remove_leftovers, remove_remains};
+use super::leftovers::{self, Stored, remove_leftovers, remove_remains};
 use super::options::{Packing, VerifyPages};
 use super::survey::Survey;
 use super::workers::{Work, copy_data};
@@ -65,10 +65,11 @@ impl ServerBackup {
             Ok(documents)
         };
         let packed: Result<_, Error> = Box::pin(packed).await;
+        let stored = Stored { backup: backup.as_ref(), claim: Some(&claim), snapshots: None };
         if let Err(error) = &packed {
-            Box::pin(remove_leftovers(ctx, backup.as_ref(), Some(&claim), error)).await;
+            Box::pin(remove_leftovers(ctx, stored, error)).await;
         }
-        Box::pin(leftovers::commit(ctx, backup.as_ref(), Some(&claim), packed?)).await?;
+        Box::pin(leftovers::commit(ctx, stored, packed?)).await?;
         claim.release(ctx).await;
         tracing::info!("Wrote backup with name {name}");
         Ok(())

@@ -14,7 +14,7 @@ use crate::pg::data_dir::{Tablespace, WalkRules};
 use crate::pg::session::StoppedBackup;
 
 use super::confirm;
-use super::leftovers::{self, remove_leftovers};
+use super::leftovers::{self, Stored, remove_leftovers};
 use super::options::{Packing, VerifyPages};
 use super::survey::Survey;
 use super::tails;
@@ -43,10 +43,11 @@ impl StoppedCluster {
         backup: Arc<dyn NewBackup>,
         packing: Packing,
     ) -> Result<(), Error> {
+        let stored = Stored { backup: backup.as_ref(), claim: None, snapshots: None };
         match self.pack(ctx, &backup, packing).await {
-            Ok(documents) => leftovers::commit(ctx, backup.as_ref(), None, documents).await,
+            Ok(documents) => leftovers::commit(ctx, stored, documents).await,
             Err(error) => {
-                remove_leftovers(ctx, backup.as_ref(), None, &error).await;
+                remove_leftovers(ctx, stored, &error).await;
                 Err(error)
             }
         }
@@ -88,6 +89,7 @@ impl StoppedCluster {
             cluster_bytes: survey.bytes,
             tablespaces: &self.tablespaces,
             files: files.as_ref(),
+            snapshots: None,
         })?)
     }
 }

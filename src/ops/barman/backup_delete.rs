@@ -4,13 +4,16 @@
 //! anything is deleted. Backups go oldest first. Before anything of a backup goes, its `backup.info` says that it failed
 //! since it is being deleted: from then on nobody takes it for a backup. It goes last, after the tars and the WAL: as long
 //! as it is there the same command, be it of a policy, finishes what an interruption left.
+//!
+//! The snapshots of a backup that is made of such go first, as barman deletes them. One that is locked ends the command; where
+//! nothing of the backup is gone yet, it is one again.
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
 use crate::catalog::barman::{self as catalog, Annotations, BackupEntry};
-use crate::layout::barman::{BackupId, Status, names};
+use crate::layout::barman::{BackupId, SnapshotsInfo, Status, names};
 use crate::ops::error::RequestError;
 use crate::ops::removal::{Mode, Removal};
 use crate::ops::{Context, Error};
@@ -19,6 +22,9 @@ use crate::retention::barman::{
     RetentionStatus, WalRemoval,
 };
 use crate::storage::{self, Depth, ErrorKind, Key, PutMode};
+use crate::volumes::{self, Deleted, Ec2};
+
+use super::volumes::{Volumes, snapshots_of};
 
 /// What to delete.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,6 +65,10 @@ pub enum DeleteRequest {
 pub struct BackupRemoval {
     /// The backup.
     pub id: BackupId,
+    /// The snapshots that it is made of, if it is.
+    pub snapshots: Option<SnapshotsInfo>,
+    /// Its `backup_label`, where that is an object of its own.
+    pub label: Option<Key>,
     /// Its tars, those of the data directory first.
     pub tars: Vec<Key>,
     /// What says whose backup it is, where it was killed.
@@ -81,11 +91,16 @@ pub struct Deletion {
 }
 
 /// Plans and, when confirmed, deletes. Objects that could not be deleted are in the result, not an error.
-pub async fn run(ctx: &Context, annotations: &Annotations, options: Options) -> Result<Deletion, Error> {
+pub async fn run(
+    ctx: &Context,
+    annotations: &Annotations,
+    volumes: &Volumes,
+    options: Options,
+) -> Result<Deletion, Error> {
     let backups = ctx.until_cancelled(plan(ctx, annotations, &options)).await?;
     let mut deletion = Deletion { backups, removal: Removal::default() };
     if options.mode == Mode::Confirmed {
-        execute(ctx, &deletion.backups, options.locks, &mut deletion.removal).await?;
+        execute(ctx, volumes, &deletion.backups, options.locks, &mut deletion.removal).await?;
     }
     Ok(deletion)
 }
@@ -122,9 +137,12 @@ async fn plan(
     let mut removals = Vec::new();
     for (id, wal) in chosen.into_iter().zip(wal) {
         let entry = catalogue.backups.iter().find(|entry| entry.id == id);
-        let (tars, claim) = data(ctx, id).await?;
+        let Data { tars, claim, label } = data(ctx, id).await?;
+        let snapshots = entry.map(|entry| snapshots_of(id, &entry.info)).transpose()?.flatten();
         removals.push(BackupRemoval {
             id,
+            label: label.or(snapshots.as_ref().map(|_| names::backup_label_key(id))),
+            snapshots,
             tars,
             claim,
             info: names::backup_info_key(id),
@@ -148,7 +166,7 @@ fn facts(entry: &BackupEntry, now: Timestamp) -> BackupFacts {
         is_being_deleted: info.is_being_deleted(),
         may_be_running: info.status == Status::Started && now.duration_since(entry.modified) < RUNNING_AGE,
         is_incremental: info.parent_backup_id.is_some(),
-        is_snapshot: info.snapshots_info.is_some(),
+        has_unknown_snapshots: snapshots_of(entry.id, info).is_err(),
     }
 }
 
@@ -177,24 +195,41 @@ fn tell(request: &Request, backups: &[BackupFacts], minimum_redundancy: usize, n
     }
 }
 
-/// The tars of a backup, each after those that come before it, and its claim. What else lies in its folder stays.
-async fn data(ctx: &Context, id: BackupId) -> Result<(Vec<Key>, Option<Key>), Error> {
+/// What lies in the folder of a backup, and goes with it.
+struct Data {
+    tars: Vec<Key>,
+    claim: Option<Key>,
+    label: Option<Key>,
+}
+
+/// The tars of a backup, each after those that come before it, its claim, and its label. What else lies in its folder stays.
+async fn data(ctx: &Context, id: BackupId) -> Result<Data, Error> {
     let folder = names::backup_prefix(id);
     let objects = storage::list_all(ctx.storage.as_ref(), &folder, Depth::Children).await?.objects;
-    let claim = names::claim_key(id);
-    let claim = objects.iter().any(|object| object.key == claim).then_some(claim);
+    let there = |key: Key| objects.iter().any(|object| object.key == key).then_some(key);
+    let (claim, label) = (there(names::claim_key(id)), there(names::backup_label_key(id)));
     let named = objects.into_iter().filter_map(|object| {
         let (tar, _) = names::parse_tar_name(object.key.file_name())?;
         Some((tar, object.key))
     });
     let mut tars: Vec<_> = named.collect();
     tars.sort();
-    Ok((tars.into_iter().map(|(_, key)| key).collect(), claim))
+    Ok(Data { tars: tars.into_iter().map(|(_, key)| key).collect(), claim, label })
 }
 
-/// Its tars, what a killed process has left of it, its WAL, its `backup.info`; what is left undone is in `removal`.
-async fn delete_all_of(ctx: &Context, backup: &BackupRemoval, removal: &mut Removal) -> Result<(), Error> {
+/// Its snapshots, its label and tars, what a killed process has left of it, its WAL, its `backup.info`; what is left undone is in
+/// `removal`.
+async fn delete_all_of(
+    ctx: &Context,
+    ec2: Option<&Ec2>,
+    backup: &BackupRemoval,
+    removal: &mut Removal,
+) -> Result<(), Error> {
     let wal: Vec<Key> = backup.wal.keys().cloned().collect();
+    if let Some((ec2, snapshots)) = ec2.zip(backup.snapshots.as_ref()) {
+        delete_snapshots(ctx, ec2, snapshots, removal).await?;
+    }
+    removal.delete(ctx, backup.label.as_slice()).await?;
     removal.delete(ctx, &backup.tars).await?;
     if removal.is_complete() {
         delete_unfinished(ctx, backup).await;
@@ -205,6 +240,30 @@ async fn delete_all_of(ctx: &Context, backup: &BackupRemoval, removal: &mut Remo
         }
     }
     Ok(())
+}
+
+/// Deletes the snapshots that a backup is made of. One that is gone already is as good as deleted.
+async fn delete_snapshots(
+    ctx: &Context,
+    ec2: &Ec2,
+    snapshots: &SnapshotsInfo,
+    removal: &mut Removal,
+) -> Result<(), Error> {
+    for id in snapshots.ids() {
+        match ctx.until_cancelled(ec2.delete_snapshot(id)).await? {
+            Deleted::Now => tracing::info!("deleted snapshot {id}"),
+            Deleted::Before => tracing::warn!("snapshot {id} could not be found"),
+        }
+        removal.deleted += 1;
+        ctx.progress.add_pieces(1);
+    }
+    Ok(())
+}
+
+/// Whether nothing can be deleted here, today or by these keys.
+fn is_refused(error: &Error) -> bool {
+    error.storage_kind() == Some(ErrorKind::Refused)
+        || matches!(error, Error::Volumes(volumes::Error::Locked(_) | volumes::Error::Refused(_)))
 }
 
 /// Removes what is no tar of a backup, and would be found by nobody once the backup is gone: the uploads that were never
@@ -265,13 +324,16 @@ async fn refuse_locked(ctx: &Context, backup: &BackupRemoval) -> Result<(), Erro
 /// Deletes in the plan's order. What stays keeps its `backup.info`, and all newer backups.
 async fn execute(
     ctx: &Context,
+    volumes: &Volumes,
     backups: &[BackupRemoval],
     locks: Locks,
     removal: &mut Removal,
 ) -> Result<(), Error> {
-    let pieces =
-        backups.iter().map(|backup| backup.tars.len() + 1 + backup.wal.keys().count()).sum::<usize>();
-    ctx.progress.expect_pieces(u64::try_from(pieces).unwrap_or(u64::MAX));
+    let pieces = backups.iter().map(|backup| {
+        let snapshots = backup.snapshots.iter().flat_map(SnapshotsInfo::ids).count();
+        snapshots + backup.label.iter().count() + backup.tars.len() + 1 + backup.wal.keys().count()
+    });
+    ctx.progress.expect_pieces(u64::try_from(pieces.sum::<usize>()).unwrap_or(u64::MAX));
     for backup in backups {
         if ctx.cancel.is_cancelled() {
             return Err(Error::Cancelled);
@@ -279,11 +341,12 @@ async fn execute(
         if locks == Locks::Check {
             ctx.until_cancelled(refuse_locked(ctx, backup)).await?;
         }
+        let ec2 = backup.snapshots.as_ref().map(|snapshots| volumes.of(backup.id, snapshots)).transpose()?;
         let before = announce(ctx, backup).await?;
         let deleted = removal.deleted;
-        let outcome = delete_all_of(ctx, backup, removal).await;
+        let outcome = delete_all_of(ctx, ec2.as_ref(), backup, removal).await;
         let refused = match &outcome {
-            Err(error) => error.storage_kind() == Some(ErrorKind::Refused),
+            Err(error) => is_refused(error),
             Ok(()) => removal.failed.iter().any(|(_, error)| error.kind() == ErrorKind::Refused),
         };
         if let Some(before) = before.filter(|_| refused && removal.deleted == deleted) {

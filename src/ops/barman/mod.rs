@@ -5,5 +5,7 @@ pub mod backup_keep;
 pub mod backup_list;
 pub mod backup_show;
 pub mod recovery_target;
+pub mod snapshot_restore;
 #[cfg(test)]
 mod tests;
+pub mod volumes;

@@ -5,16 +5,22 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use super::backup_delete::{self, DeleteRequest, Locks, Options};
+use super::volumes::Volumes;
 use super::{backup_keep, backup_list, backup_show};
 use crate::catalog::barman::Annotations;
-use crate::layout::barman::{BackupId, BackupInfo, BackupTime, Barman, Keep, Partials, Status, names};
+use crate::layout::barman::{
+    BackupId, BackupInfo, BackupTime, Barman, Keep, Literal, Partials, Status, names,
+};
 use crate::ops::error::RequestError;
 use crate::ops::removal::Mode;
 use crate::ops::{self, Context, Error};
 use crate::pg::{Lsn, TimelineId};
 use crate::retention::barman::{RUNNING_AGE, Refusal, RetentionPolicy};
 use crate::storage::memory::{Fault, Memory, Operation};
+use crate::storage::retry::RetryPolicy;
+use crate::storage::s3::{Credentials, Endpoint};
 use crate::storage::{self, ErrorKind, Key, Prefix, Storage};
+use crate::volumes::Account;
 
 fn context(memory: &Memory) -> Context {
     ops::context(memory, &Barman { partials: Partials::Ignore })
@@ -61,6 +67,19 @@ fn repository() -> Memory {
     memory
 }
 
+/// Nobody answers there.
+fn volumes() -> Volumes {
+    let credentials = Credentials::Static {
+        access_key: "key".to_owned(),
+        secret_key: "secret".into(),
+        session_token: None,
+    };
+    let endpoint = Some(Endpoint::parse("http://127.0.0.1:1").unwrap().0);
+    let policy = RetryPolicy { attempts: 1, ..RetryPolicy::default() };
+    let account = Account { credentials, endpoint, ca_bundle: None, policy };
+    Volumes { account, region: None, default_region: None }
+}
+
 fn delete(request: DeleteRequest, mode: Mode) -> Options {
     Options { request, minimum_redundancy: 0, locks: Locks::Ignore, mode }
 }
@@ -83,7 +102,7 @@ async fn a_policy_removes_backups_oldest_first_and_their_wal() {
     let (ctx, annotations) = (context(&memory), annotations(&memory));
     let before = memory.keys();
     let options = delete(policy("REDUNDANCY 1"), Mode::DryRun);
-    let planned = backup_delete::run(&ctx, &annotations, options.clone()).await.unwrap();
+    let planned = backup_delete::run(&ctx, &annotations, &volumes(), options.clone()).await.unwrap();
     assert_eq!(memory.keys(), before);
     let [first, second] = planned.backups.as_slice() else { panic!("{planned:?}") };
     assert_eq!((first.id, second.id), (id(1), id(2)));
@@ -95,7 +114,9 @@ async fn a_policy_removes_backups_oldest_first_and_their_wal() {
     assert_eq!(second.wal.keys().count(), 2);
 
     let done =
-        backup_delete::run(&ctx, &annotations, Options { mode: Mode::Confirmed, ..options }).await.unwrap();
+        backup_delete::run(&ctx, &annotations, &volumes(), Options { mode: Mode::Confirmed, ..options })
+            .await
+            .unwrap();
     assert!(done.removal.is_complete());
     assert_eq!(done.removal.deleted, 2 * 6 + 5);
     let left = memory.keys();
@@ -115,11 +136,13 @@ async fn a_deletion_that_is_refused_leaves_the_backup() {
     let before = memory.content(&info);
     memory.fail(Operation::Delete, 1, Fault::Before(ErrorKind::Refused));
     let options = delete(backup(2), Mode::Confirmed);
-    let error = backup_delete::run(&context(&memory), &annotations(&memory), options).await.unwrap_err();
+    let error =
+        backup_delete::run(&context(&memory), &annotations(&memory), &volumes(), options).await.unwrap_err();
     assert_eq!(error.storage_kind(), Some(ErrorKind::Refused));
     assert_eq!(memory.content(&info), before);
     let options = delete(policy("REDUNDANCY 5"), Mode::DryRun);
-    let planned = backup_delete::run(&context(&memory), &annotations(&memory), options).await.unwrap();
+    let planned =
+        backup_delete::run(&context(&memory), &annotations(&memory), &volumes(), options).await.unwrap();
     assert!(planned.backups.is_empty(), "{planned:?}");
 }
 
@@ -129,7 +152,7 @@ async fn a_deletion_that_is_refused_leaves_the_backup() {
 async fn an_interrupted_deletion_is_finished_by_the_next_one() {
     let run = async |memory: &Memory| {
         let options = delete(policy("REDUNDANCY 1"), Mode::Confirmed);
-        backup_delete::run(&context(memory), &annotations(memory), options).await
+        backup_delete::run(&context(memory), &annotations(memory), &volumes(), options).await
     };
     let clean = repository();
     run(&clean).await.unwrap();
@@ -167,7 +190,7 @@ async fn what_a_killed_backup_has_left_goes_with_it() {
     memory.age_uploads(RUNNING_AGE + SignedDuration::from_hours(1));
     memory.set(&names::claim_key(id(1)), "");
     let options = delete(backup(1), Mode::Confirmed);
-    backup_delete::run(&context(&memory), &annotations(&memory), options).await.unwrap();
+    backup_delete::run(&context(&memory), &annotations(&memory), &volumes(), options).await.unwrap();
     assert!(storage::list_unfinished(&memory, &Prefix::root()).await.unwrap().is_empty());
     assert_eq!(memory.content(&names::claim_key(id(1))), None);
 }
@@ -177,7 +200,8 @@ async fn keys_that_may_not_write_may_delete() {
     let memory = repository();
     memory.fail(Operation::Put, 1, Fault::Before(ErrorKind::Refused));
     let options = delete(backup(1), Mode::Confirmed);
-    let done = backup_delete::run(&context(&memory), &annotations(&memory), options).await.unwrap();
+    let done =
+        backup_delete::run(&context(&memory), &annotations(&memory), &volumes(), options).await.unwrap();
     assert!(done.removal.is_complete());
     assert!(memory.content(&names::backup_info_key(id(1))).is_none());
 }
@@ -187,7 +211,7 @@ async fn deletion_is_refused() {
     let memory = repository();
     let (ctx, annotations) = (context(&memory), annotations(&memory));
     backup_keep::run(&ctx, &annotations, "first", backup_keep::Action::Keep(Keep::Full)).await.unwrap();
-    let refused = async |options| match backup_delete::run(&ctx, &annotations, options).await {
+    let refused = async |options| match backup_delete::run(&ctx, &annotations, &volumes(), options).await {
         Err(Error::Request(RequestError::BarmanRetention(refusal))) => refusal,
         other => panic!("{other:?}"),
     };
@@ -201,15 +225,52 @@ async fn deletion_is_refused() {
     assert!(memory.content(&names::backup_info_key(id(1))).is_some());
 }
 
+/// Nobody can be asked to delete them, so nothing else of the backup goes.
+#[tokio::test]
+async fn snapshots_go_before_what_describes_them() {
+    let memory = repository();
+    let mut info = info(1, Status::Done);
+    let snapshots = |provider: &str| {
+        let text = format!(
+            "{{'provider': '{provider}', 'provider_info': {{'region': 'r'}}, 'snapshots': [{{'provider': {{'snapshot_id': 'snap-1'}}}}]}}"
+        );
+        Some(Literal::parse(&text).unwrap())
+    };
+    info.snapshots_info = snapshots("aws");
+    memory.set(&names::backup_info_key(id(1)), info.to_string());
+    let run = async |mode| {
+        backup_delete::run(&context(&memory), &annotations(&memory), &volumes(), delete(backup(1), mode))
+            .await
+    };
+    let before = memory.keys();
+    let planned = run(Mode::DryRun).await.unwrap();
+    assert_eq!(planned.backups[0].label, Some(names::backup_label_key(id(1))));
+    let error = run(Mode::Confirmed).await.unwrap_err();
+    assert!(matches!(error, Error::Volumes(_)), "{error}");
+    assert_eq!(memory.keys(), before);
+
+    info.snapshots_info = snapshots("gcp");
+    memory.set(&names::backup_info_key(id(1)), info.to_string());
+    let refused = run(Mode::Confirmed).await.unwrap_err();
+    assert!(
+        matches!(refused, Error::Request(RequestError::BarmanRetention(Refusal::Snapshots { .. }))),
+        "{refused}"
+    );
+}
+
 #[tokio::test]
 async fn a_backup_that_does_not_exist_is_deleted_already() {
     let memory = repository();
     let (ctx, annotations) = (context(&memory), annotations(&memory));
     let before = memory.keys();
-    let done = backup_delete::run(&ctx, &annotations, delete(backup(7), Mode::Confirmed)).await.unwrap();
+    let done =
+        backup_delete::run(&ctx, &annotations, &volumes(), delete(backup(7), Mode::Confirmed)).await.unwrap();
     assert!(done.backups.is_empty() && memory.keys() == before);
     let unknown = delete(DeleteRequest::Backup("weekly".into()), Mode::Confirmed);
-    assert!(matches!(backup_delete::run(&ctx, &annotations, unknown).await, Err(Error::BarmanCatalog(_))));
+    assert!(matches!(
+        backup_delete::run(&ctx, &annotations, &volumes(), unknown).await,
+        Err(Error::BarmanCatalog(_))
+    ));
 }
 
 #[tokio::test]
@@ -247,6 +308,7 @@ async fn wal_of_a_running_backup_stays() {
     let done = backup_delete::run(
         &context(&memory),
         &annotations(&memory),
+        &volumes(),
         delete(policy("REDUNDANCY 1"), Mode::Confirmed),
     )
     .await

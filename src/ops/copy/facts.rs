@@ -288,6 +288,7 @@ impl Facts {
                 ..ServerSettings::default()
             },
             beginning,
+            data: barman::Data::Tars,
         }
     }
 

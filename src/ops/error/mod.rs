@@ -9,7 +9,7 @@ use crate::checksum::Mismatch;
 use crate::layout::new_backup::EncodeError;
 use crate::pg::{Lsn, SystemIdentifier, TimelineId, WalPageError};
 use crate::storage::{self, Key};
-use crate::{catalog, codec, durable, pg, pipeline, tarball};
+use crate::{catalog, codec, durable, pg, pipeline, tarball, volumes};
 
 use super::backup_fetch::Incomplete;
 use super::backup_push::Unconfirmed;
@@ -183,6 +183,12 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
+    /// Volumes, or their snapshots.
+    #[error(transparent)]
+    Volumes(#[from] volumes::Error),
+    /// The same, before the backup was begun that would be made of them.
+    #[error(transparent)]
+    NotBegun(volumes::Error),
     /// The request contradicts itself or the repository.
     #[error("{0}")]
     Request(#[from] RequestError),
@@ -268,6 +274,11 @@ impl Error {
             | Error::AlreadyArchived { .. }
             | Error::Incomplete(_)
             | Error::MissedBlock { .. } => Class::Integrity,
+            Error::Volumes(error) | Error::NotBegun(error) => match error {
+                volumes::Error::Service(_) | volumes::Error::Refused(_) => Class::Storage,
+                volumes::Error::Mounts { .. } => Class::System,
+                _ => Class::Usage,
+            },
             Error::Request(request) => request.class(),
             Error::NotArchived { .. } => Class::Missing,
             Error::EmptyArchive { .. } => Class::Storage,
@@ -351,6 +362,7 @@ impl Error {
             ),
             Error::Unconfirmed(error) => Some(error.hint().to_owned()),
             Error::TargetNotEmpty { .. } => Some("restore into an empty or a new directory".to_owned()),
+            Error::Volumes(error) | Error::NotBegun(error) => error.hint(),
             Error::Request(request) => request.hint().map(str::to_owned),
             Error::MissedBlock { .. } => Some(
                 "take the backup with SEAWALL_DELTA_SOURCES=pages or --full, and report this: it must not happen"

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::layout::Name;
-use crate::layout::barman::{BackupId, Status};
+use crate::layout::barman::{BackupId, Status, UnknownSnapshots};
 use crate::layout::walg::BackupName;
 use crate::pg::{Lsn, ParseError, TimelineId};
 use crate::retention::{self, Refusal};
@@ -179,16 +179,40 @@ pub enum RequestError {
         /// The tablespace.
         oid: String,
     },
-    /// A backup that is made of snapshots of volumes.
+    /// A backup that is made of snapshots of volumes, where its tars are wanted.
     #[error("backup `{0}` is made of snapshots of volumes, there are no tars to restore")]
     Snapshots(Name),
+    /// A backup that is made of snapshots of volumes that are not known here.
+    #[error("backup `{backup}` is made of snapshots of volumes that seawall cannot look for: {unknown}")]
+    UnknownSnapshots {
+        /// The backup.
+        backup: BackupId,
+        /// Why not.
+        unknown: UnknownSnapshots,
+    },
+    /// Nothing says in which region snapshots are.
+    #[error("nothing says in which region of AWS the snapshots of backup `{0}` are")]
+    NoRegion(BackupId),
+    /// A backup that is made of snapshots is restored on an instance, and none is named.
+    #[error(
+        "backup `{0}` is made of snapshots of volumes: to restore it, --snapshot-recovery-instance is needed"
+    )]
+    NoRecoveryInstance(BackupId),
+    /// A tablespace of such a backup lies where its volume is mounted.
+    #[error("backup `{0}` is made of snapshots of volumes, tablespaces cannot be moved")]
+    SnapshotTablespaces(BackupId),
+    /// The `backup_label` of a backup that is made of snapshots is gone.
+    #[error("backup `{0}` has no backup_label, without which its snapshots cannot be recovered")]
+    NoBackupLabel(BackupId),
 }
 
 impl RequestError {
     /// Its class: the request is wrong, or what was asked for is not whole.
     pub(super) fn class(&self) -> Class {
         match self {
-            RequestError::LeftOut(_) | RequestError::LinkBehindLink { .. } => Class::Integrity,
+            RequestError::LeftOut(_)
+            | RequestError::LinkBehindLink { .. }
+            | RequestError::NoBackupLabel(_) => Class::Integrity,
             _ => Class::Usage,
         }
     }
@@ -227,6 +251,17 @@ impl RequestError {
                 "give each tablespace of the backup a place of its own: --restore-spec of backup-fetch, --tablespace of barman-cloud-restore",
             ),
             RequestError::LeftOut(left_out) => Some(left_out.hint()),
+            RequestError::NoRegion(_) => Some("set AWS_REGION"),
+            RequestError::NoRecoveryInstance(_) => Some(
+                "make volumes of the snapshots, attach them to an instance and mount them there, and call it on that instance",
+            ),
+            RequestError::SnapshotTablespaces(_) => {
+                Some("leave out --tablespace: volumes are mounted where they were")
+            }
+            RequestError::Snapshots(_) => Some(
+                "make volumes of the snapshots that `barman-cloud-backup-show` names; barman-cloud-restore puts the \
+                 backup_label there",
+            ),
             RequestError::Parent { .. } => {
                 Some("without a named parent one is chosen, or a full backup taken; --full takes one at once")
             }

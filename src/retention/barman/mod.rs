@@ -52,8 +52,8 @@ pub struct BackupFacts {
     pub is_being_deleted: bool,
     /// Whether it builds on another backup, as only a barman server makes them.
     pub is_incremental: bool,
-    /// Whether it is made of snapshots of volumes.
-    pub is_snapshot: bool,
+    /// Whether it is made of snapshots of volumes that seawall cannot delete.
+    pub has_unknown_snapshots: bool,
 }
 
 impl BackupFacts {
@@ -150,8 +150,8 @@ pub enum Refusal {
         /// How many there are.
         current: usize,
     },
-    /// The data lie in snapshots of volumes.
-    #[error("backup `{id}` was made of snapshots of volumes, which seawall cannot delete")]
+    /// The data lie in snapshots of volumes that are not at AWS.
+    #[error("backup `{id}` is made of snapshots of volumes that are not at AWS, which seawall cannot delete")]
     Snapshots {
         /// The backup.
         id: BackupId,
@@ -210,7 +210,7 @@ pub fn choose(
             BTreeSet::from_iter(obsolete.map(|(id, _)| id)).into_iter().collect()
         }
     };
-    match backups.iter().find(|facts| facts.is_snapshot && chosen.contains(&facts.id)) {
+    match backups.iter().find(|facts| facts.has_unknown_snapshots && chosen.contains(&facts.id)) {
         Some(facts) => Err(Refusal::Snapshots { id: facts.id }),
         None => Ok(chosen),
     }

@@ -46,7 +46,7 @@ fn backup(number: u32, days: i64, begin: SegmentName) -> BackupFacts {
         may_be_running: false,
         is_being_deleted: false,
         is_incremental: false,
-        is_snapshot: false,
+        has_unknown_snapshots: false,
     }
 }
 
@@ -153,7 +153,7 @@ fn one_backup_is_refused_or_chosen() {
         kept(backup(1, 3, numbered(1, 1)), Keep::Full),
         backup(2, 2, numbered(1, 3)),
         with_status(backup(3, 1, numbered(1, 5)), Status::Started),
-        BackupFacts { is_snapshot: true, ..backup(4, 1, numbered(1, 7)) },
+        BackupFacts { has_unknown_snapshots: true, ..backup(4, 1, numbered(1, 7)) },
     ];
     let one = |number, minimum| choose(&Request::Backup(id(number)), &backups, minimum, now());
     assert_eq!(one(1, 0), Err(Refusal::Kept { id: id(1), keep: Keep::Full }));
