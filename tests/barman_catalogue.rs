@@ -16,11 +16,15 @@ use seawall::codec::Method;
 use seawall::layout::barman::{BackupId, BackupInfo, BackupTime, Barman as Layout, Partials, Status, names};
 use seawall::ops::Context;
 use seawall::ops::barman::backup_delete::{self, DeleteRequest, Locks, Options};
+use seawall::ops::barman::volumes::Volumes;
 use seawall::ops::barman::{backup_keep, backup_list, backup_show};
 use seawall::ops::removal::Mode;
 use seawall::pg::{Lsn, SegmentName, TimelineId, WalFileName};
 use seawall::storage::memory::Memory;
+use seawall::storage::retry::RetryPolicy;
+use seawall::storage::s3::{Chain, Credentials};
 use seawall::storage::{Key, Prefix};
+use seawall::volumes::Account;
 
 use support::{Barman, Bucket, Run, Scratch};
 
@@ -350,6 +354,7 @@ fn what_would_be_deleted() {
             let ours = server.runtime.block_on(backup_delete::run(
                 &server.context(),
                 &server.annotations(),
+                &no_volumes(),
                 options,
             ));
             let barmans =
@@ -367,4 +372,11 @@ fn what_would_be_deleted() {
             }
         }
     }
+}
+
+/// None of these backups has any.
+fn no_volumes() -> Volumes {
+    let credentials = Credentials::Chain(Chain::default());
+    let account = Account { credentials, endpoint: None, ca_bundle: None, policy: RetryPolicy::default() };
+    Volumes { account, region: None, default_region: None }
 }
