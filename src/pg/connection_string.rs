@@ -2,7 +2,7 @@
 //! `conninfo_parse` in `fe-connect.c`.
 //!
 //! Values with blanks stand in single quotes; a backslash takes the special meaning of the next character. The other form
-//! is a URI ([`connection_uri`](super::connection_uri)).
+//! is a URI (`connection_uri`).
 //!
 //! What is not understood may be a part of a password, and is not shown.
 
