@@ -125,7 +125,7 @@ mod tests {
 
     use super::*;
 
-    /// What each says was compared with libpq's (`PQconninfoParse`, 15).
+    /// What each says was compared with libpq's (`PQconninfoParse`, 17).
     #[test]
     fn uris() {
         let cases: [(&str, &[(&str, &str)]); 11] = [

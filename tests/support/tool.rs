@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -46,8 +47,16 @@ impl Tool {
 
     fn linked(scratch: &Scratch, built: &Path, name: &str) -> Self {
         let program = scratch.path().join(name);
-        if !program.exists() && std::fs::hard_link(built, &program).is_err() {
-            std::fs::copy(built, &program).unwrap();
+        match std::fs::hard_link(built, &program) {
+            Ok(()) => {}
+            // By another thread of the test, or before.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            // The test's files are on another disk.
+            Err(_) => {
+                let copy = tempfile::NamedTempFile::new_in(scratch.path()).unwrap().into_temp_path();
+                std::fs::copy(built, &copy).unwrap();
+                copy.persist(&program).unwrap();
+            }
         }
         Self::at(program)
     }
