@@ -314,7 +314,8 @@ impl<'a> Pusher<'a> {
         let overwrite = self.overwrite(file);
         let started = std::time::Instant::now();
         let given_up = CancellationToken::new();
-        let encode = self.encode_file(file, overwrite, given_up.clone());
+        let local = File::open(&file.path).map_err(Error::file("open", &file.path))?;
+        let encode = self.encode_file(file, local, overwrite, given_up.clone());
         let look = async {
             let found = self.look(file, overwrite, claimant).await;
             if !matches!(found, Ok(Found::Nothing)) {
@@ -441,6 +442,7 @@ impl<'a> Pusher<'a> {
     async fn encode_file(
         &self,
         file: &WalFile,
+        local: File,
         overwrite: Overwrite,
         given_up: CancellationToken,
     ) -> Result<ObjectWriter, Error> {
@@ -451,7 +453,6 @@ impl<'a> Pusher<'a> {
             Overwrite::PreventByName => Existing::KeptWhereFree,
             Overwrite::Allow => Existing::Replaced,
         };
-        let local = File::open(&file.path).map_err(Error::file("open", &file.path))?;
         // io::copy takes the reader's buffer, and would take one of 8 KiB.
         let mut local = BufReader::with_capacity(READ_BYTES, UntilGivenUp { file: local, given_up });
         let copy = move |mut encoder: &mut dyn Write| io::copy(&mut local, &mut encoder).map(drop);
