@@ -8,6 +8,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::thread;
@@ -322,6 +323,13 @@ fn a_backup_is_uploaded_once_and_whole() {
     backup.upload(&ours, &[]).fails(1).stderr_has(tablespace.to_str().unwrap());
     assert_eq!(ours.objects(), [""; 0]);
     fs::rename(&aside, &tablespace).unwrap();
+    // It ends while tars are being written.
+    let closed = backup.directory.join("data/base/1/PG_VERSION");
+    let open = fs::metadata(&closed).unwrap().permissions();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+    backup.upload(&ours, &["-v"]).fails(1).stderr_has("Starting data.tar").stderr_has("base/1/PG_VERSION");
+    assert_eq!(ours.objects(), [""; 0]);
+    fs::set_permissions(&closed, open).unwrap();
     let left = format!("ours/base/{ID}/data_0077.tar");
     bucket.put(&scratch, &left, b"left");
 
@@ -334,10 +342,15 @@ fn a_backup_is_uploaded_once_and_whole() {
     );
     backup.upload(&ours, &["-v"]).fails(0).stderr_has("is there already");
     assert_eq!(ours.objects(), objects);
-    // Another backup of that name, as it seems.
-    fs::write(&backup.info, "status=DONE\n").unwrap();
-    backup.upload(&ours, &[]).fails(1).stderr_has("already exists").stderr_has("hint: ");
-    assert_eq!(ours.objects(), objects);
+    // Another backup of that name, as it seems, and one of parts of files: it would be so however often barman called.
+    for (info, says) in [
+        ("status=DONE\n", "already exists"),
+        ("status=DONE\nparent_backup_id=20261120T031421\n", "builds on backup `20261120T031421`"),
+    ] {
+        fs::write(&backup.info, info).unwrap();
+        backup.upload(&ours, &[]).fails(63).stderr_has(says).stderr_has("hint: ");
+        assert_eq!(ours.objects(), objects);
+    }
 
     // Of the one that is there and its WAL nothing else is known, so it can be restored.
     let (data, _) = backup.restore(&ours, "restored");

@@ -3,7 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::layout::barman::InfoError;
+use crate::layout::barman::{BackupId, InfoError};
+use crate::ops;
 use crate::ops::archive_check::Count;
 use crate::pg::connection_string::InvalidConnectionString;
 use crate::storage;
@@ -135,6 +136,12 @@ pub enum Error {
     /// What is in the backup's directory are no files of a cluster.
     #[error("Compressed backups are not supported when running as a hook script")]
     HookCompressed,
+    /// What are in the backup's directory are parts of files.
+    #[error("the backup builds on backup `{0}`: incremental backups are not stored")]
+    HookIncremental(BackupId),
+    /// What would be refused as often as barman called.
+    #[error("{0}")]
+    HookRefused(Box<ops::Error>),
     /// The description of barman's backup is not there.
     #[error("read `{path}`: {source}", path = .path.display())]
     HookFile {
@@ -206,6 +213,10 @@ impl Error {
                 "let barman take backups without backup_compression, or take another one by calling barman-cloud-backup without \
                  barman"
             }
+            Error::HookIncremental(_) => {
+                "let barman take full backups for the object store: barman-cloud's commands restore no other"
+            }
+            Error::HookRefused(error) => return error.hint(),
             Error::NoBucket(_) => "barman-cloud-check-wal-archive creates it",
             Error::ArchiveInUse { server, files, .. } => {
                 return Some(format!(

@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 use crate::cli;
 use crate::layout::barman::{self, BackupInfo};
 use crate::ops::backup_push::ServerBackup;
+use crate::ops::{self, RequestError};
 
 use super::Error;
 use super::commands::Session;
@@ -53,6 +54,20 @@ pub fn server_backup(session: &Session, name: Option<String>) -> Result<ServerBa
     if info.compression.is_some() {
         return Err(Error::HookCompressed.into());
     }
+    if let Some(parent) = info.parent_backup_id {
+        return Err(Error::HookIncremental(parent).into());
+    }
     let backup = barman::ServerBackup { id, info: content.into() };
     Ok(ServerBackup { directory: PathBuf::from(directory), info, backup })
+}
+
+/// A retry script is called again until it ends with 0 or says that it need not be: so what will never be otherwise has to say
+/// that.
+pub fn for_good(error: cli::Error) -> cli::Error {
+    match error {
+        cli::Error::Operation(
+            error @ (ops::Error::Ownership(_) | ops::Error::Request(RequestError::BackupExists(..))),
+        ) => Error::HookRefused(Box::new(error)).into(),
+        other => other,
+    }
 }

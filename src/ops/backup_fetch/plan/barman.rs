@@ -45,6 +45,9 @@ impl Plan {
         if info.snapshots_info.is_some() {
             return Err(RequestError::Snapshots(source.name).into());
         }
+        if let Some(parent) = info.parent_backup_id {
+            return Err(RequestError::Incremental(source.name, parent).into());
+        }
         if info.status != Status::Done {
             tracing::warn!("the status of backup {backup} is {}, it may be incomplete", info.status);
         }

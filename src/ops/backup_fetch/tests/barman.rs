@@ -260,6 +260,9 @@ fn what_cannot_be_planned_is_refused() {
     let snapshots = info("snapshots_info={'provider': 'aws'}");
     let error = restore_moved(&two_sequences(), &snapshots, &[], &data, 2).unwrap_err();
     assert!(matches!(error, Error::Request(RequestError::Snapshots(_))), "{error}");
+    let incremental = info("parent_backup_id=20261120T031421");
+    let error = restore_moved(&two_sequences(), &incremental, &[], &data, 2).unwrap_err();
+    assert!(matches!(error, Error::Request(RequestError::Incremental(..))), "{error}");
     assert!(!data.exists());
 }
 
