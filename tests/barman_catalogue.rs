@@ -378,5 +378,5 @@ fn what_would_be_deleted() {
 fn no_volumes() -> Volumes {
     let credentials = Credentials::Chain(Chain::default());
     let account = Account { credentials, endpoint: None, ca_bundle: None, policy: RetryPolicy::default() };
-    Volumes { account, region: None, default_region: None }
+    Volumes { account: Ok(account), region: None, default_region: None }
 }

@@ -394,6 +394,23 @@ fn segments_are_fetched_ahead_only_when_it_is_asked_for() {
     ended(place.barman(&format!("wal-restore -p 3 --spool-dir=spool URL srv {} RECOVERYXLOG", name(2))), 0);
 }
 
+/// The server's own archiving hears that WAL alone is worth nothing.
+#[test]
+fn wal_without_a_backup_is_told() {
+    let place = Place::new();
+    fs::create_dir_all(place.path("work/pg_wal/archive_status")).unwrap();
+    fs::write(place.path("work/pg_wal").join(SEGMENT), segment(1)).unwrap();
+    let archive = || stderr(&ended(place.barman(&format!("wal-archive URL srv pg_wal/{SEGMENT}")), 0));
+    let told = |text: &String| text.contains("WARNING: ") && text.contains("no base backup under");
+    // A look that takes more than a second, as beside a slow disk, tells nothing.
+    let found = (0..20).find(|_| {
+        let _ = fs::remove_dir_all(place.path("work/pg_wal/walg_data"));
+        told(&archive())
+    });
+    assert!(found.is_some(), "it is not told");
+    assert!(!told(&archive()), "once in ten minutes");
+}
+
 #[test]
 fn a_new_server_needs_an_empty_archive() {
     let place = Place::new();
@@ -408,6 +425,7 @@ fn a_new_server_needs_an_empty_archive() {
         text.contains("ERROR: WAL archive check failed for server srv: Expected empty archive\n"),
         "{text}"
     );
+    assert!(text.contains("hint: `srv` holds 1 archived file: give a new cluster a server name"), "{text}");
     let text = stderr(&ended(place.barman("check-wal-archive --timeline 2 URL srv"), 1));
     let newer = "WAL archive check failed for server srv: Found 1 file in WAL archive equal to or newer than timeline 2\n";
     assert!(text.contains(newer), "{text}");

@@ -246,7 +246,8 @@ fn locked_and_patient() {
     let scratch = Scratch::new();
     let (stage, bucket) = require!(in_directory(&scratch));
     let device = mount(scratch.path());
-    // The snapshot is made and the answer lost, so it is looked for by its name: the first question about snapshots.
+    // The snapshot is made and the answer lost, so it is looked for: the first question about snapshots. Not by its name, which
+    // the snapshot of another cluster on this volume has that began in the same second.
     let script = Script::new(move |form, before| {
         match (form.split('&').next().unwrap().split_once('=').unwrap().1, before) {
             ("CreateSnapshot", 0) => (503, String::new()),
@@ -269,9 +270,14 @@ fn locked_and_patient() {
         "{info}"
     );
     let [create] = &script.asked("CreateSnapshot")[..] else { panic!("made twice") };
-    assert!(create.contains("TagSpecification.1.Tag.2.Key=k&TagSpecification.1.Tag.2.Value=v+w"), "{create}");
+    assert!(create.contains("TagSpecification.1.Tag.3.Key=k&TagSpecification.1.Tag.3.Value=v+w"), "{create}");
+    let mark = "TagSpecification.1.Tag.2.Key=seawall-backup&TagSpecification.1.Tag.2.Value=";
+    let mark = create.split_once(mark).unwrap().1.split('&').next().unwrap();
+    assert_eq!(mark.len(), 16, "{create}");
+    let asked = &script.asked("DescribeSnapshots")[0];
     assert!(
-        script.asked("DescribeSnapshots")[0].contains("Filter.2.Name=tag%3AName&Filter.2.Value.1=vol-1-2")
+        asked.contains(&format!("Filter.2.Name=tag%3Aseawall-backup&Filter.2.Value.1={mark}")),
+        "{asked}"
     );
     assert_eq!(
         script.asked("LockSnapshot").pop().unwrap(),
@@ -305,6 +311,25 @@ fn what_fails_leaves_nothing() {
         stage.no_backup_runs();
         bucket.keys().iter().for_each(|key| bucket.delete(key));
     }
+
+    // It is not known whether there is one.
+    let named = device.clone();
+    let script = Script::new(move |form, _| match form.contains("Action=CreateSnapshot") {
+        true => (503, String::new()),
+        false if form.contains("Action=DescribeSnapshots") => {
+            (200, "<DescribeSnapshotsResponse><snapshotSet/></DescribeSnapshotsResponse>".to_owned())
+        }
+        false => sound(form, &named, "completed"),
+    });
+    let ours = seawall(&scratch, &script).with("AWS_MAX_ATTEMPTS", "2");
+    stage
+        .run(&ours, "backup", &SNAPSHOTS)
+        .fails(1)
+        .stderr_has("WARNING: a snapshot `vol-1-")
+        .stderr_has("` of vol-1 may be left");
+    assert!(info(&bucket).contains("status=FAILED"));
+    assert_eq!(script.asked("DeleteSnapshot").len(), 0);
+    bucket.keys().iter().for_each(|key| bucket.delete(key));
 
     // Before anything is begun.
     for (refusal, says) in [

@@ -107,6 +107,8 @@ fn is_general(error: &ops::Error) -> bool {
             RequestError::Snapshots(_)
                 | RequestError::UnknownSnapshots { .. }
                 | RequestError::NoRegion(_)
+                | RequestError::NoAccount(..)
+                | RequestError::Incremental(..)
                 | RequestError::NoRecoveryInstance(_)
                 | RequestError::SnapshotTablespaces(_)
         ),
@@ -122,7 +124,7 @@ fn barman_call(error: &Error, command: Option<Command>) -> u8 {
             Call::Usage(_) | Call::NoSuchCommand(_) | Call::NotText(_) | Call::WalName(_) => LINE,
             Call::NoWalPath | Call::NoBucket(_) | Call::ArchiveInUse { .. } => OPERATION,
             Call::Hook { .. } | Call::HookWithout(_) if command == Some(Command::WalArchive) => OPERATION,
-            Call::HookStatus { .. } => HOOK_STOP,
+            Call::HookStatus { .. } | Call::HookIncremental(_) | Call::HookRefused(_) => HOOK_STOP,
             Call::Storage(error) if is_silent(error.kind()) => NETWORK,
             _ => GENERAL,
         },

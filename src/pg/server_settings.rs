@@ -85,7 +85,7 @@ impl Session {
             Ok::<_, Error>(locations)
         };
         located.await.unwrap_or_else(|error| {
-            tracing::debug!("{error}");
+            tracing::warn!("the places of tablespaces are not in the description of the backup: {error}");
             BTreeMap::new()
         })
     }

@@ -15,8 +15,8 @@ use super::refused::{self, Refused};
 use super::request::Request;
 use super::xml::Element;
 use super::{
-    Account, CreatedSnapshot, Error, Instance, LockTime, NewSnapshot, SnapshotLock, SnapshotState, State,
-    Volume,
+    Account, CreatedSnapshot, Error, Instance, LockTime, MARK, NewSnapshot, SnapshotLock, SnapshotState,
+    State, Volume,
 };
 
 /// The states of an instance that is not gone (barman `aws_s3.py`, `_get_instance_metadata`).
@@ -30,6 +30,9 @@ const FIRST_LOOK: Duration = Duration::from_millis(500);
 
 /// How long a snapshot that was just made may not be found: what EC2 tells is a little late at times.
 const UNSEEN: Duration = Duration::from_secs(60);
+
+/// The filter for [`MARK`].
+const MARK_FILTER: &str = "tag:seawall-backup";
 
 /// EC2 of one region. Clones share connections and keys.
 #[derive(Debug, Clone)]
@@ -122,9 +125,9 @@ impl Ec2 {
         let mut request = Request::new("CreateSnapshot")
             .with("VolumeId", &new.volume_id)
             .with(format!("{tag}.ResourceType"), "snapshot");
-        let name = [("Name", new.name.as_str())];
+        let own = [("Name", new.name.as_str()), (MARK, new.mark.as_str())];
         let tags = new.tags.iter().map(|tag| (tag.key.as_str(), tag.value.as_str()));
-        for (number, (key, value)) in (1..).zip(name.into_iter().chain(tags)) {
+        for (number, (key, value)) in (1..).zip(own.into_iter().chain(tags)) {
             request = request.with(format!("{tag}.Tag.{number}.Key"), key);
             request = request.with(format!("{tag}.Tag.{number}.Value"), value);
         }
@@ -202,14 +205,14 @@ impl Ec2 {
         }
     }
 
-    /// The snapshots of a volume with this tag `Name`.
-    pub async fn snapshots_named(&self, volume: &str, name: &str) -> Result<Vec<SnapshotState>, Error> {
-        self.list(named(volume, name), answer::snapshots).await
+    /// What has become of a snapshot whose making had no answer; it may be told a little late.
+    pub async fn find_snapshot(&self, new: &NewSnapshot) -> Result<Option<SnapshotState>, Error> {
+        Ok(self.list(marked(new), answer::snapshots).await?.into_iter().next())
     }
 
     /// The snapshot that an earlier attempt has made.
     async fn once_snapshot(&self, new: &NewSnapshot) -> storage::Result<Option<SnapshotState>> {
-        let found = self.once(&named(&new.volume_id, &new.name), answer::snapshots).await?;
+        let found = self.once(&marked(new), answer::snapshots).await?;
         // Whoever may make snapshots and not look at them gets a second one.
         Ok(found.ok().and_then(|page| page.entries.into_iter().next()))
     }
@@ -280,9 +283,9 @@ impl Ec2 {
     }
 }
 
-fn named(volume: &str, name: &str) -> Request {
+fn marked(new: &NewSnapshot) -> Request {
     let request = Request::new("DescribeSnapshots").with("Owner.1", "self");
-    request.filtered("volume-id", [volume]).filtered("tag:Name", [name])
+    request.filtered("volume-id", [new.volume_id.as_str()]).filtered(MARK_FILTER, [new.mark.as_str()])
 }
 
 /// Those that are not stored yet, and how far they are.

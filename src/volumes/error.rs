@@ -108,7 +108,7 @@ impl Error {
             Error::Service(error) => return error.hint().map(str::to_owned),
             Error::Refused(refused) => return refused.hint(),
             Error::NoInstance { .. } => {
-                "it is an id (i-…) or the value of the tag Name of one instance; check --aws-region and the profile"
+                "it is an id (i-…) or the value of the tag Name of one instance; check the region (--aws-region, AWS_DEFAULT_REGION) and the profile"
             }
             Error::SeveralInstances { .. } => "name the instance by its id",
             Error::SeveralVolumes { .. } => "name the disk by the id of its volume",

@@ -31,6 +31,9 @@ pub use attached::Attached;
 pub use ec2::{Deleted, Ec2};
 pub use error::Error;
 
+/// The tag that tells a snapshot from those of other backups: two that begin in the same second have the same names.
+pub const MARK: &str = "seawall-backup";
+
 /// Who asks EC2, and where it is.
 #[derive(Debug, Clone)]
 pub struct Account {
@@ -93,8 +96,10 @@ pub struct Attachment {
 pub struct NewSnapshot {
     /// Of this volume.
     pub volume_id: String,
-    /// Its tag `Name`, by which it is found where the answer is lost: no other snapshot of the volume may have it.
+    /// Its tag `Name`.
     pub name: String,
+    /// Its tag [`MARK`], by which it is found where the answer is lost: a value that no other snapshot of the volume has.
+    pub mark: String,
     /// Its other tags.
     pub tags: Vec<Tag>,
 }

@@ -45,12 +45,12 @@ impl Refused {
             | "InvalidClientTokenId"
             | "SignatureDoesNotMatch"
             | "UnrecognizedClientException" => {
-                "check the keys, the profile, and --aws-region; keys are taken as for the bucket"
+                "check the keys, the profile, and the region (--aws-region, AWS_DEFAULT_REGION); keys are taken as for the bucket"
             }
             "ExpiredToken" | "RequestExpired" | "InvalidToken" => {
                 "the token has expired, or the clock of this machine is wrong: renew AWS_SESSION_TOKEN, or let it be renewed"
             }
-            "OptInRequired" => "this account may not use this region: check --aws-region",
+            "OptInRequired" => "this account may not use this region: check --aws-region, AWS_DEFAULT_REGION",
             "InvalidSnapshot.InUse" => "an image (AMI) is made of this snapshot: deregister that first",
             "SnapshotLimitExceeded" | "ResourceCountExceeded" => {
                 "the account has as many snapshots as it may have: delete some, or ask AWS for more"

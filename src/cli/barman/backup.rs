@@ -88,10 +88,10 @@ pub fn backup(session: &Session) -> Result<(), cli::Error> {
     if hook::is_called(session, "post", ["backup_script", "backup_retry_script"])? {
         let (backup, take_over) = (hook::server_backup(session, name)?, take_over(session)?);
         let context = session.context(WHOLE_FILES, compression, objects)?;
-        session::run_shown(context, "backup", &MultiProgress::new(), async |context| {
+        let stored = session::run_shown(context, "backup", &MultiProgress::new(), async |context| {
             backup.store(&context, packing, take_over).await
-        })?;
-        return Ok(());
+        });
+        return stored.map_err(hook::for_good);
     }
     let options = backup_push::Options {
         data_dir: None,
@@ -155,7 +155,7 @@ pub fn restore(session: &Session) -> Result<(), cli::Error> {
         network_rate: None,
         sync: SyncFiles::Yes,
     };
-    let volumes = volumes::volumes(session)?;
+    let volumes = volumes::volumes(session);
     let on_volumes = snapshot_restore::Options {
         instance: session.line.value(&SNAPSHOT_RECOVERY_INSTANCE).map(str::to_owned),
         target: options.target.clone(),

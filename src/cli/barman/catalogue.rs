@@ -98,7 +98,7 @@ pub fn delete(session: &Session) -> Result<(), cli::Error> {
     if session.only_tests() {
         return session.probe();
     }
-    let (mode, volumes) = (options.mode, volumes::volumes(session)?);
+    let (mode, volumes) = (options.mode, volumes::volumes(session));
     let root = session.root()?;
     let context = session.context(WHOLE_FILES, Compression::None, objects)?;
     let annotations = session.annotations()?;

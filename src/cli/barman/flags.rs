@@ -295,8 +295,11 @@ static SERVER: Positional =
     Positional { name: "server_name", required: true, help: "name of the server: a directory below the URL" };
 static BACKUP: Positional =
     Positional { name: "backup_id", required: true, help: "id or name of the backup, or latest, oldest …" };
-static RECOVERY_DIR: Positional =
-    Positional { name: "recovery_dir", required: true, help: "directory to restore into, empty or absent" };
+static RECOVERY_DIR: Positional = Positional {
+    name: "recovery_dir",
+    required: true,
+    help: "directory to restore into: empty or absent, but for a backup of snapshots, whose volume is there",
+};
 static WAL_PATH: Positional =
     Positional { name: "wal_path", required: false, help: "the file to archive: %p of archive_command" };
 static WAL_NAME: Positional =

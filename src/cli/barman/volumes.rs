@@ -47,7 +47,16 @@ static OF_SNAPSHOTS: [&Flag; 6] = [
 ];
 
 /// How EC2 is reached for backups that are there.
-pub fn volumes(session: &Session) -> Result<Volumes, cli::Error> {
+pub fn volumes(session: &Session) -> Volumes {
+    let region = session.line.value(&AWS_REGION).map(str::to_owned);
+    match account(session) {
+        Ok((account, default_region)) => Volumes { account: Ok(account), region, default_region },
+        Err(error) => Volumes { account: Err(error.to_string()), region, default_region: None },
+    }
+}
+
+/// Who asks EC2, and in which region where nothing else says one.
+fn account(session: &Session) -> Result<(Account, Option<String>), cli::Error> {
     let (line, environment) = (&session.line, &session.environment);
     let flagged = line.value(&AWS_PROFILE);
     let named = place::profile_name(flagged, environment)?;
@@ -59,7 +68,7 @@ pub fn volumes(session: &Session) -> Result<Volumes, cli::Error> {
         policy: place::retry_policy(session.grammar, line, environment)?,
     };
     let default_region = place::owned(environment.text("AWS_DEFAULT_REGION")?).or(profile.region);
-    Ok(Volumes { account, region: line.value(&AWS_REGION).map(str::to_owned), default_region })
+    Ok((account, default_region))
 }
 
 /// The snapshots that a new backup is to be made of, if it is. Snapshots get the tags that objects get.
@@ -97,7 +106,8 @@ fn some(
     if backup::method(session).is_some() {
         return Err(Error::CompressedSnapshots.into());
     }
-    let Volumes { account, region, default_region } = volumes(session)?;
+    let (account, default_region) = account(session)?;
+    let region = session.line.value(&AWS_REGION).map(str::to_owned);
     let region = region.or(default_region).ok_or(Error::NoRegion)?;
     Ok(SnapshotFormat {
         name: session.parsed(&NAME, values::backup_name)?,
@@ -230,14 +240,21 @@ mod tests {
         let endpoint = |flags: &str, variables: &[(&str, &str)]| {
             let variables: [(&str, &str); 2] =
                 std::array::from_fn(|at| variables.get(at).copied().unwrap_or(("LANG", "C")));
-            let volumes =
-                volumes(&session(Command::Restore, &format!("{flags}s3://b srv id dir"), variables)).unwrap();
-            volumes.account.endpoint.map(|endpoint| endpoint.to_string())
+            let session = session(Command::Restore, &format!("{flags}s3://b srv id dir"), variables);
+            volumes(&session).account.unwrap().endpoint.map(|endpoint| endpoint.to_string())
         };
         let (general, ec2) = (("AWS_ENDPOINT_URL", "http://all"), ("AWS_ENDPOINT_URL_EC2", "http://ec2"));
         assert_eq!(endpoint("--endpoint-url http://s3 ", &[]), None);
         assert_eq!(endpoint("", &[general]).as_deref(), Some("http://all"));
         assert_eq!(endpoint("", &[general, ec2]).as_deref(), Some("http://ec2"));
         assert_eq!(endpoint("", &[ec2, ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")]), None);
+    }
+
+    /// A backup of tars is restored and deleted whatever is wrong with the settings of EC2.
+    #[test]
+    fn settings_of_ec2_matter_only_where_there_are_snapshots() {
+        let variables = [("AWS_ENDPOINT_URL_EC2", "nowhere"), ("LANG", "C")];
+        let session = session(Command::Restore, "s3://b srv id dir", variables);
+        assert!(volumes(&session).account.unwrap_err().contains("AWS_ENDPOINT_URL_EC2"));
     }
 }

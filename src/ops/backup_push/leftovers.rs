@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::{Instant, timeout_at};
+
 use crate::catalog;
 use crate::layout::NewBackup;
 use crate::layout::new_backup::Document;
@@ -51,44 +53,86 @@ pub(super) struct Stored<'a> {
     pub snapshots: Option<&'a Snapshots<'a>>,
 }
 
+/// Whether the documents that make a backup exist were sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Documents {
+    /// They were not, so nothing of the backup is needed.
+    Unsent,
+    /// They were, and refused. The answer to an earlier attempt may be what was lost: the backup exists then.
+    Sent,
+}
+
 /// Deletes what a backup that failed has stored, and says in the repository that it failed where the layout keeps that.
 /// What stays is found by `delete garbage`.
 ///
-/// Nothing where the backup's name is another's by now.
-pub(super) async fn remove_leftovers(ctx: &Context, stored: Stored<'_>, reason: &Error) {
+/// No object where the backup's name is another's by now.
+pub(super) async fn remove_leftovers(
+    ctx: &Context,
+    stored: Stored<'_>,
+    documents: Documents,
+    reason: &Error,
+) {
+    let until = Instant::now() + deadline(ctx);
+    let objects = async {
+        let removed = timeout_at(until, remove_objects(ctx, stored, reason)).await;
+        let removed = removed.unwrap_or(Err(Error::Cancelled));
+        if removed.is_err() {
+            let (name, way) = (stored.backup.name(), stored.backup.remains_go_by());
+            tracing::warn!("could not remove everything that backup {name} had stored; {way}");
+        }
+        removed
+    };
+    let Some(snapshots) = stored.snapshots else {
+        // It was told.
+        let _ = objects.await;
+        return;
+    };
+    // Each of them is paid for, and named by nothing.
+    match documents {
+        Documents::Unsent => drop(tokio::join!(objects, Box::pin(snapshots.delete(until)))),
+        Documents::Sent => match objects.await {
+            Ok(Found::Exists) => {}
+            Ok(Found::Leftovers) => Box::pin(snapshots.delete(until)).await,
+            Ok(Found::Another) | Err(_) => snapshots.tell_left(),
+        },
+    }
+}
+
+/// What was found under the name of a backup that failed.
+enum Found {
+    /// It exists after all.
+    Exists,
+    /// What it has stored, which is removed.
+    Leftovers,
+    /// Another backup.
+    Another,
+}
+
+/// Deletes the objects of a backup that failed, if they are its own.
+async fn remove_objects(ctx: &Context, stored: Stored<'_>, reason: &Error) -> Result<Found, Error> {
     let Stored { backup, claim, .. } = stored;
-    let removed = tokio::time::timeout(deadline(ctx), async {
-        if let Some(claim) = claim
-            && claim.holder(ctx).await? == Holder::Another
-        {
-            tracing::warn!(
-                "another backup-push has taken the name {}, so nothing of it is removed",
-                backup.name()
-            );
-            return Ok(());
-        }
-        // The answer to the marker's write may be what was lost: every object of a complete backup is needed.
-        match storage::get_bytes(ctx.storage.as_ref(), &backup.marker()).await? {
-            Some((_, marker)) if backup.is_complete(&marker) => Ok(()),
-            _ => remove_stored(ctx, stored, reason).await,
-        }
-    });
-    if !matches!(removed.await, Ok(Ok(()))) {
-        let (name, way) = (backup.name(), backup.remains_go_by());
-        tracing::warn!("could not remove everything that backup {name} had stored; {way}");
-        if let Some(snapshots) = stored.snapshots {
-            snapshots.tell_left();
+    if let Some(claim) = claim
+        && claim.holder(ctx).await? == Holder::Another
+    {
+        tracing::warn!(
+            "another backup-push has taken the name {}, so no object of it is removed",
+            backup.name()
+        );
+        return Ok(Found::Another);
+    }
+    // The answer to the marker's write may be what was lost: every object of a complete backup is needed.
+    match storage::get_bytes(ctx.storage.as_ref(), &backup.marker()).await? {
+        Some((_, marker)) if backup.is_complete(&marker) => Ok(Found::Exists),
+        _ => {
+            empty_folder(ctx, backup, reason).await?;
+            Ok(Found::Leftovers)
         }
     }
 }
 
 /// Deletes everything in a backup's folder but its marker, which says then that it failed. It is not complete, so no
 /// backup is lost.
-async fn remove_stored(
-    ctx: &Context,
-    Stored { backup, snapshots, .. }: Stored<'_>,
-    reason: &Error,
-) -> Result<(), Error> {
+async fn empty_folder(ctx: &Context, backup: &dyn NewBackup, reason: &Error) -> Result<(), Error> {
     let storage: &dyn Storage = ctx.storage.as_ref();
     if let Some(failure) = backup.failure(&reason.to_string()) {
         catalog::commit(storage, vec![failure]).await.map_err(|failed| failed.error)?;
@@ -97,12 +141,7 @@ async fn remove_stored(
     let listing = storage::list_all(storage, &backup.folder(), Depth::All).await?;
     let keys = listing.objects.into_iter().map(|object| object.key).filter(|key| *key != marker);
     let keys: Vec<_> = keys.collect();
-    let deleted = storage.delete(&keys).await;
-    // Each of them is paid for, and named by nothing.
-    if let Some(snapshots) = snapshots {
-        Box::pin(snapshots.delete()).await;
-    }
-    match deleted?.failed.into_iter().next() {
+    match storage.delete(&keys).await?.failed.into_iter().next() {
         None => Ok(()),
         Some((_, error)) => Err(error.into()),
     }
@@ -129,7 +168,7 @@ pub(super) async fn commit(ctx: &Context, stored: Stored<'_>, documents: Vec<Doc
     let Err(failed) = catalog::commit(ctx.storage.as_ref(), documents).await else { return Ok(()) };
     let error = Error::from(failed.error);
     if !failed.may_come {
-        remove_leftovers(ctx, stored, &error).await;
+        remove_leftovers(ctx, stored, Documents::Sent, &error).await;
     } else {
         tracing::warn!(
             "whether backup {} exists is not known, so nothing of it is removed; if it is not listed later as one that is \
@@ -137,6 +176,9 @@ pub(super) async fn commit(ctx: &Context, stored: Stored<'_>, documents: Vec<Doc
             stored.backup.name(),
             stored.backup.remains_go_by()
         );
+        if let Some(snapshots) = stored.snapshots {
+            tracing::warn!("its snapshots are {}: if it does not exist, delete them", snapshots.ids());
+        }
     }
     Err(error)
 }

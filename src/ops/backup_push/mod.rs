@@ -70,7 +70,7 @@ use claim::{Claim, Claimer, Holder};
 use delta::Delta;
 use job::Packed;
 pub(in crate::ops) use leftovers::remove_remains;
-use leftovers::{Stored, remove_leftovers};
+use leftovers::{Documents, Stored, remove_leftovers};
 use prepare::{delta_options, start_delta};
 use snapshots::Snapshots;
 use survey::Survey;
@@ -269,7 +269,7 @@ impl Taker<'_> {
         let stored = self.stored(Some(&claim));
         if let Err(error) = &taken {
             // The session ends with the operation, and with it the backup on the server.
-            Box::pin(remove_leftovers(ctx, stored, error)).await;
+            Box::pin(remove_leftovers(ctx, stored, Documents::Unsent, error)).await;
         }
         let (documents, stop) = taken?;
         Box::pin(leftovers::commit(ctx, stored, documents)).await?;
@@ -432,7 +432,7 @@ impl Taker<'_> {
         }
         self.delete_marker().await?;
         let error = RequestError::ParentGone { parent }.into();
-        remove_leftovers(self.ctx, self.stored(None), &error).await;
+        remove_leftovers(self.ctx, self.stored(None), Documents::Sent, &error).await;
         Err(error)
     }
 
@@ -443,7 +443,7 @@ impl Taker<'_> {
             Ok(Holder::Another | Holder::Nobody) => {
                 self.delete_marker().await?;
                 let error = RequestError::DeletedMeanwhile(self.backup.name()).into();
-                remove_leftovers(self.ctx, self.stored(Some(claim)), &error).await;
+                remove_leftovers(self.ctx, self.stored(Some(claim)), Documents::Sent, &error).await;
                 Err(error)
             }
             // It was there a moment ago.

@@ -23,7 +23,7 @@ use crate::pg::data_dir::{Tablespace, WalkRules};
 use crate::storage;
 
 use super::claim::{Claim, Claimer};
-use super::leftovers::{self, Stored, remove_leftovers, remove_remains};
+use super::leftovers::{self, Documents, Stored, remove_leftovers, remove_remains};
 use super::options::{Packing, VerifyPages};
 use super::survey::Survey;
 use super::workers::{Work, copy_data};
@@ -67,7 +67,7 @@ impl ServerBackup {
         let packed: Result<_, Error> = Box::pin(packed).await;
         let stored = Stored { backup: backup.as_ref(), claim: Some(&claim), snapshots: None };
         if let Err(error) = &packed {
-            Box::pin(remove_leftovers(ctx, stored, error)).await;
+            Box::pin(remove_leftovers(ctx, stored, Documents::Unsent, error)).await;
         }
         Box::pin(leftovers::commit(ctx, stored, packed?)).await?;
         claim.release(ctx).await;

@@ -6,8 +6,11 @@
 //! stored, as barman does. Snapshots of a backup that fails are deleted: they are paid for, and no description names them.
 //! Source: barman `cloud.py`, `CloudBackupSnapshot`.
 
+use std::io;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::time::{Instant, timeout_at};
 
 use crate::layout::Name;
 use crate::layout::barman::{Snapshot, SnapshotsInfo};
@@ -15,7 +18,7 @@ use crate::layout::new_backup::{Beginning, Document, Taken};
 use crate::ops::{Context, Error};
 use crate::pg::Lsn;
 use crate::volumes::mounts::{Mount, Mounts};
-use crate::volumes::{self, Attached, Ec2, NewSnapshot, State};
+use crate::volumes::{self, Attached, NewSnapshot, State};
 
 use super::options::{Options, SnapshotFormat};
 use super::{Taker, connect, hostname, own, start, start_segment, wait_for_wal};
@@ -36,7 +39,9 @@ pub(super) async fn run(ctx: &Context, options: &Options, format: &SnapshotForma
     let backup =
         ctx.until_cancelled(options.format.begin(&session, beginning.clone(), settings, None)).await?;
     let name = backup.name();
-    let snapshots = Snapshots::new(format, &name, &volumes.found);
+    let random = getrandom::u64().map_err(io::Error::from);
+    let random = random.map_err(Error::file("mark the snapshots of", &beginning.data_dir))?;
+    let snapshots = Snapshots::new(format, &name, random, &volumes.found);
     let taker = Taker {
         ctx,
         options,
@@ -93,19 +98,33 @@ fn warn_of_others<'a>(volumes: &Volumes, directories: impl Iterator<Item = &'a P
 pub(super) struct Snapshots<'a> {
     format: &'a SnapshotFormat,
     volumes: Vec<(&'a Attached, &'a Mount, NewSnapshot)>,
+    begun: Mutex<Begun>,
+}
+
+/// What there may be of them.
+#[derive(Default)]
+struct Begun {
     /// The ids of those that were made.
-    made: Mutex<Vec<String>>,
+    made: Vec<String>,
+    /// The one that was asked for, as long as there is no answer.
+    asked: Option<NewSnapshot>,
 }
 
 impl<'a> Snapshots<'a> {
-    fn new(format: &'a SnapshotFormat, backup: &Name, volumes: &'a [(Attached, Mount)]) -> Self {
-        let id = backup.to_string().to_lowercase();
+    /// Those of a backup; `random` tells them from those of every other.
+    fn new(format: &'a SnapshotFormat, backup: &Name, random: u64, volumes: &'a [(Attached, Mount)]) -> Self {
+        let (id, mark) = (backup.to_string().to_lowercase(), format!("{random:016x}"));
         let planned = volumes.iter().map(|(volume, mount)| {
-            let name = format!("{}-{id}", volume.disk);
-            let new = NewSnapshot { volume_id: volume.volume_id.clone(), name, tags: format.tags.clone() };
+            let (name, mark) = (format!("{}-{id}", volume.disk), mark.clone());
+            let new =
+                NewSnapshot { volume_id: volume.volume_id.clone(), name, mark, tags: format.tags.clone() };
             (volume, mount, new)
         });
-        Snapshots { format, volumes: planned.collect(), made: Mutex::default() }
+        Snapshots { format, volumes: planned.collect(), begun: Mutex::default() }
+    }
+
+    fn begun(&self) -> MutexGuard<'_, Begun> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes them, locks them where that is asked for, and waits until all are stored.
@@ -115,8 +134,13 @@ impl<'a> Snapshots<'a> {
             SnapshotsInfo { account_id: None, region: Some(ec2.region().to_owned()), snapshots: Vec::new() };
         for (volume, mount, new) in &self.volumes {
             tracing::info!("Taking snapshot '{}' of disk '{}' ({})", new.name, volume.disk, new.volume_id);
+            self.begun().asked = Some(new.clone());
             let created = ec2.create_snapshot(new).await?;
-            self.made.lock().unwrap_or_else(PoisonError::into_inner).push(created.id.clone());
+            {
+                let mut begun = self.begun();
+                begun.made.push(created.id.clone());
+                begun.asked = None;
+            }
             if let State::Failed(reason) = created.state {
                 return Err(volumes::Error::SnapshotFailed { snapshot: created.id, reason });
             }
@@ -140,34 +164,44 @@ impl<'a> Snapshots<'a> {
         Ok(info)
     }
 
-    /// Deletes those that were made, also where the answer that named one was lost. Tells which stay.
-    pub async fn delete(&self) {
-        let ec2: &Ec2 = &self.format.ec2;
-        let mut ids = self.made.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for (_, _, new) in &self.volumes {
-            match ec2.snapshots_named(&new.volume_id, &new.name).await {
-                Ok(found) => ids.extend(found.into_iter().map(|snapshot| snapshot.id)),
-                Err(error) => {
-                    tracing::warn!("a snapshot with the name `{}` may be left: {error}", new.name);
+    /// Deletes what there is of them, and tells which stay.
+    pub async fn delete(&self, until: Instant) {
+        let all = async {
+            loop {
+                let Some(id) = self.begun().made.last().cloned() else { break };
+                match self.format.ec2.delete_snapshot(&id).await {
+                    Ok(_) => tracing::info!("Deleted snapshot {id} of the backup that failed"),
+                    Err(error) => tracing::warn!("snapshot {id} is left, delete it: {error}"),
                 }
+                self.begun().made.pop();
             }
+            let Some(asked) = self.begun().asked.clone() else { return };
+            if let Ok(Some(found)) = self.format.ec2.find_snapshot(&asked).await
+                && self.format.ec2.delete_snapshot(&found.id).await.is_ok()
+            {
+                tracing::info!("Deleted snapshot {} of the backup that failed", found.id);
+                self.begun().asked = None;
+            }
+        };
+        // What is left is told in either case.
+        let _ = timeout_at(until, all).await;
+        self.tell_left();
+    }
+
+    /// Tells which stay when nobody comes to deleting them.
+    pub fn tell_left(&self) {
+        let begun = self.begun();
+        for id in &begun.made {
+            tracing::warn!("snapshot {id} is left, delete it");
         }
-        ids.sort();
-        ids.dedup();
-        for id in ids {
-            match ec2.delete_snapshot(&id).await {
-                Ok(_) => tracing::info!("Deleted snapshot {id} of the backup that failed"),
-                Err(error) => tracing::warn!("snapshot {id} is left, delete it: {error}"),
-            }
-            self.made.lock().unwrap_or_else(PoisonError::into_inner).retain(|made| *made != id);
+        if let Some(NewSnapshot { name, volume_id, .. }) = &begun.asked {
+            tracing::warn!("a snapshot `{name}` of {volume_id} may be left: look for it, and delete it");
         }
     }
 
-    /// Tells which stay when nobody came to deleting them.
-    pub fn tell_left(&self) {
-        for id in self.made.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            tracing::warn!("snapshot {id} is left, delete it");
-        }
+    /// Their ids, as far as they were made.
+    pub fn ids(&self) -> String {
+        self.begun().made.join(", ")
     }
 }
 

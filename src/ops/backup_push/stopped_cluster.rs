@@ -14,7 +14,7 @@ use crate::pg::data_dir::{Tablespace, WalkRules};
 use crate::pg::session::StoppedBackup;
 
 use super::confirm;
-use super::leftovers::{self, Stored, remove_leftovers};
+use super::leftovers::{self, Documents, Stored, remove_leftovers};
 use super::options::{Packing, VerifyPages};
 use super::survey::Survey;
 use super::tails;
@@ -47,7 +47,7 @@ impl StoppedCluster {
         match self.pack(ctx, &backup, packing).await {
             Ok(documents) => leftovers::commit(ctx, stored, documents).await,
             Err(error) => {
-                remove_leftovers(ctx, stored, &error).await;
+                remove_leftovers(ctx, stored, Documents::Unsent, &error).await;
                 Err(error)
             }
         }

@@ -77,7 +77,7 @@ fn volumes() -> Volumes {
     let endpoint = Some(Endpoint::parse("http://127.0.0.1:1").unwrap().0);
     let policy = RetryPolicy { attempts: 1, ..RetryPolicy::default() };
     let account = Account { credentials, endpoint, ca_bundle: None, policy };
-    Volumes { account, region: None, default_region: None }
+    Volumes { account: Ok(account), region: None, default_region: None }
 }
 
 fn delete(request: DeleteRequest, mode: Mode) -> Options {

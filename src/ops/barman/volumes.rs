@@ -8,8 +8,8 @@ use crate::volumes::{Account, Ec2};
 /// How EC2 is reached for backups that are there.
 #[derive(Debug, Clone)]
 pub struct Volumes {
-    /// Who asks.
-    pub account: Account,
+    /// Who asks, or why nobody can: what is wrong with its settings matters only when there are snapshots.
+    pub account: Result<Account, String>,
     /// The region of all of them, where that is said.
     pub region: Option<String>,
     /// The region of those that do not say theirs.
@@ -21,7 +21,9 @@ impl Volumes {
     pub(super) fn of(&self, backup: BackupId, snapshots: &SnapshotsInfo) -> Result<Ec2, Error> {
         let region = self.region.as_ref().or(snapshots.region.as_ref()).or(self.default_region.as_ref());
         let region = region.ok_or(RequestError::NoRegion(backup))?;
-        Ok(self.account.in_region(region)?)
+        let account = self.account.as_ref();
+        let account = account.map_err(|error| RequestError::NoAccount(backup, error.clone()))?;
+        Ok(account.in_region(region)?)
     }
 }
 

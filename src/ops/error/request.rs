@@ -193,6 +193,12 @@ pub enum RequestError {
     /// Nothing says in which region snapshots are.
     #[error("nothing says in which region of AWS the snapshots of backup `{0}` are")]
     NoRegion(BackupId),
+    /// EC2 cannot be asked for the snapshots of a backup.
+    #[error("backup `{0}` is made of snapshots of volumes, and EC2 cannot be asked: {1}")]
+    NoAccount(BackupId, String),
+    /// A backup that a barman server has taken on top of another one.
+    #[error("backup `{0}` is incremental: its files are parts of those of backup `{1}`")]
+    Incremental(Name, BackupId),
     /// A backup that is made of snapshots is restored on an instance, and none is named.
     #[error(
         "backup `{0}` is made of snapshots of volumes: to restore it, --snapshot-recovery-instance is needed"
@@ -252,6 +258,9 @@ impl RequestError {
             ),
             RequestError::LeftOut(left_out) => Some(left_out.hint()),
             RequestError::NoRegion(_) => Some("set AWS_REGION"),
+            RequestError::Incremental(..) => {
+                Some("restore it on the barman server, which combines it with those that it builds on")
+            }
             RequestError::NoRecoveryInstance(_) => Some(
                 "make volumes of the snapshots, attach them to an instance and mount them there, and call it on that instance",
             ),
@@ -297,8 +306,8 @@ impl NamedBy {
                 "another host takes backups under the same server name; try again, or use another name"
             }
             NamedBy::BarmanServer => {
-                "if it is being stored, let that end; if it is another backup, delete it (barman-cloud-backup-delete), or use \
-                 another server name"
+                "if it is being stored, let that end; if that was killed, on another host perhaps, remove the objects of its \
+                 folder; if it is another backup, delete it (barman-cloud-backup-delete), or use another server name"
             }
         }
     }

@@ -150,8 +150,10 @@ pub enum Refusal {
         /// How many there are.
         current: usize,
     },
-    /// The data lie in snapshots of volumes that are not at AWS.
-    #[error("backup `{id}` is made of snapshots of volumes that are not at AWS, which seawall cannot delete")]
+    /// The data lie in snapshots of volumes that are not at AWS, or whose description is not whole.
+    #[error(
+        "backup `{id}` is made of snapshots of volumes that are not at AWS or not described whole, which seawall cannot delete"
+    )]
     Snapshots {
         /// The backup.
         id: BackupId,
