@@ -326,7 +326,7 @@ fn a_backup_is_uploaded_once_and_whole() {
     // It ends while tars are being written.
     let closed = backup.directory.join("data/base/1/PG_VERSION");
     let open = fs::metadata(&closed).unwrap().permissions();
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
     backup.upload(&ours, &["-v"]).fails(1).stderr_has("Starting data.tar").stderr_has("base/1/PG_VERSION");
     assert_eq!(ours.objects(), [""; 0]);
     fs::set_permissions(&closed, open).unwrap();
