@@ -253,7 +253,7 @@ mod tests {
     /// A backup of tars is restored and deleted whatever is wrong with the settings of EC2.
     #[test]
     fn settings_of_ec2_matter_only_where_there_are_snapshots() {
-        let variables = [("AWS_ENDPOINT_URL_EC2", "nowhere"), ("LANG", "C")];
+        let variables = [("AWS_ENDPOINT_URL_EC2", "ftp://nowhere"), ("LANG", "C")];
         let session = session(Command::Restore, "s3://b srv id dir", variables);
         assert!(volumes(&session).account.unwrap_err().contains("AWS_ENDPOINT_URL_EC2"));
     }
