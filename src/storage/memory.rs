@@ -197,16 +197,12 @@ impl Memory {
 
     /// Counts a call of `operation`; the fault that is scheduled for it.
     fn begin(&self, operation: Operation, key: Option<&Key>) -> Option<Fault> {
-        let (fault, overtakers) = {
-            let mut state = self.state();
-            let fault = state.fault(operation);
-            let is_due = |other: &mut Overtaker| {
-                other.operation == operation && key.is_some_and(|key| key.as_str().ends_with(other.end))
-            };
-            (fault, state.overtakers.extract_if(.., is_due).collect::<Vec<_>>())
+        let is_due = |other: &mut Overtaker| {
+            other.operation == operation && key.is_some_and(|key| key.as_str().ends_with(other.end))
         };
+        let overtakers: Vec<_> = self.state().overtakers.extract_if(.., is_due).collect();
         overtakers.into_iter().for_each(|overtaker| (overtaker.act)(self));
-        fault
+        self.state().fault(operation)
     }
 
     /// Runs `effect` as one call of `operation`, with the fault that is scheduled for it.
