@@ -7,6 +7,7 @@ mod support;
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use seawall::layout::walg::increment::IncrementHeader;
 use seawall::pg::data_dir::{Found, WalkRules, walk};
@@ -131,10 +132,11 @@ impl<'a> Repository<'a> {
 }
 
 /// Lets the files of a cluster look as if nobody had written to them for an hour: the times of young files are not
-/// trusted.
+/// trusted. The time of a file's birth cannot be set, and is trusted when it lies some ticks of the clock before the backup.
 fn age(scratch: &Scratch, cluster: &Cluster<'_>) {
     let find = scratch.command("find").arg(cluster.data()).args(["-type", "f"]).args(AGE).status();
     assert!(find.unwrap().success());
+    std::thread::sleep(Duration::from_millis(200));
 }
 
 const AGE: [&str; 6] = ["-exec", "touch", "-d", "1 hour ago", "{}", "+"];
