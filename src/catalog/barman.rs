@@ -263,11 +263,7 @@ fn strongest(found: Option<Keep>, keep: Keep) -> Keep {
 }
 
 async fn delete(place: &SharedStorage, key: Key) -> Result<(), Error> {
-    let report = or_impossible(place.delete(&[key]).await)?;
-    match report.failed.into_iter().next() {
-        Some((_, error)) => or_impossible(Err(error)),
-        None => Ok(()),
-    }
+    or_impossible(storage::delete_all(place.as_ref(), &[key]).await)
 }
 
 /// An answer, or nothing where the service has no such places.

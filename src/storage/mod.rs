@@ -391,6 +391,14 @@ pub async fn list_unfinished(storage: &dyn Storage, prefix: &Prefix) -> Result<V
 /// wal-g list all files of the backup.
 pub const DOCUMENT_BYTES: u64 = 256 << 20;
 
+/// Deletes these objects. One that stays is the error, though others may be gone.
+pub async fn delete_all(storage: &dyn Storage, keys: &[Key]) -> Result<()> {
+    match storage.delete(keys).await?.failed.into_iter().next() {
+        None => Ok(()),
+        Some((_, error)) => Err(error),
+    }
+}
+
 /// The whole content of a document; `None` when it does not exist.
 pub async fn get_bytes(storage: &dyn Storage, key: &Key) -> Result<Option<(ObjectMeta, Bytes)>> {
     get_at_most(storage, key, DOCUMENT_BYTES).await

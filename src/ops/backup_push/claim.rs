@@ -182,8 +182,6 @@ async fn clear_away(
         return Ok(false);
     }
     tracing::warn!("removing what a backup-push that was killed has left of {}", backup.name());
-    match storage.delete(found).await?.failed.into_iter().next() {
-        None => Ok(true),
-        Some((_, error)) => Err(error.into()),
-    }
+    storage::delete_all(storage, found).await?;
+    Ok(true)
 }

@@ -141,10 +141,7 @@ async fn empty_folder(ctx: &Context, backup: &dyn NewBackup, reason: &Error) -> 
     let listing = storage::list_all(storage, &backup.folder(), Depth::All).await?;
     let keys = listing.objects.into_iter().map(|object| object.key).filter(|key| *key != marker);
     let keys: Vec<_> = keys.collect();
-    match storage.delete(&keys).await?.failed.into_iter().next() {
-        None => Ok(()),
-        Some((_, error)) => Err(error.into()),
-    }
+    Ok(storage::delete_all(storage, &keys).await?)
 }
 
 /// Removes what is stored of a backup that was not finished, and that nobody takes any more: a restore would take its tars
@@ -156,10 +153,7 @@ pub(in crate::ops) async fn remove_remains(ctx: &Context, backup: &dyn NewBackup
         return Ok(());
     }
     tracing::info!("removing what is there of backup {}, which was not finished", backup.name());
-    match ctx.storage.delete(&keys).await?.failed.into_iter().next() {
-        None => Ok(()),
-        Some((_, error)) => Err(error.into()),
-    }
+    Ok(storage::delete_all(ctx.storage.as_ref(), &keys).await?)
 }
 
 /// Makes the backup exist, durably on return; on failure removes what it has stored. But not when the write of its marker

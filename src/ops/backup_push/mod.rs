@@ -59,6 +59,7 @@ use crate::pg::relations::{self, DatabaseRelations};
 use crate::pg::server_settings::ServerSettings;
 use crate::pg::session::{ServerIdentity, Session, StartedBackup, StoppedBackup};
 use crate::pg::{ControlFile, Lsn, SegmentName};
+use crate::storage;
 
 use super::backup_mark::{self, Mark};
 use super::changed_blocks::Cluster;
@@ -456,10 +457,7 @@ impl Taker<'_> {
 
     /// Takes back a backup that exists and cannot be restored.
     async fn delete_marker(&self) -> Result<(), Error> {
-        match self.ctx.storage.delete(&[self.backup.marker()]).await?.failed.into_iter().next() {
-            None => Ok(()),
-            Some((_, error)) => Err(error.into()),
-        }
+        Ok(storage::delete_all(self.ctx.storage.as_ref(), &[self.backup.marker()]).await?)
     }
 
     /// A backup that is listed while it is taken can be deleted like any other, and its tars are gone then.
