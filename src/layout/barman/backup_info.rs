@@ -208,8 +208,8 @@ impl BackupInfo {
         (self.end_wal, self.end_offset) = (Some(segment), Some(offset));
     }
 
-    /// Reads a `backup.info`. Times have any form that leaves no doubt; those without an offset are of the zone `local`. Unknown fields are passed over, missing
-    /// ones are not set.
+    /// Reads a `backup.info`. Times have any form that leaves no doubt; those without an offset are of the zone `local`.
+    /// Unknown fields are passed over, missing ones are not set.
     pub fn parse(content: &[u8], local: &TimeZone) -> Result<BackupInfo, InfoError> {
         let text = std::str::from_utf8(content).map_err(|_| InfoError::NotUtf8)?;
         let mut info = BackupInfo::default();

@@ -28,12 +28,11 @@ pub(super) fn of(begun: Timestamp, taken: &Taken<'_>) -> Literal {
     let began = items.iter().map(|(_, time)| time.began).min().unwrap_or(begun);
     let ended = items.iter().map(|(_, time)| time.ended).max().unwrap_or(begun);
     let per_item = |value: fn(&CopyTime) -> Literal| {
-        let entries = items.iter().map(|(stem, time)| (Literal::Str(stem.to_string()), value(time)));
-        Literal::Dict(entries.collect())
+        Literal::dict(items.iter().map(|(stem, time)| (stem.to_string(), value(time))))
     };
     let copied = between(began, ended);
     let workers = i64::try_from(taken.uploads).unwrap_or(i64::MAX);
-    let entries = [
+    Literal::dict([
         // The labels are stored after the end; what is copied from another layout, long after it.
         ("total_time", seconds(between(begun, taken.finish_time).max(copied))),
         ("number_of_workers", Literal::Int(workers.into())),
@@ -43,14 +42,12 @@ pub(super) fn of(begun: Timestamp, taken: &Taken<'_>) -> Literal {
         ("serialized_copy_time_per_item", per_item(|time| seconds(time.serialized))),
         ("copy_time", seconds(copied)),
         ("serialized_copy_time", seconds(items.iter().map(|(_, time)| time.serialized).sum())),
-    ];
-    Literal::Dict(entries.into_iter().map(|(name, value)| (Literal::Str(name.to_owned()), value)).collect())
+    ])
 }
 
 /// Of a backup of snapshots, which has no tars.
 pub(super) fn of_snapshots(begun: Timestamp, ended: Timestamp) -> Literal {
-    let entry = |name: &str| (Literal::Str(name.to_owned()), seconds(between(begun, ended)));
-    Literal::Dict(["copy_time", "total_time"].map(entry).into())
+    Literal::dict(["copy_time", "total_time"].map(|name| (name, seconds(between(begun, ended)))))
 }
 
 fn stem(group: Group) -> Stem {

@@ -39,6 +39,11 @@ pub struct InvalidLiteral {
 }
 
 impl Literal {
+    /// A dict whose keys are these strings.
+    pub fn dict<K: Into<String>>(entries: impl IntoIterator<Item = (K, Literal)>) -> Literal {
+        Literal::Dict(entries.into_iter().map(|(key, value)| (Literal::Str(key.into()), value)).collect())
+    }
+
     /// Reads a literal, with blanks around it.
     pub fn parse(text: &str) -> Result<Literal, InvalidLiteral> {
         let mut parser = Parser { rest: text };

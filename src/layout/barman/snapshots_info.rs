@@ -66,11 +66,11 @@ impl SnapshotsInfo {
 
     /// As it stands in a `backup.info`.
     pub fn literal(&self) -> Literal {
-        dict([
+        Literal::dict([
             ("provider", Literal::Str(PROVIDER.to_owned())),
             (
                 "provider_info",
-                dict([("account_id", or_none(&self.account_id)), ("region", or_none(&self.region))]),
+                Literal::dict([("account_id", or_none(&self.account_id)), ("region", or_none(&self.region))]),
             ),
             ("snapshots", Literal::List(self.snapshots.iter().map(Snapshot::literal).collect())),
         ])
@@ -104,12 +104,8 @@ impl Snapshot {
             ("snapshot_name", or_none(&self.snapshot_name)),
             ("snapshot_lock_mode", or_none(&self.lock_mode)),
         ];
-        dict([("mount", dict(mount)), ("provider", dict(provider))])
+        Literal::dict([("mount", Literal::dict(mount)), ("provider", Literal::dict(provider))])
     }
-}
-
-fn dict<const N: usize>(entries: [(&str, Literal); N]) -> Literal {
-    Literal::Dict(entries.into_iter().map(|(name, value)| (Literal::Str(name.to_owned()), value)).collect())
 }
 
 fn or_none(text: &Option<String>) -> Literal {
