@@ -51,11 +51,16 @@ impl ServerBackup {
         let claimant =
             Claimant { system_identifier: control.system_identifier, timeline: self.info.timeline };
         ctx.until_cancelled(ownership::claim(ctx, claimant, take_over)).await?;
-        if ctx.until_cancelled(self.is_there(ctx)).await? {
-            tracing::info!("backup {name} is there already");
-            return Ok(());
+        let marker = backup.marker();
+        match ctx.until_cancelled(storage::get_bytes(ctx.storage.as_ref(), &marker)).await? {
+            Some((_, found)) if backup.is_complete(&found) => {
+                tracing::info!("backup {name} is there already");
+                return Ok(());
+            }
+            // Another backup, which the claim refuses.
+            Some(_) => {}
+            None => ctx.until_cancelled(remove_unclaimed(ctx, backup.as_ref())).await?,
         }
-        ctx.until_cancelled(remove_unclaimed(ctx, backup.as_ref())).await?;
         let claimer = Claimer::of_backup(&self.directory, &name);
         let named_by = NamedBy::BarmanServer;
         let claim = Box::pin(Claim::take(ctx, backup.as_ref(), &claimer, named_by)).await?;
@@ -73,13 +78,6 @@ impl ServerBackup {
         claim.release(ctx).await;
         tracing::info!("Wrote backup with name {name}");
         Ok(())
-    }
-
-    /// Whether an earlier call has stored it.
-    async fn is_there(&self, ctx: &Context) -> Result<bool, Error> {
-        let document = self.backup.document();
-        let found = storage::get_bytes(ctx.storage.as_ref(), &document.key).await?;
-        Ok(found.is_some_and(|(_, content)| content == document.body))
     }
 
     /// Stores its data; the document that makes it exist.
@@ -130,13 +128,11 @@ impl ServerBackup {
     }
 }
 
-/// Removes what is stored under the name of a backup that is none, and that nobody claims: barman-cloud's own upload leaves
-/// such tars when it fails.
+/// Removes what is stored under a name that has no backup, if nobody claims it: barman-cloud's own upload leaves such tars when
+/// it fails.
 async fn remove_unclaimed(ctx: &Context, backup: &dyn NewBackup) -> Result<(), Error> {
-    for key in [backup.marker(), backup.claim()] {
-        if ctx.storage.head(&key).await?.is_some() {
-            return Ok(());
-        }
+    match ctx.storage.head(&backup.claim()).await? {
+        Some(_) => Ok(()),
+        None => remove_remains(ctx, backup).await,
     }
-    remove_remains(ctx, backup).await
 }
