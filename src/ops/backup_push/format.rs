@@ -94,7 +94,7 @@ impl Format {
             Format::Barman { name } => (name, Data::Tars),
             Format::Snapshots(format) => (&format.name, format.data()),
         };
-        let (id, reason) = (id(time, &TimeZone::system()), reason.to_string());
+        let (id, reason) = (id(time), reason.to_string());
         Some(barman::NewBackup::not_started(id, name.clone(), &data, server, settings, &reason))
     }
 
@@ -140,7 +140,7 @@ impl Format {
 }
 
 fn barman_label(data: &Data, time: Timestamp) -> String {
-    barman::NewBackup::label(data.server_name(), id(time, &TimeZone::system()))
+    barman::NewBackup::label(data.server_name(), id(time))
 }
 
 fn barman_backup(
@@ -149,7 +149,7 @@ fn barman_backup(
     data: Data,
     settings: ServerSettings,
 ) -> barman::NewBackup {
-    let id = id(beginning.time, &TimeZone::system());
+    let id = id(beginning.time);
     barman::NewBackup { id, backup_name, beginning, settings, data }
 }
 
@@ -159,7 +159,7 @@ impl SnapshotFormat {
     }
 }
 
-/// The id of a backup that is started at this time.
-fn id(time: Timestamp, zone: &TimeZone) -> BackupId {
-    BackupId::at(zone.to_datetime(time))
+/// The id of a backup that is started at this time, which is of the host's zone, as barman's are.
+fn id(time: Timestamp) -> BackupId {
+    BackupId::at(TimeZone::system().to_datetime(time))
 }
