@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use seawall::layout::barman::{BackupInfo, Literal, Status, Tablespace};
 use seawall::pg::{BackupLabel, Oid, SystemIdentifier, WalSegmentSize};
-use support::{Barman, Bucket, Cluster, Missing, Postgres, Run, Scratch, files_below, run};
+use support::{Barman, Bucket, Cluster, Missing, Postgres, Run, Scratch, ServerBackup, files_below, run};
 
 /// One of the two tools, with a server name of its own in the bucket.
 struct Side<'a> {
@@ -114,13 +114,11 @@ fn members(side: &Side<'_>) -> BTreeMap<String, BTreeSet<(String, u8, u32)>> {
     found
 }
 
-/// What barman names its backups.
-const ID: &str = "20261121T031421";
+const ID: &str = ServerBackup::ID;
 
-/// A backup in the directory of a barman server, as `backup_method = postgres` takes it, and what was archived meanwhile.
-struct ServerBackup {
-    directory: PathBuf,
-    info: PathBuf,
+/// What barman has of a server: a backup, as `backup_method = postgres` takes it, and what was archived meanwhile.
+struct BarmanServer {
+    backup: ServerBackup,
     archived: PathBuf,
     tablespace: String,
     content: String,
@@ -129,7 +127,7 @@ struct ServerBackup {
 const CONTENT: &str =
     "SELECT count(*), md5(string_agg(note, ',' ORDER BY id)) FROM ledger JOIN apart USING (id)";
 
-impl ServerBackup {
+impl BarmanServer {
     fn take(scratch: &Scratch, postgres: &Postgres) -> Self {
         let archived = scratch.dir("archived");
         let mut source = Cluster::create(scratch, postgres, "source", &[]);
@@ -143,7 +141,7 @@ impl ServerBackup {
         source.sql("CREATE TABLE apart TABLESPACE extra AS SELECT id FROM ledger");
         let tablespace = source.sql("SELECT oid FROM pg_tablespace WHERE spcname = 'extra'");
 
-        let directory = scratch.dir("base").join(ID);
+        let directory = ServerBackup::place(scratch);
         let (data, place) = (directory.join("data"), directory.join(&tablespace));
         let mapping = format!("--tablespace-mapping={}={}", location.display(), place.display());
         let mut command = source.client("pg_basebackup");
@@ -179,23 +177,11 @@ impl ServerBackup {
         source.stop();
         // Nobody writes it like that.
         let info = scratch.file("backup.info", &format!("# of barman\n\n{info}"));
-        Self { directory, info, archived, tablespace, content }
-    }
-
-    /// The environment of the hook script.
-    fn hook(&self) -> [(&'static str, &str); 6] {
-        [
-            ("BARMAN_HOOK", "backup_retry_script"),
-            ("BARMAN_PHASE", "post"),
-            ("BARMAN_STATUS", "DONE"),
-            ("BARMAN_BACKUP_DIR", self.directory.to_str().unwrap()),
-            ("BARMAN_BACKUP_ID", ID),
-            ("BARMAN_BACKUP_INFO_PATH", self.info.to_str().unwrap()),
-        ]
+        Self { backup: ServerBackup { directory, info }, archived, tablespace, content }
     }
 
     fn upload(&self, side: &Side<'_>, flags: &[&str]) -> Run {
-        side.with(self.hook()).run("backup", flags, &[])
+        side.with(self.backup.hook()).run("backup", flags, &[])
     }
 
     fn archive(&self, side: &Side<'_>) {
@@ -221,12 +207,12 @@ fn backup_of_a_barman_server() {
     let (postgres, bucket) = (require!(Postgres::version(15)), require!(Bucket::versitygw()));
     let scratch = Scratch::new();
     let (ours, theirs) = (Side::ours(&scratch, &bucket), require!(Side::theirs(&scratch, &bucket)));
-    let backup = ServerBackup::take(&scratch, &postgres);
+    let server = BarmanServer::take(&scratch, &postgres);
     for side in [&ours, &theirs] {
-        backup.upload(side, &["--gzip"]).fails(0);
-        backup.archive(side);
+        server.upload(side, &["--gzip"]).fails(0);
+        server.archive(side);
         let info = format!("{}/base/{ID}/backup.info", side.server);
-        assert_eq!(bucket.get(&info), fs::read(&backup.info).unwrap());
+        assert_eq!(bucket.get(&info), fs::read(&server.backup.info).unwrap());
     }
     let names = |side: &Side<'_>| -> BTreeSet<String> {
         let objects = side.objects().into_iter();
@@ -236,11 +222,11 @@ fn backup_of_a_barman_server() {
     let (our_members, their_members) = (members(&ours), members(&theirs));
     assert_eq!(our_members, their_members);
     assert!(our_members["data"].iter().any(|(name, ..)| name == "./backup_manifest"), "{our_members:?}");
-    assert!(our_members[&backup.tablespace].len() > 1);
+    assert!(our_members[&server.tablespace].len() > 1);
 
     let restored: Vec<_> = [(&ours, &theirs), (&theirs, &ours)]
         .into_iter()
-        .map(|(writer, reader)| backup.restore(&reader.of(writer), &format!("by-{}", reader.server)))
+        .map(|(writer, reader)| server.restore(&reader.of(writer), &format!("by-{}", reader.server)))
         .collect();
     for directory in [|pair: &(PathBuf, PathBuf)| pair.0.clone(), |pair: &(PathBuf, PathBuf)| pair.1.clone()]
     {
@@ -249,7 +235,7 @@ fn backup_of_a_barman_server() {
     }
     for reader in [&ours, &theirs] {
         recovers(
-            &backup,
+            &server,
             &postgres,
             &reader.of(if reader.server == "ours" { &theirs } else { &ours }),
             reader.server,
@@ -258,7 +244,7 @@ fn backup_of_a_barman_server() {
 }
 
 /// What `reader` has restored comes to the restore point with the WAL that the other tool has archived.
-fn recovers(backup: &ServerBackup, postgres: &Postgres, reader: &Side<'_>, name: &str) {
+fn recovers(server: &BarmanServer, postgres: &Postgres, reader: &Side<'_>, name: &str) {
     let mut restored = Cluster::restored(reader.scratch, postgres, &format!("by-{name}"));
     let tool = reader.barman.tool("wal-restore");
     restored.set_env(tool.env());
@@ -270,7 +256,7 @@ fn recovers(backup: &ServerBackup, postgres: &Postgres, reader: &Side<'_>, name:
     restored.append("recovery.signal", "");
     restored.start();
     restored.wait_until("SELECT pg_is_in_recovery()", "f");
-    assert_eq!(restored.sql(CONTENT), backup.content);
+    assert_eq!(restored.sql(CONTENT), server.content);
     restored.stop();
 }
 
@@ -279,7 +265,7 @@ fn hook_scripts_that_cannot_do_their_work() {
     let (postgres, bucket) = (require!(Postgres::version(15)), require!(Bucket::versitygw()));
     let scratch = Scratch::new();
     let (ours, theirs) = (Side::ours(&scratch, &bucket), require!(Side::theirs(&scratch, &bucket)));
-    let backup = ServerBackup::take(&scratch, &postgres);
+    let server = BarmanServer::take(&scratch, &postgres);
     let compressed = scratch.file("compressed.info", "status=DONE\ncompression=gzip\n");
     let unreadable = scratch.file("unreadable.info", "no backup.info\n");
     let (absent, empty) = (scratch.absent("absent"), scratch.dir("empty"));
@@ -294,16 +280,16 @@ fn hook_scripts_that_cannot_do_their_work() {
         ("BARMAN_BACKUP_DIR", empty.to_str().unwrap(), 1),
     ] {
         for side in [&ours, &theirs] {
-            let side = side.with(backup.hook()).with([(variable, value)]);
+            let side = side.with(server.backup.hook()).with([(variable, value)]);
             let run = side.run("backup", &[], &[]);
             // As barman's own does when it finds its backup.info malformed.
             assert_eq!(run.code, Some(code), "{variable}={value}: {run}");
         }
     }
     for side in [&ours, &theirs] {
-        backup.upload(side, &["--name", "nightly"]).fails(4).stderr_has("Cannot set backup name");
+        server.upload(side, &["--name", "nightly"]).fails(4).stderr_has("Cannot set backup name");
         for variable in ["BARMAN_BACKUP_DIR", "BARMAN_BACKUP_ID", "BARMAN_BACKUP_INFO_PATH"] {
-            let hook = backup.hook().into_iter().filter(|(name, _)| *name != variable);
+            let hook = server.backup.hook().into_iter().filter(|(name, _)| *name != variable);
             side.with(hook).run("backup", &[], &[]).fails(4).stderr_has(variable);
         }
     }
@@ -315,45 +301,45 @@ fn a_backup_is_uploaded_once_and_whole() {
     let (postgres, bucket) = (require!(Postgres::version(15)), require!(Bucket::versitygw()));
     let scratch = Scratch::new();
     let ours = Side::ours(&scratch, &bucket);
-    let backup = ServerBackup::take(&scratch, &postgres);
+    let server = BarmanServer::take(&scratch, &postgres);
     // A part of it is not there, and tars of an upload that failed are.
-    let tablespace = backup.directory.join(&backup.tablespace);
+    let tablespace = server.backup.directory.join(&server.tablespace);
     let aside = scratch.absent("aside");
     fs::rename(&tablespace, &aside).unwrap();
-    backup.upload(&ours, &[]).fails(1).stderr_has(tablespace.to_str().unwrap());
+    server.upload(&ours, &[]).fails(1).stderr_has(tablespace.to_str().unwrap());
     assert_eq!(ours.objects(), [""; 0]);
     fs::rename(&aside, &tablespace).unwrap();
     // It ends while tars are being written.
-    let closed = backup.directory.join("data/base/1/PG_VERSION");
+    let closed = server.backup.directory.join("data/base/1/PG_VERSION");
     let open = fs::metadata(&closed).unwrap().permissions();
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
-    backup.upload(&ours, &["-v"]).fails(1).stderr_has("Starting data.tar").stderr_has("base/1/PG_VERSION");
+    server.upload(&ours, &["-v"]).fails(1).stderr_has("Starting data.tar").stderr_has("base/1/PG_VERSION");
     assert_eq!(ours.objects(), [""; 0]);
     fs::set_permissions(&closed, open).unwrap();
     let left = format!("ours/base/{ID}/data_0077.tar");
     bucket.put(&scratch, &left, b"left");
 
-    backup.upload(&ours, &["--snappy", "-v"]).fails(0).stderr_has("removing what is there");
+    server.upload(&ours, &["--snappy", "-v"]).fails(0).stderr_has("removing what is there");
     let objects = ours.objects();
     assert!(!objects.contains(&left), "{objects:?}");
     assert!(
         objects.iter().all(|key| key.ends_with(".tar.snappy") || key.ends_with("/backup.info")),
         "{objects:?}"
     );
-    backup.upload(&ours, &["-v"]).fails(0).stderr_has("is there already");
+    server.upload(&ours, &["-v"]).fails(0).stderr_has("is there already");
     assert_eq!(ours.objects(), objects);
     // Another backup of that name, as it seems, and one of parts of files: it would be so however often barman called.
     for (info, says) in [
         ("status=DONE\n", "already exists"),
         ("status=DONE\nparent_backup_id=20261120T031421\n", "builds on backup `20261120T031421`"),
     ] {
-        fs::write(&backup.info, info).unwrap();
-        backup.upload(&ours, &[]).fails(63).stderr_has(says).stderr_has("hint: ");
+        fs::write(&server.backup.info, info).unwrap();
+        server.upload(&ours, &[]).fails(63).stderr_has(says).stderr_has("hint: ");
         assert_eq!(ours.objects(), objects);
     }
 
     // Of the one that is there and its WAL nothing else is known, so it can be restored.
-    let (data, _) = backup.restore(&ours, "restored");
+    let (data, _) = server.restore(&ours, "restored");
     assert!(data.join("backup_label").exists() && data.join("pg_wal").exists());
 }
 

@@ -7,7 +7,7 @@ use crate::call::{Call, Changes, Looks, Way, content, old_or_new};
 use crate::case::{Case, Ended, Ground, Objects, Trial, each_request, is_of_its_own_kind};
 use crate::require;
 use crate::servers::Servers;
-use crate::support::{Barman, Bucket, Cluster, Fault, Postgres, Run, files_below, run};
+use crate::support::{Barman, Bucket, Cluster, Fault, Postgres, Run, ServerBackup, files_below, run};
 
 const SERVER: &str = "cluster";
 
@@ -310,4 +310,67 @@ fn backup() {
     let repo = Repo::of_three();
     let clusters = [Cluster::running(&repo.ground.scratch, &postgres, "source", &[])];
     each_request(&repo.ground, &Backup::new(&repo, &clusters));
+}
+
+/// The hook script of a barman server. Its backup has the name that barman gave it, so the next call does what one that failed
+/// did not.
+pub struct Upload<'a> {
+    repo: &'a Repo,
+    backup: ServerBackup,
+    nothing: Objects,
+    restored: OnceLock<Objects>,
+}
+
+impl<'a> Upload<'a> {
+    pub fn new(repo: &'a Repo) -> Self {
+        let backup = ServerBackup::of_fixture(&repo.ground.scratch);
+        Self { repo, backup, nothing: Objects::new(), restored: OnceLock::new() }
+    }
+
+    fn upload(&self, case: &Case<'_>, way: Way) -> Run {
+        let endpoint = way.endpoint(case);
+        let url = case.bucket.setting("WALG_S3_PREFIX");
+        let barman = self.backup.hooked(&self.repo.barman).for_bucket(&case.bucket);
+        let parts = ["--endpoint-url", &endpoint, "--read-timeout", "5", "--min-chunk-size", "5MB"];
+        barman.run(&case.ground.scratch, "backup", [&parts[..], &[url, SERVER]].concat())
+    }
+}
+
+impl Trial for Upload<'_> {
+    fn objects(&self) -> &Objects {
+        &self.nothing
+    }
+
+    fn run(&self, case: &Case<'_>) -> Run {
+        self.upload(case, Way::Through)
+    }
+
+    fn failure_codes(&self) -> &[i32] {
+        FAILURES
+    }
+
+    fn minds(&self, fault: Fault) -> bool {
+        is_of_its_own_kind(fault)
+    }
+
+    fn check(&self, case: &Case<'_>, ended: Ended, _: &Run) {
+        if ended == Ended::Failed {
+            let left = case.bucket.keys().into_iter().filter(|key| key.contains("/base/"));
+            assert_eq!(left.collect::<Vec<_>>(), [""; 0]);
+            assert_eq!(case.bucket.unfinished(), [""; 0]);
+            self.upload(case, Way::Past).success();
+        }
+        let tablespace = format!("extra:{}", case.path("extra"));
+        let line = ["restore", "--tablespace", &tablespace, "PLACE", ServerBackup::ID, &case.path("data")];
+        self.repo.run(case, Way::Past, &line).success();
+        case.is_restored(Ended::Done, &self.restored);
+        assert!(!files_below(&case.dir.join("extra")).is_empty());
+    }
+}
+
+#[test]
+fn backup_of_a_barman_server() {
+    drop(require!(Bucket::versitygw()));
+    let repo = Repo::of_a_backup();
+    each_request(&repo.ground, &Upload::new(&repo));
 }

@@ -1,7 +1,7 @@
 //! No answer, or half of one and then silence, at each request of each command: the request is made again after its deadline.
 
 use crate::barman::Wal;
-use crate::barman_backups::{Backup, Repo, Restore};
+use crate::barman_backups::{Backup, Repo, Restore, Upload};
 use crate::case::{Ground, Trial, each_silent_request};
 use crate::catalogue::Catalogue;
 use crate::copy::Copy;
@@ -31,5 +31,6 @@ fn is_survived_by_every_command() {
     trials.push((&repo.ground, Box::new(Backup::new(&repo, &others))));
     trials.extend(Copy::trials(&fetched).map(|trial| (&fetched, Box::new(trial) as Box<dyn Trial>)));
     trials.push((&stored.ground, Box::new(Restore::new(&stored))));
+    trials.push((&stored.ground, Box::new(Upload::new(&stored))));
     each_silent_request(&trials);
 }

@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 use crate::cli;
 use crate::layout::barman::{self, BackupInfo};
 use crate::ops::backup_push::ServerBackup;
+use crate::ops::ownership::OwnershipError;
 use crate::ops::{self, RequestError};
 
 use super::Error;
@@ -66,7 +67,10 @@ pub fn server_backup(session: &Session, name: Option<String>) -> Result<ServerBa
 pub fn for_good(error: cli::Error) -> cli::Error {
     match error {
         cli::Error::Operation(
-            error @ (ops::Error::Ownership(_) | ops::Error::Request(RequestError::BackupExists(..))),
+            error @ (ops::Error::Ownership(
+                OwnershipError::AnotherCluster { .. } | OwnershipError::Record { .. },
+            )
+            | ops::Error::Request(RequestError::BackupExists(..))),
         ) => Error::HookRefused(Box::new(error)).into(),
         other => other,
     }
