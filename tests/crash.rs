@@ -25,9 +25,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use backups::Names;
 use kill::{Scenario, Tree, all, nothing, old_or_new, place};
 use rustix::process::Signal;
-use support::{Barman, Bucket, Cluster, Fixture, Gate, Postgres, Scratch, Tool};
+use support::{Barman, Bucket, Cluster, Fixture, Gate, Postgres, Scratch, ServerBackup, Tool};
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
 
@@ -636,6 +637,7 @@ fn backup_push() {
         complete: &|| bucket.backups(),
         restore: &|name, target| backups::walg_restore(&scratch, &seawall, name, target),
         clear: &|| backups::clear(&bucket),
+        names: Names::OfTheirOwn,
     }
     .survives_moments(3);
 
@@ -656,6 +658,7 @@ fn backup_push() {
                 bucket.delete(key);
             }
         },
+        names: Names::OfTheirOwn,
     }
     .survives_moments(3);
 
@@ -694,6 +697,7 @@ fn backup_push_on_s3() {
         complete: &|| bucket.backups(),
         restore: &|name, target| backups::walg_restore(&scratch, &direct, name, target),
         clear: &|| backups::clear(&bucket),
+        names: Names::OfTheirOwn,
     }
     .survives_requests(&gate);
     let before = bucket.unfinished();
@@ -724,6 +728,35 @@ fn barman_cloud_backup_on_s3() {
             barman.run(&scratch, "restore", line).success();
         },
         clear: &|| backups::clear(&bucket),
+        names: Names::OfTheirOwn,
+    }
+    .survives_requests(&gate);
+}
+
+/// As the hook script of a barman server, which calls it again for the same backup.
+#[test]
+fn barman_cloud_backup_as_a_hook_on_s3() {
+    let bucket = require!(Bucket::versitygw());
+    let scratch = Scratch::new();
+    let gate = Gate::to(bucket.setting("AWS_ENDPOINT"));
+    let barman = Barman::seawall(&scratch).for_bucket(&bucket);
+    let backup = ServerBackup::of_fixture(&scratch);
+    let hook = backup.hooked(&barman).tool("backup");
+    let (url, endpoint) = (bucket.setting("WALG_S3_PREFIX"), gate.endpoint());
+    backups::Taker {
+        scratch: &scratch,
+        take: &|| hook.command(&scratch, ["--endpoint-url", endpoint.as_str(), url, "srv"]),
+        complete: &|| backups::barman_done(&bucket),
+        restore: &|id, target| {
+            let place = ["--endpoint-url", bucket.setting("AWS_ENDPOINT"), url, "srv"];
+            let extra = scratch.absent("restored.extra");
+            let tablespace = format!("extra:{}", path_text(&extra));
+            let line = [&["--tablespace", &tablespace], &place[..], &[id, path_text(target)]].concat();
+            barman.run(&scratch, "restore", line).success();
+            fs::remove_dir_all(extra).unwrap();
+        },
+        clear: &|| backups::clear(&bucket),
+        names: Names::Given,
     }
     .survives_requests(&gate);
 }
