@@ -53,7 +53,7 @@ macro_rules! tests {
 
 tests! {
     names segment_header pg_control history labels documents backup_info tar increment wal_delta codecs secretstream
-    config_file connection barman_lines wal_records wal_summary s3_answers
+    config_file connection barman_lines wal_records wal_summary s3_answers ec2_answers
 }
 
 fn root() -> &'static Path {

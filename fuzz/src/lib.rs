@@ -10,6 +10,7 @@ pub mod codecs;
 pub mod config_file;
 pub mod connection;
 pub mod documents;
+pub mod ec2_answers;
 pub mod history;
 pub mod increment;
 pub mod labels;
@@ -18,6 +19,7 @@ pub mod pg_control;
 pub mod s3_answers;
 pub mod secretstream;
 pub mod segment_header;
+mod service;
 pub mod tar;
 pub mod wal_delta;
 pub mod wal_records;
@@ -36,7 +38,7 @@ pub struct Target {
 const PG: &str = "tests/golden/pg";
 
 /// All of them.
-pub const TARGETS: [Target; 18] = [
+pub const TARGETS: [Target; 19] = [
     Target { name: "names", run: names::run, seeds: &["fuzz/seeds/names"] },
     Target { name: "segment_header", run: segment_header::run, seeds: &[PG] },
     Target { name: "pg_control", run: pg_control::run, seeds: &[PG] },
@@ -63,4 +65,5 @@ pub const TARGETS: [Target; 18] = [
     Target { name: "wal_records", run: wal_records::run, seeds: &[PG] },
     Target { name: "wal_summary", run: wal_summary::run, seeds: &[PG] },
     Target { name: "s3_answers", run: s3_answers::run, seeds: &["fuzz/seeds/s3_answers"] },
+    Target { name: "ec2_answers", run: ec2_answers::run, seeds: &["fuzz/seeds/ec2_answers"] },
 ];

@@ -1,72 +1,29 @@
 //! Answers of an S3 service, through the code that asks: the first byte says what is asked, the second the status, the rest is
 //! the body.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Mutex, OnceLock};
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use seawall::storage::retry::RetryPolicy;
 use seawall::storage::s3::{Addressing, Credentials, Endpoint, ListVersion, S3, S3Config};
 use seawall::storage::{Depth, Key, Part, Prefix, PutMode, Storage, get_bytes};
 
+use super::service::Service;
+
 const STATUSES: [u16; 8] = [200, 200, 200, 404, 403, 500, 301, 412];
 
-/// What the service says to everything.
-static ANSWER: Mutex<(u16, Vec<u8>)> = Mutex::new((200, Vec::new()));
-
-fn service() -> SocketAddr {
-    static ADDRESS: OnceLock<SocketAddr> = OnceLock::new();
-    *ADDRESS.get_or_init(|| {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        std::thread::spawn(move || {
-            for connection in listener.incoming().flatten() {
-                std::thread::spawn(move || serve(connection));
-            }
-        });
-        address
-    })
-}
-
-/// Answers the requests of a connection until it ends.
-fn serve(connection: TcpStream) -> Option<()> {
-    let mut reader = BufReader::new(connection);
-    loop {
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            if reader.read_line(&mut head).ok()? == 0 {
-                return None;
-            }
-        }
-        let length = head.lines().find_map(|line| {
-            let (name, value) = line.split_once(':')?;
-            name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
-        });
-        std::io::copy(&mut reader.by_ref().take(length.unwrap_or(0)), &mut std::io::sink()).ok()?;
-        let (status, body) = ANSWER.lock().unwrap().clone();
-        let mut answer = format!(
-            "HTTP/1.1 {status} X\r\nETag: \"x\"\r\nContent-Type: application/xml\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        )
-        .into_bytes();
-        if !head.starts_with("HEAD ") {
-            answer.extend(body);
-        }
-        reader.get_mut().write_all(&answer).ok()?;
-    }
-}
-
 pub fn run(bytes: &[u8]) {
+    static SERVICE: OnceLock<Service> = OnceLock::new();
+    let service = SERVICE.get_or_init(Service::start);
     let [question, status, body @ ..] = bytes else { return };
-    *ANSWER.lock().unwrap() = (STATUSES[usize::from(*status) % STATUSES.len()], body.to_vec());
+    service.answer(STATUSES[usize::from(*status) % STATUSES.len()], body);
     let credentials = Credentials::Static {
         access_key: "key".to_owned(),
         secret_key: "secret".into(),
         session_token: None,
     };
     let mut config = S3Config::new("bucket", Prefix::parse("a/b").unwrap(), credentials);
-    config.endpoint = Some(Endpoint::parse(&format!("http://{}", service())).unwrap().0);
+    config.endpoint = Some(Endpoint::parse(&service.endpoint()).unwrap().0);
     config.addressing = Addressing::Path;
     if question & 0x80 != 0 {
         config.list_version = ListVersion::V1;
