@@ -2,6 +2,7 @@
 //! another one, and backups deleted by a recovery window.
 
 use std::fs;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -70,9 +71,7 @@ pub fn run(postgres: &Postgres, bucket: &Bucket, store: &ObjectStore<'_>) {
     let rows = content(&source);
     source.stop();
     fs::rename(source.data(), scratch.absent("lost")).unwrap();
-    fs::rename(&tablespace, scratch.absent("lost.tablespace")).unwrap();
-    fs::create_dir(&tablespace).unwrap();
-    scratch.own(&tablespace);
+    lose(scratch, &tablespace);
 
     // A new cluster from the external one, under a name of its own.
     store.check_wal_archive(NEW).fails(0);
@@ -87,12 +86,8 @@ pub fn run(postgres: &Postgres, bucket: &Bucket, store: &ObjectStore<'_>) {
     store.restore_by_manager(&mut recovered, OLD);
     store.archive_by_manager(&mut recovered, NEW);
     recovered.append(".check-empty-wal-archive", "");
-    recovered.configure("recovery_target_action", "promote");
-    recovered.append("recovery.signal", "");
-    recovered.start();
-    recovered.wait_until("SELECT pg_is_in_recovery()", "f");
+    recover(&mut recovered);
     assert_eq!(content(&recovered), rows);
-    recovered.amcheck();
 
     // It archives under its own name, history first, and is backed up there.
     add_rows(&recovered);
@@ -120,6 +115,35 @@ pub fn run(postgres: &Postgres, bucket: &Bucket, store: &ObjectStore<'_>) {
     assert_eq!(bucket.keys(), kept);
     store.delete_by_policy(OLD, "RECOVERY WINDOW OF 7 DAYS").success();
     assert_eq!(bucket.keys(), kept);
+
+    // Nothing of the anchor is gone, and the latest stays however old it is.
+    lose(scratch, &tablespace);
+    let mut anchored = Cluster::restored(scratch, postgres, "anchored");
+    store.restore(OLD, &ids[1], anchored.data()).fails(0);
+    store.restore_by_manager(&mut anchored, OLD);
+    anchored.configure("archive_mode", "off");
+    recover(&mut anchored);
+    assert_eq!(content(&anchored), rows);
+    make_older(bucket, scratch, OLD, &ids[1], 40);
+    make_older(bucket, scratch, OLD, &ids[2], 30);
+    store.delete_by_policy(OLD, "RECOVERY WINDOW OF 7 DAYS").success();
+    assert_eq!(column(&store.catalog(OLD), "backup_id"), ids[2..]);
+}
+
+/// What was on a volume is gone.
+fn lose(scratch: &Scratch, volume: &Path) {
+    fs::remove_dir_all(volume).unwrap();
+    fs::create_dir(volume).unwrap();
+    scratch.own(volume);
+}
+
+/// To the end of the archive.
+fn recover(cluster: &mut Cluster<'_>) {
+    cluster.configure("recovery_target_action", "promote");
+    cluster.append("recovery.signal", "");
+    cluster.start();
+    cluster.wait_until("SELECT pg_is_in_recovery()", "f");
+    cluster.amcheck();
 }
 
 /// A new cluster whose only way in is the socket, where the user of the instance is the server's postgres.
