@@ -63,13 +63,11 @@ pub fn server_backup(session: &Session, name: Option<String>) -> Result<ServerBa
 }
 
 /// A retry script is called again until it ends with 0 or says that it need not be: so what will never be otherwise has to say
-/// that.
+/// that, and nothing else: a storage that refuses, or a document that cannot be read, may have a better moment.
 pub fn for_good(error: cli::Error) -> cli::Error {
     match error {
         cli::Error::Operation(
-            error @ (ops::Error::Ownership(
-                OwnershipError::AnotherCluster { .. } | OwnershipError::Record { .. },
-            )
+            error @ (ops::Error::Ownership(OwnershipError::AnotherCluster { .. })
             | ops::Error::Request(RequestError::BackupExists(..))),
         ) => Error::HookRefused(Box::new(error)).into(),
         other => other,
