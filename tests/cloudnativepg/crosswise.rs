@@ -73,7 +73,7 @@ pub fn run(postgres: &Postgres, bucket: &Bucket, one: &ObjectStore<'_>, other: &
 }
 
 /// The id of a backup is the second in which it was started, and barman replaces what is there by that name.
-fn next_second() {
+pub fn next_second() {
     let second = Duration::from_secs(1);
     let into = SystemTime::UNIX_EPOCH.elapsed().unwrap().subsec_nanos();
     thread::sleep(second - Duration::from_nanos(into.into()));

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::crosswise::next_second;
 use crate::operator::ObjectStore;
 use crate::support::{Bucket, Cluster, Postgres, Scratch};
 
@@ -59,6 +60,8 @@ pub fn run(postgres: &Postgres, bucket: &Bucket, store: &ObjectStore<'_>) {
     // Scheduled backups.
     let names = ["backup-20261118010000", "backup-20261119010000", "backup-20261120010000"];
     for name in names {
+        // An id is a second.
+        next_second();
         add_rows(&source);
         while_old_ones_are_deleted(&store, OLD, || back_up(&store, &source, OLD, name));
     }

@@ -16,7 +16,8 @@ const SERVER: &str = "cluster";
 pub fn program() -> Result<PathBuf, Missing> {
     let path = std::env::var("SEAWALL_TEST_CLOUDNATIVEPG").map_err(|_| {
         Missing::optional(
-            "no program with CloudNativePG's library, SEAWALL_TEST_CLOUDNATIVEPG is not set (scripts/test sets it)",
+            "no program with CloudNativePG's library, SEAWALL_TEST_CLOUDNATIVEPG is not set \
+             (scripts/testbed/install cloudnativepg builds it)",
         )
     })?;
     Ok(path.into())
