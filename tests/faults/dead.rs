@@ -19,8 +19,6 @@ const BUSY: u32 = 4;
 const ASKING: Duration = Duration::from_secs(15);
 /// What a command that stores an object may take until it gives up.
 const STORING: Duration = Duration::from_secs(60);
-/// What a refusal may take.
-const REFUSED: Duration = Duration::from_secs(3);
 
 /// A line of one of the dialects; words in capitals stand for what they say, and `{}` for a place where nothing is yet.
 struct Verb {
@@ -212,8 +210,7 @@ impl Caller {
         let run = self.call(verb, endpoint, &place, more);
         let took = begin.elapsed();
         let death = endpoint.death;
-        let bound = if death.may_pass() { verb.bound } else { REFUSED };
-        assert!(took < bound * BUSY, "{death:?}, {took:?}: {run}");
+        assert!(took < verb.bound * BUSY, "{death:?}, {took:?}: {run}");
         let code = match verb.dialect {
             Dialect::WalG => 1,
             // As barman does whatever goes wrong with a backup.
@@ -267,8 +264,7 @@ fn storage_check() {
         let (begin, death) = (Instant::now(), endpoint.death);
         let run = caller.call(&CHECK, endpoint, &caller.ground.scratch.absent("nothing"), &[]).exits(1);
         let took = begin.elapsed();
-        let bound = if death.may_pass() { CHECK.bound } else { REFUSED };
-        assert!(took < bound * BUSY, "{death:?}, {took:?}: {run}");
+        assert!(took < CHECK.bound * BUSY, "{death:?}, {took:?}: {run}");
         assert!(!run.stdout.contains(SECRET) && !run.stderr.contains(SECRET), "{run}");
         let run = run.stderr_has("ERROR: ");
         let report: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();

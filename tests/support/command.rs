@@ -5,9 +5,9 @@ use std::process::{Child, Command};
 use std::time::Duration;
 
 /// Longer than anything a test starts may take.
-const LIMIT: Duration = Duration::from_secs(180);
+const LIMIT: Duration = Duration::from_secs(300);
 
-/// Runs a command to its end without input. One that takes three minutes is killed and fails the test.
+/// Runs a command to its end without input. One that takes five minutes is killed and fails the test.
 pub fn run(command: &mut Command) -> Run {
     run_within(command, LIMIT)
 }

@@ -46,9 +46,7 @@ pub enum Fault {
 /// Requests to which a fault happens.
 struct Rule {
     chosen: Box<dyn Fn(&RequestHead) -> bool + Send>,
-    /// How many of those that were chosen pass before.
-    skip: usize,
-    /// How many have the fault then.
+    /// How many of those have the fault.
     times: usize,
     fault: Fault,
 }
@@ -65,10 +63,6 @@ impl Plan {
     fn fault_for(&mut self, request: &RequestHead) -> Option<Fault> {
         self.seen.push(request.clone());
         let rule = self.rules.iter_mut().find(|rule| rule.times > 0 && (rule.chosen)(request))?;
-        if rule.skip > 0 {
-            rule.skip -= 1;
-            return None;
-        }
         rule.times -= 1;
         Some(rule.fault)
     }
@@ -123,15 +117,9 @@ impl FaultProxy {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// The next request but `skip` has the fault.
-    pub fn fail_once(&self, skip: usize, fault: Fault) {
-        let rule = Rule { chosen: Box::new(|_| true), skip, times: 1, fault };
-        self.plan.lock().unwrap().rules.push(rule);
-    }
-
     /// The next `times` requests that are `chosen` have the fault.
     pub fn fail(&self, times: usize, chosen: impl Fn(&RequestHead) -> bool + Send + 'static, fault: Fault) {
-        let rule = Rule { chosen: Box::new(chosen), skip: 0, times, fault };
+        let rule = Rule { chosen: Box::new(chosen), times, fault };
         self.plan.lock().unwrap().rules.push(rule);
     }
 
