@@ -312,7 +312,8 @@ fn a_terminated_backup_leaves_nothing() {
         send(&backup, signal);
         let begin = Instant::now();
         let ended = backup.wait_with_output().unwrap();
-        assert!(begin.elapsed() < Duration::from_secs(8), "{signal:?}");
+        // The backup would take more than twenty.
+        assert!(begin.elapsed() < Duration::from_secs(20), "{signal:?}");
         assert_eq!(ended.status.signal(), Some(signal.as_raw()), "{}", stderr(&ended));
         assert_eq!(backup_keys(&site.bucket), [""; 0]);
         source.wait_until(OTHER_SESSIONS, "0");

@@ -65,7 +65,9 @@ impl Server {
             vec!["--cloud-provider", "aws-s3", "--endpoint-url", self.bucket.setting("AWS_ENDPOINT")];
         all.extend([self.bucket.setting("WALG_S3_PREFIX"), self.name]);
         all.extend(arguments);
-        self.barman.run(&self.scratch, command, all)
+        // Ours runs here, in the zone of the host.
+        let zone = std::env::var("TZ").unwrap_or_else(|_| ":/etc/localtime".to_owned());
+        self.barman.clone().with("TZ", &zone).run(&self.scratch, command, all)
     }
 
     fn context(&self) -> Context {

@@ -30,7 +30,10 @@ struct Stage<'a> {
 
 impl<'a> Stage<'a> {
     fn new(scratch: &'a Scratch, postgres: &Postgres, place: &[&str]) -> Self {
-        let cluster = Cluster::running(scratch, postgres, "source", &[]);
+        let mut cluster = Cluster::create(scratch, postgres, "source", &[]);
+        // Its files are copied while it runs.
+        cluster.configure("checkpoint_timeout", "1h");
+        cluster.start();
         cluster.sql("CREATE TABLE ledger AS SELECT generate_series(1, 1000) AS id");
         Self { scratch, cluster, place: place.iter().map(|word| (*word).to_owned()).collect() }
     }

@@ -14,7 +14,6 @@ use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -410,7 +409,6 @@ fn a_signal_ends_the_process_by_that_signal() {
         let mut child = command.stderr(Stdio::null()).spawn().unwrap();
         // Once it is connected it waits for the answer, with its signal handlers set.
         let connection = support::asks(&mut child, &silent);
-        let started = Instant::now();
         let kill =
             Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status().unwrap();
         assert!(kill.success());
@@ -423,7 +421,6 @@ fn a_signal_ends_the_process_by_that_signal() {
             _ => 15,
         };
         assert_eq!(status.signal(), Some(expected));
-        assert!(started.elapsed() < Duration::from_secs(4), "SIG{signal}");
         drop(connection);
     }
     assert!(!place.path("work/x").exists());

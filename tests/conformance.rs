@@ -448,14 +448,14 @@ fn refuses_a_wrong_secret(bucket: &Bucket) {
     config.credentials =
         Credentials::Static { access_key, secret_key: "wrong".to_owned().into(), session_token: None };
     let words = ["HTTP 403", "http://127.0.0.1:"];
-    refuses_everything(config, ErrorKind::Refused, Duration::from_secs(12), &words);
+    refuses_everything(config, ErrorKind::Refused, Duration::from_secs(60), &words);
 }
 
 fn has_no_such_bucket(bucket: &Bucket) {
     let mut config = config(bucket);
     config.bucket = "seawall-nowhere".to_owned();
     let words = ["NoSuchBucket", "HTTP 404", "s3://seawall-nowhere/"];
-    refuses_everything(config, ErrorKind::NoBucket, Duration::from_secs(12), &words);
+    refuses_everything(config, ErrorKind::NoBucket, Duration::from_secs(60), &words);
 }
 
 #[test]

@@ -816,9 +816,7 @@ fn refusals_say_what_where_and_why() {
     ];
     for (status, code, kind, hint) in cases {
         let service = Service::start(move |_| error(status, code, "Some words."));
-        let begin = Instant::now();
         let error = list_error(&service);
-        assert!(begin.elapsed() < Duration::from_secs(2));
         assert_eq!(service.requests().len(), 1, "{code} is not tried again");
         assert_eq!(error.kind(), kind, "{code}");
         assert!(error.hint().unwrap().contains(hint), "{code}: {:?}", error.hint());
@@ -1338,7 +1336,7 @@ fn a_check_ends_when_its_time_is_over() {
                 _ => ok(&[], ""),
             }
         });
-        let (findings, left) = checked_within(service.config(), Duration::from_secs(2));
+        let (findings, left) = checked_within(service.config(), Duration::from_secs(5));
         let over: Vec<_> = findings.rows.iter().filter(|row| row.detail.contains("were over")).collect();
         let [row] = over[..] else { panic!("{findings:?}") };
         assert_eq!((row.ability, row.verdict), (Ability::SignedPut, Verdict::Failed));

@@ -13,7 +13,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use nix::unistd::Uid;
 use support::{Bucket, Cluster, Missing, Postgres, Run, Scratch, Tool, run};
@@ -99,9 +99,7 @@ fn no_backups_are_no_failure_and_no_storage_is() {
     assert_eq!(none.stdout, "");
     none.stderr_has("No backups found");
 
-    let begin = Instant::now();
     seawall.run(&scratch, ["backup-list"]).fails(1).stderr_has("no storage configured");
-    assert!(begin.elapsed() < Duration::from_secs(2));
     let gone = seawall.with("WALG_FILE_PREFIX", "/nonexistent/archive");
     gone.run(&scratch, ["backup-list"]).fails(1).stderr_has("/nonexistent/archive");
 }

@@ -23,12 +23,12 @@ use crate::support::{Bucket, Cluster, Missing, Postgres, Run, Scratch, Tool, blo
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// Patroni looks this often, in seconds.
-const PACE: &str = "    loop_wait: 1\n    retry_timeout: 5\n";
+const PACE: &str = "    loop_wait: 1\n";
 
 /// For so long Patroni takes what has died for alive, in seconds; shorter it cannot be. Where nobody takes over it is long, so
-/// that a busy machine costs nobody the lead.
-const SHORT_LEASE: &str = "    ttl: 20\n";
-const LONG_LEASE: &str = "    ttl: 300\n";
+/// that a busy machine costs nobody the lead. For less than half of it the leader asks for it again before it gives up.
+const SHORT_LEASE: &str = "    ttl: 20\n    retry_timeout: 9\n";
+const LONG_LEASE: &str = "    ttl: 300\n    retry_timeout: 100\n";
 
 /// What a scenario is played on.
 pub struct Stage {

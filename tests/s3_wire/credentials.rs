@@ -203,15 +203,23 @@ fn of_somebody_who_does_not_answer() {
                 let (said, took) = (String::from_utf8(output.stderr).unwrap(), begin.elapsed());
                 assert_eq!(output.status.code(), Some(1), "{said}");
                 assert!(said.contains("no credentials") && !said.contains("stays silent"), "{env:?}: {said}");
-                // Fifteen seconds are promised; the rest is for a machine that is busy.
-                assert!(took < Duration::from_secs(20), "{env:?}: {took:?}\n{said}");
+                // Fifteen seconds are promised; the rest is for a machine that is busy. The program would take ten minutes.
+                assert!(took < Duration::from_secs(60), "{env:?}: {took:?}\n{said}");
                 assert!(service.requests().is_empty());
             });
         }
     });
-    for process in fs::read_dir("/proc").unwrap().flatten() {
-        let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
-        assert!(!String::from_utf8_lossy(&line).contains("600.8642"), "the program goes on");
+    let goes_on = || {
+        fs::read_dir("/proc").unwrap().flatten().any(|process| {
+            let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).contains("600.8642")
+        })
+    };
+    // It was told to end, and may not have come to it.
+    let begin = Instant::now();
+    while goes_on() {
+        assert!(begin.elapsed() < Duration::from_secs(60), "the program goes on");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::available::Missing;
 
 /// How long moto may take to start.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// Where everything is.
 pub const REGION: &str = "eu-west-1";
@@ -34,9 +34,10 @@ impl Moto {
         command.args(["--pdeathsig", "KILL", "--"]).arg(Path::new(&directory).join("moto_server"));
         command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let moto = Self { server: command.spawn().unwrap(), address: format!("127.0.0.1:{port}") };
+        let mut moto = Self { server: command.spawn().unwrap(), address: format!("127.0.0.1:{port}") };
         let begin = Instant::now();
         while TcpStream::connect(&moto.address).is_err() {
+            assert!(moto.server.try_wait().unwrap().is_none(), "moto has ended");
             assert!(begin.elapsed() < LIMIT, "moto does not answer");
             thread::sleep(Duration::from_millis(50));
         }

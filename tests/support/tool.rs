@@ -54,7 +54,8 @@ impl Tool {
             // The test's files are on another disk.
             Err(_) => {
                 let copy = tempfile::NamedTempFile::new_in(scratch.path()).unwrap().into_temp_path();
-                std::fs::copy(built, &copy).unwrap();
+                // By another process: one that is started meanwhile would hold this one's file open for writing.
+                run(Command::new("cp").arg(built).arg(&copy)).success();
                 copy.persist(&program).unwrap();
             }
         }

@@ -80,7 +80,7 @@ fn gives_up_and_says_what_was_spent() {
     }
     let error = run(retrying(&memory).head(&key())).unwrap_err();
     assert_eq!(memory.calls(Operation::Head), 4);
-    assert!(error.to_string().contains("(gave up after 4 attempts in 0."), "{error}");
+    assert!(error.to_string().contains("(gave up after 4 attempts in "), "{error}");
 }
 
 /// What docs/storage.md promises of a command that nobody has tuned; the rest is for the name service.
@@ -107,7 +107,7 @@ fn an_attempt_has_what_is_left_of_the_budget() {
     let error = run(Retry::new(Arc::new(memory.clone()), policy).head(&key())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert_eq!(memory.calls(Operation::Head), 1);
-    assert!(error.to_string().contains("(gave up after 1 attempt in 0."), "{error}");
+    assert!(error.to_string().contains("(gave up after 1 attempt in "), "{error}");
 }
 
 /// An attempt at a request of which the connection takes a piece each time, and that then ends as `last` says.
