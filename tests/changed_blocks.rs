@@ -217,6 +217,11 @@ fn with_one_segment(scratch: &Scratch, cluster: &Cluster<'_>, name: &str, segmen
 }
 
 /// Wal read from `pg_wal`, from the archive, and what was recorded; and the server's own summaries where it has them.
+fn all_before_is_archived(source: &Cluster<'_>, last: &str) {
+    let waiting = "SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name ~ 'ready$'";
+    source.wait_until(&format!("{waiting} AND name < '{last}'"), "0");
+}
+
 fn sources_agree(version: u32) {
     let postgres = require!(Postgres::version(version));
     let scratch = Scratch::new();
@@ -230,10 +235,7 @@ fn sources_agree(version: u32) {
     let until = backup_start(&source);
     let last = source.sql("SELECT pg_walfile_name(pg_current_wal_insert_lsn())");
     let wanted = interval(from, until);
-    source.wait_until(
-        &format!("SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name ~ 'ready$' AND name < '{last}'"),
-        "0",
-    );
+    all_before_is_archived(&source, &last);
 
     let mut deltas = archived(&bucket, "_delta.lz4");
     // The interval begins in the midst of a group.
@@ -338,6 +340,7 @@ impl<'a> Stretch<'a> {
             source.switch_wal();
         }
         let (until, last) = at(&source);
+        all_before_is_archived(&source, &last);
         Self { source, wanted: interval(from, until), first, last }
     }
 
@@ -445,6 +448,8 @@ fn summaries_with_a_hole_are_not_used() {
     let Stretch { source, wanted, .. } = &stretch;
     let storage = directory_of(&bucket);
     source.sql("CHECKPOINT");
+    let redo = "(SELECT redo_lsn FROM pg_control_checkpoint())";
+    source.wait_until(&format!("SELECT max(end_lsn) >= {redo} FROM pg_available_wal_summaries()"), "t");
     let complete = map_of(stretch.search(source.data(), &storage, Source::Summaries), Source::Summaries);
     assert_equal(
         &map_of(stretch.search(source.data(), &storage, Source::Wal), Source::Wal),
@@ -554,9 +559,9 @@ impl Waiting {
     }
 }
 
-/// The session of a backup that asks how far the summarizer is.
+/// The session of a backup that asks how far the summarizer is, and none that looks for it.
 const ASKING: &str =
-    "pg_stat_activity WHERE pid <> pg_backend_pid() AND query ~ 'pg_get_wal_summarizer_state'";
+    "pg_stat_activity WHERE query ~ 'pg_get_wal_summarizer_state' AND query !~ 'pg_stat_activity'";
 
 /// Were the wait not ended, the backup would be taken from another source once it is over.
 #[test]

@@ -456,7 +456,8 @@ fn push(
         checkpoint: Checkpoint::Immediate,
         verify: backup_push::VerifyPages::No,
         packing: Packing { tar_bytes: 8 << 20, workers: 2, uploads: 2, disk_rate: None, network_rate: None },
-        stop_timeout: Duration::from_secs(60),
+        // An operation that ends, ends by something else.
+        stop_timeout: 2 * LIMIT,
         wal_timeout: Duration::ZERO,
         wal_witness: WalWitness::Archive,
         alive_check: Duration::from_secs(60),
@@ -539,33 +540,20 @@ fn backup_push_whose_name_is_taken() {
     let scratch = Scratch::new();
     let cluster = Cluster::running(&scratch, &postgres, "data", &[]);
     let memory = Memory::new();
-    // The last look whose the name is comes right before the documents, and by then all tars are there.
     let clean = Memory::new();
     push_backup(&clean, &cluster, &CancellationToken::new()).unwrap();
     assert!(clean.keys().iter().all(|key| !key.as_str().contains("running")), "{:?}", clean.keys());
-    let taker = std::thread::spawn({
-        let memory = memory.clone();
-        move || {
-            let begin = std::time::Instant::now();
-            loop {
-                let claim =
-                    memory.keys().into_iter().find(|key| key.as_str().ends_with("seawall_running.json"));
-                if let Some(claim) = claim {
-                    memory.set(&claim, "another's");
-                    return;
-                }
-                assert!(begin.elapsed() < LIMIT, "no claim");
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        }
+    // The last look whose the name is comes when all tars are there.
+    memory.overtake(Operation::Put, "pg_control.tar.lz4", |memory| {
+        let mut claims = memory.keys();
+        claims.retain(|key| key.as_str().ends_with("seawall_running.json"));
+        memory.set(&claims[0], "another's");
     });
-    let pushed = push_backup(&memory, &cluster, &CancellationToken::new());
-    taker.join().unwrap();
-    let error = pushed.unwrap_err();
+    let error = push_backup(&memory, &cluster, &CancellationToken::new()).unwrap_err();
     assert!(error.to_string().contains("another backup-push"), "{error}");
     let tars = memory.keys().iter().filter(|key| key.as_str().contains("tar_partitions")).count();
     assert!(on_one_thread(catalog::walg::list(&copy_of(&memory))).unwrap().is_empty());
-    assert!(tars == 0 || tars > 1, "the other's tars are left alone: {tars}");
+    assert!(tars > 1, "the other's tars are left alone: {tars}");
 }
 
 /// Somebody deletes everything right before the marker is written, as one who has seen no marker may.
@@ -655,11 +643,9 @@ fn backup_push_is_cancelled() {
                 cancel.cancel();
             }
         });
-        let begin = std::time::Instant::now();
         let pushed = push_backup(&memory, &cluster, &cancel);
         canceller.join().unwrap();
         assert!(matches!(pushed, Err(Error::Cancelled)), "{hanging:?}: {pushed:?}");
-        assert!(begin.elapsed() < Duration::from_secs(50), "{hanging:?}: not by the timeout of the server");
         assert_eq!(assert_whole_or_nothing(&memory, "cancelled"), 0);
     }
 }

@@ -356,7 +356,6 @@ fn tablespaces_go_where_they_were_or_where_they_are_told() {
         fs::remove_dir_all(place).unwrap();
     }
     site.scratch.dir("space2"); // empty, the other absent
-    site.scratch.own(site.scratch.path());
     let mut same = site.restore("same");
     recover(&mut same, &site);
     assert_eq!(there(&same), "1000|1001");
