@@ -26,7 +26,7 @@ use crate::storage::check::{
 use crate::storage::retry::{Retry, RetryPolicy, SILENT};
 use crate::storage::{
     Depth, ETag, Error, ErrorKind, Key, Part, Prefix, PutMode, PutOutcome, Result, SharedStorage, Storage,
-    list_all,
+    delete_all, list_all,
 };
 
 /// Parts of the object whose time is taken are not larger, whatever the settings say.
@@ -513,10 +513,7 @@ impl S3Check {
         for name in SMALL {
             keys.push(self.key(name)?);
         }
-        let report = self.storage.delete(&keys).await?;
-        if let Some((_, error)) = report.failed.into_iter().next() {
-            return Err(error);
-        }
+        delete_all(self.storage.as_ref(), &keys).await?;
         let left = self.storage.head(&self.key(SMALL[0])?).await?;
         let call = self.s3.place.call("delete", None);
         match left {
