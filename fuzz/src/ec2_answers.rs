@@ -4,10 +4,9 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use seawall::storage::retry::RetryPolicy;
-use seawall::storage::s3::{Credentials, Endpoint};
 use seawall::volumes::{Account, Attached, Ec2, Instance, NewSnapshot};
 
-use super::service::Service;
+use super::service::{Service, credentials};
 
 const STATUSES: [u16; 8] = [200, 200, 200, 200, 400, 403, 500, 301];
 
@@ -19,12 +18,8 @@ pub fn run(bytes: &[u8]) {
     let [question, status, body @ ..] = bytes else { return };
     service.answer(STATUSES[usize::from(*status) % STATUSES.len()], body);
     let account = Account {
-        credentials: Credentials::Static {
-            access_key: "key".to_owned(),
-            secret_key: "secret".into(),
-            session_token: None,
-        },
-        endpoint: Some(Endpoint::parse(&service.endpoint()).unwrap().0),
+        credentials: credentials(),
+        endpoint: Some(service.endpoint()),
         ca_bundle: None,
         policy: RetryPolicy { attempts: 1, ..RetryPolicy::default() },
     };
@@ -35,13 +30,9 @@ pub fn run(bytes: &[u8]) {
 
 async fn ask(ec2: &Ec2, question: u8) {
     match question % 6 {
-        0 => {
-            if let Ok(instance) = ec2.instance("i-1").await {
-                let _ = Attached::all(&instance, &[]);
-            }
-        }
-        1 => {
-            if let Ok(instance) = ec2.instance("the name").await {
+        by @ (0 | 1) => {
+            let identifier = if by == 0 { "i-1" } else { "the name" };
+            if let Ok(instance) = ec2.instance(identifier).await {
                 assert!(!instance.id.is_empty());
             }
         }

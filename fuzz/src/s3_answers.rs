@@ -5,10 +5,10 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use seawall::storage::retry::RetryPolicy;
-use seawall::storage::s3::{Addressing, Credentials, Endpoint, ListVersion, S3, S3Config};
+use seawall::storage::s3::{Addressing, ListVersion, S3, S3Config};
 use seawall::storage::{Depth, Key, Part, Prefix, PutMode, Storage, get_bytes};
 
-use super::service::Service;
+use super::service::{Service, credentials};
 
 const STATUSES: [u16; 8] = [200, 200, 200, 404, 403, 500, 301, 412];
 
@@ -17,13 +17,8 @@ pub fn run(bytes: &[u8]) {
     let service = SERVICE.get_or_init(Service::start);
     let [question, status, body @ ..] = bytes else { return };
     service.answer(STATUSES[usize::from(*status) % STATUSES.len()], body);
-    let credentials = Credentials::Static {
-        access_key: "key".to_owned(),
-        secret_key: "secret".into(),
-        session_token: None,
-    };
-    let mut config = S3Config::new("bucket", Prefix::parse("a/b").unwrap(), credentials);
-    config.endpoint = Some(Endpoint::parse(&service.endpoint()).unwrap().0);
+    let mut config = S3Config::new("bucket", Prefix::parse("a/b").unwrap(), credentials());
+    config.endpoint = Some(service.endpoint());
     config.addressing = Addressing::Path;
     if question & 0x80 != 0 {
         config.list_version = ListVersion::V1;

@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
+use seawall::storage::s3::{Credentials, Endpoint};
+
 /// It ends with the process.
 pub struct Service {
     address: SocketAddr,
@@ -26,14 +28,19 @@ impl Service {
         Service { address, answer }
     }
 
-    pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+    pub fn endpoint(&self) -> Endpoint {
+        Endpoint::parse(&format!("http://{}", self.address)).unwrap().0
     }
 
     /// What it says from now on.
     pub fn answer(&self, status: u16, body: &[u8]) {
         *self.answer.lock().unwrap() = (status, body.to_vec());
     }
+}
+
+/// It asks for some, and looks at none.
+pub fn credentials() -> Credentials {
+    Credentials::Static { access_key: "key".to_owned(), secret_key: "secret".into(), session_token: None }
 }
 
 /// Answers the requests of a connection until it ends.
