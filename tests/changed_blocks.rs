@@ -216,12 +216,13 @@ fn with_one_segment(scratch: &Scratch, cluster: &Cluster<'_>, name: &str, segmen
     data
 }
 
-/// Wal read from `pg_wal`, from the archive, and what was recorded; and the server's own summaries where it has them.
+/// Waits until the archive has every segment before this one.
 fn all_before_is_archived(source: &Cluster<'_>, last: &str) {
     let waiting = "SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name ~ 'ready$'";
     source.wait_until(&format!("{waiting} AND name < '{last}'"), "0");
 }
 
+/// Wal read from `pg_wal`, from the archive, and what was recorded; and the server's own summaries where it has them.
 fn sources_agree(version: u32) {
     let postgres = require!(Postgres::version(version));
     let scratch = Scratch::new();
