@@ -17,7 +17,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use seawall::layout::barman::{BackupInfo, Literal, Status, Tablespace};
 use seawall::pg::{BackupLabel, Oid, SystemIdentifier, WalSegmentSize};
-use support::{Barman, Bucket, Cluster, Missing, Postgres, Run, Scratch, ServerBackup, files_below, run};
+use support::{
+    Barman, Bucket, Cluster, Missing, Postgres, Run, Scratch, ServerBackup, files_below, next_second, run,
+};
 
 /// One of the two tools, with a server name of its own in the bucket.
 struct Side<'a> {
@@ -43,9 +45,7 @@ impl<'a> Side<'a> {
 
     /// With these variables.
     fn with<'b>(&self, variables: impl IntoIterator<Item = (&'b str, &'b str)>) -> Self {
-        let barman =
-            variables.into_iter().fold(self.barman.clone(), |barman, (name, value)| barman.with(name, value));
-        Self { barman, ..*self }
+        Self { barman: self.barman.clone().with_all(variables), ..*self }
     }
 
     /// With a connection to the server.
@@ -387,11 +387,6 @@ fn shape(value: &Literal) -> String {
         Literal::Float(_) => "float".to_owned(),
         other => other.to_string(),
     }
-}
-
-/// The id of a backup is the second in which it was started.
-fn next_second() {
-    thread::sleep(Duration::from_millis(1100));
 }
 
 #[test]

@@ -28,7 +28,7 @@ use std::time::{Duration, SystemTime};
 use backups::Names;
 use kill::{Scenario, Tree, all, nothing, old_or_new, place};
 use rustix::process::Signal;
-use support::{Barman, Bucket, Cluster, Fixture, Gate, Postgres, Scratch, ServerBackup, Tool};
+use support::{Barman, Bucket, Cluster, Fixture, Gate, Postgres, Scratch, ServerBackup, Tool, next_second};
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
 
@@ -718,8 +718,7 @@ fn barman_cloud_backup_on_s3() {
     backups::Taker {
         scratch: &scratch,
         take: &|| {
-            // An id is a second.
-            std::thread::sleep(Duration::from_millis(1100));
+            next_second();
             backups::barman_command(&scratch, &cluster, &barman, &place)
         },
         complete: &|| backups::barman_done(&bucket),
@@ -741,7 +740,7 @@ fn barman_cloud_backup_as_a_hook_on_s3() {
     let gate = Gate::to(bucket.setting("AWS_ENDPOINT"));
     let barman = Barman::seawall(&scratch).for_bucket(&bucket);
     let backup = ServerBackup::of_fixture(&scratch);
-    let hook = backup.hooked(&barman).tool("backup");
+    let hook = barman.tool("backup").with_all(backup.hook());
     let (url, endpoint) = (bucket.setting("WALG_S3_PREFIX"), gate.endpoint());
     backups::Taker {
         scratch: &scratch,

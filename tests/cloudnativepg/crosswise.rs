@@ -1,12 +1,10 @@
 //! Two tools on one server name, by turns: what one writes the other reads, keeps and deletes, and both say the same of it.
 
 use std::fs;
-use std::thread;
-use std::time::{Duration, SystemTime};
 
 use crate::cycle::instance;
 use crate::operator::ObjectStore;
-use crate::support::{Bucket, Cluster, Postgres};
+use crate::support::{Bucket, Cluster, Postgres, next_second};
 
 const SERVER: &str = "cluster";
 
@@ -70,13 +68,6 @@ pub fn run(postgres: &Postgres, bucket: &Bucket, one: &ObjectStore<'_>, other: &
     }
     keep_each_others(one, other, &written);
     delete_each_others(bucket, one, other, &written);
-}
-
-/// The id of a backup is the second in which it was started, and barman replaces what is there by that name.
-pub fn next_second() {
-    let second = Duration::from_secs(1);
-    let into = SystemTime::UNIX_EPOCH.elapsed().unwrap().subsec_nanos();
-    thread::sleep(second - Duration::from_nanos(into.into()));
 }
 
 fn add_rows(cluster: &Cluster<'_>) {

@@ -9,9 +9,8 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::crosswise::next_second;
 use crate::operator::ObjectStore;
-use crate::support::{Bucket, Cluster, Postgres, Scratch};
+use crate::support::{Bucket, Cluster, Postgres, Scratch, next_second};
 
 const OLD: &str = "cluster-v1";
 const NEW: &str = "cluster-v2";
@@ -60,7 +59,6 @@ pub fn run(postgres: &Postgres, bucket: &Bucket, store: &ObjectStore<'_>) {
     // Scheduled backups.
     let names = ["backup-20261118010000", "backup-20261119010000", "backup-20261120010000"];
     for name in names {
-        // An id is a second.
         next_second();
         add_rows(&source);
         while_old_ones_are_deleted(&store, OLD, || back_up(&store, &source, OLD, name));

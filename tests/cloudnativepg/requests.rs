@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::crosswise::next_second;
 use crate::cycle::instance;
 use crate::operator::ObjectStore;
-use crate::support::{Gate, Postgres, RequestHead};
+use crate::support::{Gate, Postgres, RequestHead, next_second};
 
 const SERVER: &str = "cluster";
 const SEGMENT: &str = "000000010000000000000001";
@@ -58,7 +57,6 @@ pub fn run(postgres: &Postgres, store: &ObjectStore<'_>) {
         let put = gate.take_passed().into_iter().find(is_it).unwrap();
         asks_for(&put, tags);
     }
-    // An id is a second.
     next_second();
     tagged.backup(&source, SERVER, "backup-20261121020000").fails(0);
     let mut creations = 0;

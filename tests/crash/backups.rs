@@ -25,16 +25,16 @@ pub struct Taker<'a> {
     pub restore: &'a dyn Fn(&str, &Path),
     /// Removes all that is stored.
     pub clear: &'a dyn Fn(),
-    /// What the name of the next one is.
+    /// How they are named.
     pub names: Names,
 }
 
-/// How backups are named.
+/// Who names backups, and so what one after a kill adds.
 #[derive(Clone, Copy)]
 pub enum Names {
-    /// Each by its time or place, so that one after a kill is another one.
+    /// They themselves, by time or place: it is another one.
     OfTheirOwn,
-    /// By barman, which has the one backup.
+    /// Barman, which has the one backup: it is the same.
     Given,
 }
 

@@ -72,6 +72,11 @@ impl Repo {
 
     /// Runs a line, in which `PLACE` stands for URL and server.
     fn run(&self, case: &Case<'_>, way: Way, line: &[&str]) -> Run {
+        self.run_with(&[], case, way, line)
+    }
+
+    /// The same with more of an environment.
+    fn run_with(&self, env: &[(&str, &str)], case: &Case<'_>, way: Way, line: &[&str]) -> Run {
         let endpoint = way.endpoint(case);
         let mut words = vec!["--endpoint-url", &endpoint, "--read-timeout", "5"];
         for word in &line[1..] {
@@ -80,7 +85,8 @@ impl Repo {
                 word => words.push(word),
             }
         }
-        self.barman.clone().for_bucket(&case.bucket).run(&self.ground.scratch, line[0], words)
+        let barman = self.barman.clone().for_bucket(&case.bucket).with_all(env.iter().copied());
+        barman.run(&self.ground.scratch, line[0], words)
     }
 
     /// Commands for the catalogue of three.
@@ -328,11 +334,7 @@ impl<'a> Upload<'a> {
     }
 
     fn upload(&self, case: &Case<'_>, way: Way) -> Run {
-        let endpoint = way.endpoint(case);
-        let url = case.bucket.setting("WALG_S3_PREFIX");
-        let barman = self.backup.hooked(&self.repo.barman).for_bucket(&case.bucket);
-        let parts = ["--endpoint-url", &endpoint, "--read-timeout", "5", "--min-chunk-size", "5MB"];
-        barman.run(&case.ground.scratch, "backup", [&parts[..], &[url, SERVER]].concat())
+        self.repo.run_with(&self.backup.hook(), case, way, &["backup", "--min-chunk-size", "5MB", "PLACE"])
     }
 }
 

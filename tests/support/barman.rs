@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, SystemTime};
 
 use super::available::Missing;
 use super::bucket::Bucket;
@@ -17,6 +19,13 @@ pub struct Barman {
     directory: PathBuf,
     real: bool,
     env: BTreeMap<String, String>,
+}
+
+/// Waits for it: the id of a backup is the second in which it was started, and barman replaces what is there by that name.
+pub fn next_second() {
+    let second = Duration::from_secs(1);
+    let into = SystemTime::UNIX_EPOCH.elapsed().unwrap().subsec_nanos();
+    thread::sleep(second - Duration::from_nanos(into.into()));
 }
 
 /// All of them begin with it.
@@ -55,16 +64,21 @@ impl Barman {
         self
     }
 
+    #[must_use]
+    pub fn with_all<'a>(mut self, env: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        self.env.extend(env.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
+        self
+    }
+
     /// With the credentials for a bucket, by boto's names.
     #[must_use]
     pub fn for_bucket(self, bucket: &Bucket) -> Self {
-        [
+        let names = [
             ("AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY_ID"),
             ("AWS_SECRET_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY"),
             ("AWS_REGION", "AWS_DEFAULT_REGION"),
-        ]
-        .into_iter()
-        .fold(self, |barman, (ours, theirs)| barman.with(theirs, bucket.setting(ours)))
+        ];
+        self.with_all(names.map(|(ours, theirs)| (theirs, bucket.setting(ours))))
     }
 
     /// Whether it is barman's own.

@@ -37,7 +37,7 @@ pub mod tls;
 mod tool;
 
 pub use available::{Missing, announce};
-pub use barman::Barman;
+pub use barman::{Barman, next_second};
 pub use bucket::Bucket;
 pub use cluster::{Cluster, Postgres, wait_until_it_copies, wait_until_it_says};
 pub use command::{Run, asks, run, run_within};

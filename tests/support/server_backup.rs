@@ -3,11 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::barman::Barman;
 use super::scratch::Scratch;
 
 /// One that barman has finished.
-#[derive(Clone)]
 pub struct ServerBackup {
     /// With `data` and a directory for each tablespace, by its OID.
     pub directory: PathBuf,
@@ -36,8 +34,7 @@ impl ServerBackup {
             tar::Archive::new(file).unpack(place).unwrap();
         }
         scratch.own(&directory);
-        let info = fs::read_to_string(stored.join("backup.info")).unwrap();
-        Self { info: scratch.file("backup.info", &info), directory }
+        Self { info: scratch.copy(&stored.join("backup.info"), "backup.info"), directory }
     }
 
     /// The environment of the hook script.
@@ -50,10 +47,5 @@ impl ServerBackup {
             ("BARMAN_BACKUP_ID", Self::ID),
             ("BARMAN_BACKUP_INFO_PATH", self.info.to_str().unwrap()),
         ]
-    }
-
-    /// The commands as the hook script calls them.
-    pub fn hooked(&self, barman: &Barman) -> Barman {
-        self.hook().into_iter().fold(barman.clone(), |barman, (name, value)| barman.with(name, value))
     }
 }
